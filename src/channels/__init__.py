@@ -1,0 +1,7 @@
+"""Real-time Django: WebSockets, long-lived HTTP, background workers and other ASGI protocols."""
+
+__all__ = ["DEFAULT_CHANNEL_LAYER", "__version__"]
+
+__version__ = "5.0.0.dev0"
+
+DEFAULT_CHANNEL_LAYER = "default"

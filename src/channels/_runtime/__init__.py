@@ -1,0 +1,1 @@
+"""What runs one connection. No public names: everything in this package may change."""

@@ -1,0 +1,68 @@
+"""Refusing a connection: one log line that says why, one signal, one clean answer."""
+
+import logging
+from http import HTTPStatus
+
+from .. import signals
+from .types import Scope, Send
+
+__all__ = ["deny", "from_server", "printable", "respond"]
+
+logger = logging.getLogger("channels.handshake")
+
+
+def from_server(scope: Scope) -> bool:
+    """Whether a server made this scope, rather than a test or a worker.
+
+    The ASGI specification requires every server to put ``asgi`` into the scope; communicators and
+    workers do not. Errors that a server's client caused are answered and logged; a test or a
+    worker gets them raised instead.
+    """
+    return "asgi" in scope
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """``text`` fit for one line of a log: no control characters, at most ``limit`` characters."""
+    shown = str(text)
+    if len(shown) > limit:
+        shown = shown[:limit] + "..."
+    return shown.encode("unicode_escape").decode("ascii") if not shown.isprintable() else shown
+
+
+async def deny(
+    scope: Scope, send: Send, *, status: int, reason: str, sender: object = None
+) -> None:
+    """Refuse an HTTP request or a WebSocket that has not been accepted.
+
+    A WebSocket gets an HTTP denial response with ``status`` where the server has the
+    ``websocket.http.response`` extension, and is closed (which servers answer with 403) where it
+    has not. ``reason`` goes to the log and the signal, never to the client.
+    """
+    path = printable(scope.get("path", ""))
+    level = logging.ERROR if status >= 500 else logging.WARNING
+    logger.log(level, "Refused %s %s: %s [%d]", scope["type"], path, printable(reason, 500), status)
+    signals.emit(
+        signals.connection_refused,
+        sender if sender is not None else deny,
+        scope=scope,
+        reason=reason,
+        status=status,
+    )
+    await respond(scope, send, status=status)
+
+
+async def respond(scope: Scope, send: Send, *, status: int) -> None:
+    """The answer alone: ``status`` and its phrase, or a close if a WebSocket can have no other."""
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close"})
+            return
+        prefix = "websocket.http.response"
+    body = HTTPStatus(status).phrase.encode("ascii")
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode("ascii")),
+    ]
+    await send({"type": f"{prefix}.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body})

@@ -1,0 +1,74 @@
+"""Which method of a consumer handles a message, and which methods no message may call."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from ..exceptions import UnknownMessageType
+from .denial import printable
+
+__all__ = ["find_handler", "get_handler_name"]
+
+# Set on the instance by the runtime, so no class namespace shows them.
+_INSTANCE_ATTRIBUTES = frozenset(
+    {"base_send", "channel_layer", "channel_name", "channel_receive", "scope"}
+)
+
+
+def get_handler_name(message: Mapping[str, Any]) -> str:
+    """The name of the method that handles ``message``: its type with ``.`` replaced by ``_``.
+
+    Raises:
+        ValueError: the message has no usable ``type``, or one that starts with an underscore.
+    """
+    if "type" not in message:
+        raise UnknownMessageType("Incoming message has no 'type' attribute")
+    message_type = message["type"]
+    if not isinstance(message_type, str):
+        raise UnknownMessageType(
+            f"The type of a message must be a string, not {type(message_type).__name__}"
+        )
+    name = message_type.replace(".", "_")
+    if name.startswith("_"):
+        raise UnknownMessageType("Malformed type in message (leading underscore)")
+    return name
+
+
+def find_handler(
+    consumer: Any, message: Mapping[str, Any]
+) -> Callable[[Any], Awaitable[None] | None]:
+    """The handler of ``message``, looked up by name on the instance.
+
+    Packages add handlers to classes and instances at any time, so nothing but the (class, name)
+    verdict of the framework's own methods is remembered between messages.
+
+    Raises:
+        UnknownMessageType: there is no such handler, or its name is a framework method's.
+    """
+    name = get_handler_name(message)
+    if name in _forbidden_names(type(consumer)):
+        raise UnknownMessageType(
+            f"Message type {printable(message['type'])!r} names a method of the framework, which "
+            "messages may not call; rename the type and its handler"
+        )
+    handler: Callable[[Any], Awaitable[None] | None] | None = getattr(consumer, name, None)
+    if handler is None:
+        raise UnknownMessageType(f"No handler for message type {printable(message['type'])}")
+    return handler
+
+
+@lru_cache(maxsize=1024)
+def _forbidden_names(cls: type) -> frozenset[str]:
+    """Public names that the framework's base classes define, less the handlers among them.
+
+    A framework class is one that lists in its own namespace, as ``_protocol_handlers``, those of
+    its methods that messages may call.
+    """
+    defined: set[str] = set(_INSTANCE_ATTRIBUTES)
+    handlers: set[str] = set()
+    for base in cls.__mro__:
+        namespace = vars(base)
+        if "_protocol_handlers" in namespace:
+            defined.update(namespace)
+            handlers.update(namespace["_protocol_handlers"])
+    return frozenset(defined - handlers)

@@ -1,0 +1,94 @@
+"""Where sync handlers run.
+
+Behind a server they run on a bounded pool of threads shared by the process, so that a handler
+that blocks delays nobody else's. In a test or a worker they run in Django's thread-sensitive
+thread, which inside ``TestCase`` is the one that holds the test's transaction. Either way one
+handler runs in one thread from start to end, and what it calls through ``async_to_sync`` comes
+back to that same thread for its own sync parts, as under Django's ASGI handler.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from . import database
+
+__all__ = ["DEFAULT_THREADS", "run"]
+
+# As many as a ThreadPoolExecutor has at most by default (Python's documentation). Threads start
+# when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
+DEFAULT_THREADS = 32
+
+_POLL = 0.01  # seconds between looks at a thread whose awaiter was cancelled
+
+
+class _Call:
+    """One function to be called in a thread, with Django's care for database connections."""
+
+    __slots__ = ("_arguments", "_function", "running")
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self.running = False
+
+    def __call__(self) -> Any:
+        self.running = True
+        # The queries of sync code are looked after here, in their own thread.
+        database.watching.set(False)
+        try:
+            database.close_old_connections()
+            try:
+                return self._function(*self._arguments)
+            finally:
+                database.close_old_connections()
+        finally:
+            self.running = False
+
+
+def _run(call: _Call) -> Any:
+    return call()
+
+
+_run_in_sensitive_thread = sync_to_async(_run, thread_sensitive=True)
+
+
+@cache
+def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
+    threads = getattr(settings, "CHANNELS_SYNC_THREADS", DEFAULT_THREADS)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="channels-sync")
+    return sync_to_async(_run, thread_sensitive=False, executor=pool)
+
+
+# Threads do not survive a fork; the child makes its own pool when it needs one.
+os.register_at_fork(after_in_child=_run_in_pool.cache_clear)
+
+
+async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> Any:
+    """Call a sync function in a thread and wait for it, also when cancelled meanwhile.
+
+    A thread cannot be stopped. Were the wait for it given up, the connection's next handler would
+    run beside it.
+
+    Args:
+        function: what to call.
+        *arguments: what to call it with.
+        pooled: on the pool of threads, instead of in the thread-sensitive thread.
+    """
+    call = _Call(function, arguments)
+    runner = _run_in_pool() if pooled else _run_in_sensitive_thread
+    try:
+        return await runner(call)
+    except asyncio.CancelledError:
+        # Rare, so asking now and then does. The first pause lets a thread that has just been
+        # given the call say so.
+        await asyncio.sleep(_POLL)
+        while call.running:  # noqa: ASYNC110 - the thread has no event to set
+            await asyncio.sleep(_POLL)
+        raise

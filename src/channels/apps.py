@@ -1,0 +1,20 @@
+"""The Django application: system checks and what must be in place before the first connection."""
+
+from django.apps import AppConfig
+
+__all__ = ["ChannelsConfig"]
+
+
+class ChannelsConfig(AppConfig):
+    """Registers the system checks and starts watching database connections."""
+
+    name = "channels"
+    label = "channels"
+    verbose_name = "Channels"
+
+    def ready(self) -> None:
+        """Import what registers itself: checks, and the watch over database connections."""
+        from . import checks  # noqa: F401, PLC0415
+        from ._runtime import database  # noqa: PLC0415
+
+        database.watch()

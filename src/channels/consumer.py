@@ -1,0 +1,119 @@
+"""The classes that people subclass to handle a connection."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+
+from asgiref.sync import async_to_sync
+
+from . import DEFAULT_CHANNEL_LAYER
+from ._runtime import threads
+from ._runtime.denial import from_server
+from ._runtime.dispatch import Connection
+from ._runtime.handlers import find_handler, get_handler_name
+from ._runtime.types import Inbox, Message, Receive, Scope, Send
+from .layers import get_channel_layer
+from .layers.inbox import open_inbox
+
+__all__ = ["AsyncConsumer", "ConsumerApplication", "SyncConsumer", "get_handler_name"]
+
+_C = TypeVar("_C", bound="AsyncConsumer")
+
+
+class ConsumerApplication(Protocol, Generic[_C]):
+    """The ASGI application that :meth:`AsyncConsumer.as_asgi` returns."""
+
+    consumer_class: "type[_C]"
+    consumer_initkwargs: dict[str, Any]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection with a new consumer."""
+
+
+class AsyncConsumer:
+    """Handles one connection: a coroutine method for every type of message.
+
+    An event of the client or a message of the channel layer with the type ``chat.message`` is
+    given to ``chat_message(message)``. Handlers run one at a time, in order per source. There is
+    one instance for each connection, so attributes are the connection's state.
+    """
+
+    # The methods of this class that messages may call, on top of what subclasses define.
+    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
+    _sync: ClassVar[bool] = False
+
+    #: Which entry of ``CHANNEL_LAYERS`` to use.
+    channel_layer_alias: str = DEFAULT_CHANNEL_LAYER
+
+    #: Seconds that a handler may go on after its client has gone, before it is cancelled.
+    disconnect_grace: float = 0.05
+
+    # Set on the instance before the first handler runs.
+    scope: Scope
+    channel_layer: Any
+    channel_name: str
+    channel_receive: Callable[[], Awaitable[dict[str, Any]]]
+    base_send: Callable[[Any], Any]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the connection from its first event to its end."""
+        self.scope = scope
+        connection = Connection(self, send)
+        self.base_send = async_to_sync(connection.send) if self._sync else connection.send
+        self.channel_layer = layer = get_channel_layer(self.channel_layer_alias)
+        await connection.run(receive, None if layer is None else self._open_channel)
+
+    async def _open_channel(self, wake: Callable[[], None]) -> Inbox:
+        layer = self.channel_layer
+        self.channel_name = name = await layer.new_channel()
+        self.channel_receive = functools.partial(layer.receive, name)
+        return open_inbox(layer, name, wake)
+
+    async def dispatch(self, message: Message) -> None:
+        """Give ``message`` to its handler.
+
+        Raises:
+            ValueError: no handler takes messages of this type.
+        """
+        await cast("Callable[[Message], Awaitable[None]]", find_handler(self, message))(message)
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI message to the client, as a dict with a ``type``."""
+        await self.base_send(message)
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication[Self]:
+        """An ASGI application that makes one consumer, with ``initkwargs``, per connection."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await cls(**initkwargs)(scope, receive, send)
+
+        functools.update_wrapper(app, cls, updated=())
+        application = cast("ConsumerApplication[Self]", app)
+        application.consumer_class = cls
+        application.consumer_initkwargs = initkwargs
+        return application
+
+
+class SyncConsumer(AsyncConsumer):
+    """The same with plain methods, which run in a thread.
+
+    Behind a server they share a bounded pool of threads, so one that blocks holds up only its own
+    connection.
+    """
+
+    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
+    _sync: ClassVar[bool] = True
+
+    async def dispatch(self, message: Message) -> None:
+        """Give ``message`` to its handler, in a thread.
+
+        Raises:
+            ValueError: no handler takes messages of this type.
+        """
+        handler = find_handler(self, message)
+        await threads.run(handler, message, pooled=from_server(getattr(self, "scope", {})))
+
+    def send(self, message: Message) -> None:  # type: ignore[override]
+        """Send an ASGI message to the client, as a dict with a ``type``."""
+        self.base_send(message)

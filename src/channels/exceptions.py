@@ -1,0 +1,73 @@
+"""Every exception that Channels raises. All derive from :class:`ChannelsError`.
+
+Well-known exceptions keep the built-in bases they have always had, so existing ``except`` clauses
+go on working.
+"""
+
+__all__ = [
+    "AcceptConnection",
+    "ChannelFull",
+    "ChannelsError",
+    "DenyConnection",
+    "InvalidChannelLayerError",
+    "InvalidNameError",
+    "MessageTooLarge",
+    "NoRouteFound",
+    "RequestAborted",
+    "RequestTimeout",
+    "SerializationError",
+    "StopConsumer",
+    "UnknownMessageType",
+]
+
+
+class ChannelsError(Exception):
+    """Base of every exception in this package."""
+
+
+class RequestAborted(ChannelsError):
+    """The client went away before its request was read."""
+
+
+class RequestTimeout(RequestAborted):
+    """The client took too long to send its request."""
+
+
+class InvalidChannelLayerError(ChannelsError, ValueError):
+    """A channel layer is missing, cannot be made, or lacks what is asked of it."""
+
+
+class AcceptConnection(ChannelsError):
+    """Raise in ``connect()`` to accept the WebSocket."""
+
+
+class DenyConnection(ChannelsError):
+    """Raise in ``connect()`` to refuse the WebSocket."""
+
+
+class ChannelFull(ChannelsError):
+    """The channel already holds ``capacity`` messages, so this one was not sent."""
+
+
+class MessageTooLarge(ChannelsError):
+    """The message is larger than the channel layer carries."""
+
+
+class StopConsumer(ChannelsError):
+    """Raise in a handler to end the consumer cleanly."""
+
+
+class InvalidNameError(ChannelsError, TypeError):
+    """A channel or group name has the wrong type, length or characters."""
+
+
+class SerializationError(ChannelsError, TypeError, ValueError):
+    """A message cannot be encoded for, or decoded from, a channel layer."""
+
+
+class UnknownMessageType(ChannelsError, ValueError):
+    """A message names no handler, or names a method that messages may not call."""
+
+
+class NoRouteFound(ChannelsError, ValueError):
+    """No route or application is configured for this scope."""

@@ -1,0 +1,77 @@
+"""The messages of the WebSocket and HTTP protocols: what sync and async consumers share."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .._runtime.faults import blame_client
+
+__all__ = [
+    "accept_message",
+    "as_header_pairs",
+    "binary_where_text_expected",
+    "close_message",
+    "received_data",
+    "send_message",
+]
+
+# RFC 6455, section 7.4.1
+UNSUPPORTED_DATA = 1003
+INVALID_PAYLOAD = 1007
+
+
+def accept_message(subprotocol: str | None, headers: Any) -> dict[str, Any]:
+    """Accept the handshake, with a subprotocol and headers if there are any."""
+    message: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
+    if headers:
+        message["headers"] = as_header_pairs(headers)
+    return message
+
+
+def received_data(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The one keyword argument that ``receive`` is called with.
+
+    Servers leave the other key out or set it to None; an empty frame is neither.
+    """
+    text = message.get("text")
+    if text is not None:
+        return {"text_data": text}
+    return {"bytes_data": message.get("bytes")}
+
+
+def send_message(text_data: str | None, bytes_data: bytes | None) -> dict[str, Any]:
+    """One frame of text or bytes."""
+    if text_data is not None:
+        return {"type": "websocket.send", "text": text_data}
+    if bytes_data is not None:
+        return {"type": "websocket.send", "bytes": bytes_data}
+    raise ValueError("You must pass one of bytes_data or text_data")
+
+
+def close_message(code: "int | bool | None", reason: str | None) -> dict[str, Any]:
+    """Close the socket; the server's default code when there is none."""
+    message: dict[str, Any] = {"type": "websocket.close"}
+    if code is not None and code is not True:
+        message["code"] = code
+    if reason:
+        message["reason"] = reason
+    return message
+
+
+def binary_where_text_expected() -> ValueError:
+    """What a JSON consumer raises for a binary frame."""
+    error = ValueError("No text section for incoming WebSocket frame!")
+    return blame_client(error, UNSUPPORTED_DATA)
+
+
+def as_header_pairs(
+    headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None",
+) -> list[tuple[bytes, bytes]]:
+    """Headers of a dict or of pairs, as the pairs of bytes that servers want."""
+    if headers is None:
+        return []
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [(_encode(name), _encode(value)) for name, value in pairs]
+
+
+def _encode(text: "str | bytes") -> bytes:
+    return text.encode("latin-1") if isinstance(text, str) else bytes(text)

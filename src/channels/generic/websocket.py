@@ -1,0 +1,273 @@
+"""Consumers for WebSockets: sync and async, plain and JSON."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from asgiref.sync import async_to_sync
+
+from .._runtime.faults import blame_client
+from .._runtime.types import Message
+from ..consumer import AsyncConsumer, SyncConsumer
+from ..exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
+from ._messages import (
+    INVALID_PAYLOAD,
+    accept_message,
+    binary_where_text_expected,
+    close_message,
+    received_data,
+    send_message,
+)
+
+__all__ = [
+    "AsyncJsonWebsocketConsumer",
+    "AsyncWebsocketConsumer",
+    "JsonWebsocketConsumer",
+    "WebsocketConsumer",
+]
+
+_HANDLERS = frozenset({"websocket_connect", "websocket_disconnect", "websocket_receive"})
+
+
+def _own_groups(consumer: Any) -> None:
+    """Give the instance a list of its own, so that appending to it changes no other's."""
+    groups = consumer.groups
+    if groups is None:
+        consumer.groups = []
+    elif isinstance(groups, list) and groups is getattr(type(consumer), "groups", None):
+        consumer.groups = list(groups)
+
+
+def _group_method(consumer: Any, name: str) -> Any:
+    method = getattr(getattr(consumer, "channel_layer", None), name, None)
+    if method is None or not hasattr(consumer, "channel_name"):
+        raise InvalidChannelLayerError("BACKEND is unconfigured or doesn't support groups")
+    return method
+
+
+class WebsocketConsumer(SyncConsumer):
+    """A WebSocket, handled by plain methods that run in a thread.
+
+    Override :meth:`connect`, :meth:`receive` and :meth:`disconnect`.
+    """
+
+    _protocol_handlers: ClassVar[frozenset[str]] = _HANDLERS
+
+    #: Groups to join before ``connect()``; they are left when the socket has closed.
+    groups: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _own_groups(self)
+
+    def websocket_connect(self, message: Message) -> None:
+        """Join :attr:`groups` and call :meth:`connect`."""
+        for group in self.groups or ():
+            async_to_sync(_group_method(self, "group_add"))(group, self.channel_name)
+        try:
+            self.connect()
+        except AcceptConnection:
+            self.accept()
+        except DenyConnection:
+            self.close()
+
+    def connect(self) -> None:
+        """Called when a client wants to connect. Accepts it.
+
+        Override it to decide: call :meth:`accept` or :meth:`close`, or raise
+        :exc:`~channels.exceptions.AcceptConnection` or :exc:`~channels.exceptions.DenyConnection`.
+        """
+        self.accept()
+
+    def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None,
+    ) -> None:
+        """Accept the connection, with one of the subprotocols that the client offered."""
+        super().send(accept_message(subprotocol, headers))
+
+    def websocket_receive(self, message: Message) -> None:
+        """Call :meth:`receive` with the text or the bytes of a frame."""
+        self.receive(**received_data(message))
+
+    def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Called with each frame from the client, either its text or its bytes. Override it."""
+
+    def send(  # type: ignore[override]
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        close: "bool | int" = False,
+    ) -> None:
+        """Send a frame of text or bytes, and then close the socket if ``close`` is true or a code.
+
+        Raises:
+            ValueError: there is neither text nor bytes.
+        """
+        super().send(send_message(text_data, bytes_data))
+        if close:
+            self.close(close)
+
+    def close(self, code: "int | bool | None" = None, reason: str | None = None) -> None:
+        """Close the socket with a code and a reason, or refuse it if it was not accepted."""
+        super().send(close_message(code, reason))
+
+    def websocket_disconnect(self, message: Message) -> None:
+        """Leave :attr:`groups` and call :meth:`disconnect`."""
+        for group in self.groups or ():
+            async_to_sync(_group_method(self, "group_discard"))(group, self.channel_name)
+        self.disconnect(message["code"])
+        raise StopConsumer
+
+    def disconnect(self, code: int) -> None:
+        """Called exactly once when the socket has closed, for whatever reason. Override it."""
+
+
+class JsonWebsocketConsumer(WebsocketConsumer):
+    """A WebSocket whose text frames are JSON."""
+
+    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
+
+    def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Decode a frame and call :meth:`receive_json`."""
+        if text_data is None:
+            raise binary_where_text_expected()
+        try:
+            content = self.decode_json(text_data)
+        except ValueError as error:
+            blame_client(error, INVALID_PAYLOAD)
+            raise
+        self.receive_json(content, **kwargs)
+
+    def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Called with the decoded content of each frame. Override it."""
+
+    def send_json(self, content: Any, close: "bool | int" = False) -> None:
+        """Encode ``content`` and send it as text."""
+        super().send(text_data=self.encode_json(content), close=close)
+
+    @classmethod
+    def decode_json(cls, text_data: str) -> Any:
+        """The content of ``text_data``; ``ValueError`` if it is not JSON."""
+        return json.loads(text_data)
+
+    @classmethod
+    def encode_json(cls, content: Any) -> str:
+        """``content`` as JSON text."""
+        return json.dumps(content)
+
+
+class AsyncWebsocketConsumer(AsyncConsumer):
+    """A WebSocket, handled by coroutines.
+
+    Override :meth:`connect`, :meth:`receive` and :meth:`disconnect`.
+    """
+
+    _protocol_handlers: ClassVar[frozenset[str]] = _HANDLERS
+
+    #: Groups to join before ``connect()``; they are left when the socket has closed.
+    groups: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _own_groups(self)
+
+    async def websocket_connect(self, message: Message) -> None:
+        """Join :attr:`groups` and call :meth:`connect`."""
+        for group in self.groups or ():
+            await _group_method(self, "group_add")(group, self.channel_name)
+        try:
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self.close()
+
+    async def connect(self) -> None:
+        """Called when a client wants to connect. Accepts it.
+
+        Override it to decide: call :meth:`accept` or :meth:`close`, or raise
+        :exc:`~channels.exceptions.AcceptConnection` or :exc:`~channels.exceptions.DenyConnection`.
+        """
+        await self.accept()
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None,
+    ) -> None:
+        """Accept the connection, with one of the subprotocols that the client offered."""
+        await super().send(accept_message(subprotocol, headers))
+
+    async def websocket_receive(self, message: Message) -> None:
+        """Call :meth:`receive` with the text or the bytes of a frame."""
+        await self.receive(**received_data(message))
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Called with each frame from the client, either its text or its bytes. Override it."""
+
+    async def send(  # type: ignore[override]
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        close: "bool | int" = False,
+    ) -> None:
+        """Send a frame of text or bytes, and then close the socket if ``close`` is true or a code.
+
+        Raises:
+            ValueError: there is neither text nor bytes.
+        """
+        await self.base_send(send_message(text_data, bytes_data))
+        if close:
+            await self.close(close)
+
+    async def close(self, code: "int | bool | None" = None, reason: str | None = None) -> None:
+        """Close the socket with a code and a reason, or refuse it if it was not accepted."""
+        await super().send(close_message(code, reason))
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave :attr:`groups` and call :meth:`disconnect`."""
+        for group in self.groups or ():
+            await _group_method(self, "group_discard")(group, self.channel_name)
+        await self.disconnect(message["code"])
+        raise StopConsumer
+
+    async def disconnect(self, code: int) -> None:
+        """Called exactly once when the socket has closed, for whatever reason. Override it."""
+
+
+class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
+    """A WebSocket whose text frames are JSON."""
+
+    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Decode a frame and call :meth:`receive_json`."""
+        if text_data is None:
+            raise binary_where_text_expected()
+        try:
+            content = await self.decode_json(text_data)
+        except ValueError as error:
+            blame_client(error, INVALID_PAYLOAD)
+            raise
+        await self.receive_json(content, **kwargs)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Called with the decoded content of each frame. Override it."""
+
+    async def send_json(self, content: Any, close: "bool | int" = False) -> None:
+        """Encode ``content`` and send it as text."""
+        await super().send(text_data=await self.encode_json(content), close=close)
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        """The content of ``text_data``; ``ValueError`` if it is not JSON."""
+        return json.loads(text_data)
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        """``content`` as JSON text."""
+        return json.dumps(content)

@@ -1,0 +1,74 @@
+"""How a connection gets at the messages of its channel, whatever its layer can do."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .._runtime.types import Inbox
+
+__all__ = ["ReceivingInbox", "open_inbox"]
+
+# Messages read ahead from a layer that only has receive(). What more there is stays in the layer,
+# under its own capacity.
+_READ_AHEAD = 1
+
+
+def open_inbox(layer: Any, channel: str, wake: Callable[[], None]) -> Inbox:
+    """The inbox of ``channel``.
+
+    A layer with ``open_mailbox`` hands messages over by itself. For any other, a task receives
+    them one after the other.
+
+    Args:
+        layer: the channel layer.
+        channel: the name that its ``new_channel`` gave.
+        wake: called on the running event loop when there is something to take.
+    """
+    open_mailbox = getattr(layer, "open_mailbox", None)
+    if open_mailbox is not None:
+        inbox: Inbox = open_mailbox(channel, wake)
+        return inbox
+    return ReceivingInbox(layer, channel, wake)
+
+
+class ReceivingInbox:
+    """An inbox over a layer that knows only ``receive``."""
+
+    overflowed = False
+
+    def __init__(self, layer: Any, channel: str, wake: Callable[[], None]) -> None:
+        self._layer = layer
+        self._channel = channel
+        self._wake = wake
+        self._messages: deque[dict[str, Any]] = deque()
+        self._error: Exception | None = None
+        self._room = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._receive())
+
+    async def _receive(self) -> None:
+        try:
+            while True:
+                self._messages.append(await self._layer.receive(self._channel))
+                self._wake()
+                if len(self._messages) >= _READ_AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
+        except Exception as error:  # noqa: BLE001 - raised again where the consumer is told
+            self._error = error
+            self._wake()
+
+    def take(self) -> dict[str, Any] | None:
+        """The oldest message, or None; raises what ``receive`` raised."""
+        if self._messages:
+            self._room.set()
+            return self._messages.popleft()
+        if self._error is not None:
+            raise self._error
+        return None
+
+    async def close(self) -> None:
+        """Stop receiving. The layer's own expiry takes care of what is left."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=1)

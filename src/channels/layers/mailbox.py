@@ -1,0 +1,257 @@
+"""One channel's bounded queue of messages in this process, and what happens when it is full."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+from ..exceptions import SerializationError
+from .statistics import CLOSED, EXPIRED, UNDECODABLE, Statistics
+
+__all__ = ["Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "check_overflow"]
+
+#: What a full mailbox does with one more message: refuse it, make room by dropping the oldest,
+#: or give the consumer up, whose connection is then closed (with code 1013).
+Overflow: TypeAlias = Literal["drop_newest", "drop_oldest", "disconnect"]
+
+#: What :meth:`Mailbox.put` could not keep.
+Refusal: TypeAlias = Literal["oldest", "full", "dead"]
+
+#: A message under way: when it expires (on the monotonic clock), and what makes a copy of it.
+Entry: TypeAlias = tuple[float, Callable[[], dict[str, Any]]]
+
+
+def check_overflow(overflow: str) -> None:
+    """Raise ``ValueError`` unless ``overflow`` names a policy."""
+    if overflow not in get_args(Overflow):
+        known = ", ".join(get_args(Overflow))
+        raise ValueError(f"Unknown overflow policy {overflow!r}; choose one of {known}")
+
+
+class MailboxOwner(Protocol):
+    """What a mailbox needs of the layer that made it."""
+
+    statistics: Statistics
+    lock: Any
+
+    async def close_mailbox(self, mailbox: "Mailbox") -> None:
+        """Let go of the mailbox, of its messages and of its group memberships."""
+
+
+class Mailbox:
+    """Messages of one channel, in order, at most ``capacity`` of them.
+
+    Either a consumer is attached, which ``wake`` tells that there is something to take, or
+    callers of ``receive`` wait in line. :meth:`put` may be called from any thread while the
+    owner's lock is held; all else belongs to the reader's event loop.
+    """
+
+    __slots__ = (
+        "_loop",
+        "_overflow",
+        "_owner",
+        "_queue",
+        "_waiters",
+        "_wake",
+        "capacity",
+        "channel",
+        "overflowed",
+        "readers",
+    )  # fmt: skip
+
+    def __init__(
+        self, owner: MailboxOwner, channel: str, capacity: int, overflow: Overflow
+    ) -> None:
+        self.channel = channel
+        self.capacity = capacity
+        #: Set once under the policy "disconnect"; the reader is to be given up.
+        self.overflowed = False
+        #: Callers of ``receive`` that are under way.
+        self.readers = 0
+        self._owner = owner
+        self._overflow = overflow
+        self._queue: deque[Entry] = deque()
+        self._waiters: deque[asyncio.Future[None]] | None = None
+        self._wake: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def qsize(self) -> int:
+        """How many messages wait."""
+        return len(self._queue)
+
+    def empty(self) -> bool:
+        """Whether none waits."""
+        return not self._queue
+
+    # Writing
+
+    def put(self, entry: Entry, loop: "asyncio.AbstractEventLoop | None") -> Refusal | None:
+        """Append a message and wake the reader. The owner's lock is held.
+
+        Args:
+            entry: the message.
+            loop: the event loop that runs in the calling thread, if one does.
+
+        Returns:
+            None when all is well, else what was lost: ``"oldest"``, in whose place this message
+            is; or this message, because the mailbox is ``"full"`` or its reader's event loop
+            ``"dead"``. Counting it is left to the caller.
+        """
+        queue = self._queue
+        lost: Refusal | None = None
+        if self._wake is not None and self._loop is not loop and not self._alive():
+            return "dead"
+        if len(queue) >= self.capacity:
+            if self._overflow != "drop_oldest" or not queue:
+                if self._overflow == "disconnect" and self._wake is not None:
+                    self.overflowed = True
+                    self._notify(loop)
+                return "full"
+            queue.popleft()
+            lost = "oldest"
+        queue.append(entry)
+        if self._wake is not None:
+            # The reader takes until nothing is left, so it need be told of the first one only.
+            if len(queue) == 1:
+                self._notify(loop)
+        elif self._waiters:
+            self._call_next(loop)
+        return lost
+
+    def _alive(self) -> bool:
+        return self._loop is not None and not self._loop.is_closed()
+
+    def _notify(self, loop: "asyncio.AbstractEventLoop | None") -> None:
+        """Wake the attached consumer, from whichever thread."""
+        wake, own = self._wake, self._loop
+        if wake is None or own is None:
+            return
+        if own is loop:
+            wake()
+        else:
+            with contextlib.suppress(RuntimeError):  # its loop has been closed this very moment
+                own.call_soon_threadsafe(wake)
+
+    def _call_next(self, loop: "asyncio.AbstractEventLoop | None") -> None:
+        """Wake the first in line whose event loop still runs. The owner's lock is held."""
+        waiters = self._waiters
+        while waiters:
+            waiter = waiters.popleft()
+            own = waiter.get_loop()
+            if own is loop:
+                if not waiter.done():
+                    waiter.set_result(None)
+                    return
+            elif not own.is_closed():
+                try:
+                    own.call_soon_threadsafe(_resolve, waiter)
+                except RuntimeError:
+                    continue
+                return
+
+    # Reading
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called, on the running event loop, when there is something to take."""
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        if self._queue:
+            wake()
+
+    @property
+    def attached(self) -> bool:
+        """Whether a consumer reads this mailbox."""
+        return self._wake is not None
+
+    def take(self) -> dict[str, Any] | None:
+        """The oldest message that has not expired, or None."""
+        queue = self._queue
+        while queue:
+            now = time.monotonic()
+            with self._owner.lock:
+                if not queue:
+                    return None
+                deadline, unpack = queue.popleft()
+                if deadline > now:
+                    self._owner.statistics.delivered += 1
+                    reason = None
+                else:
+                    reason = EXPIRED
+                    self._owner.statistics.count(reason)
+            if reason is None:
+                try:
+                    return unpack()
+                except SerializationError:
+                    reason = UNDECODABLE
+                    with self._owner.lock:
+                        self._owner.statistics.delivered -= 1
+                        self._owner.statistics.count(reason)
+            self._owner.statistics.report(reason, self.channel)
+        return None
+
+    async def wait(self) -> dict[str, Any]:
+        """The oldest message, once there is one. Giving up the wait loses nothing."""
+        while True:
+            message = self.take()
+            if message is not None:
+                return message
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            with self._owner.lock:
+                if self._queue:
+                    continue
+                if self._waiters is None:
+                    self._waiters = deque()
+                self._waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                self._leave_line(waiter)
+                raise
+
+    def _leave_line(self, waiter: "asyncio.Future[None]") -> None:
+        """Give up waiting; a call that came meanwhile goes to the next in line."""
+        with self._owner.lock:
+            waiters = self._waiters
+            if waiters is None:
+                return
+            try:
+                waiters.remove(waiter)
+            except ValueError:
+                if self._queue:
+                    self._call_next(None)
+
+    # The end
+
+    def expire(self, now: float) -> int:
+        """Drop messages that have expired; how many. The owner's lock is held."""
+        queue, count = self._queue, 0
+        while queue and queue[0][0] <= now:
+            queue.popleft()
+            count += 1
+        if count:
+            self._owner.statistics.count(EXPIRED, count)
+        return count
+
+    def discard_all(self) -> int:
+        """Drop every message; how many. The owner's lock is held."""
+        count = len(self._queue)
+        if count:
+            self._queue.clear()
+            self._owner.statistics.count(CLOSED, count)
+        return count
+
+    def detach(self) -> None:
+        """Let go of the attached consumer."""
+        self._wake = None
+        self._loop = None
+
+    async def close(self) -> None:
+        """Drop what is undelivered, leave every group, and free the channel."""
+        await self._owner.close_mailbox(self)
+
+
+def _resolve(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

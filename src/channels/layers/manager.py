@@ -1,0 +1,103 @@
+"""The project's channel layers, as the setting ``CHANNEL_LAYERS`` describes them."""
+
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from .. import DEFAULT_CHANNEL_LAYER
+from ..exceptions import InvalidChannelLayerError
+
+__all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
+
+
+class ChannelLayerManager:
+    """Makes each configured layer when it is first asked for, and keeps it."""
+
+    def __init__(self) -> None:
+        #: The layers made so far, by alias.
+        self.backends: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        setting_changed.connect(self._reset_backends)
+
+    def _reset_backends(self, setting: str, **kwargs: Any) -> None:
+        if setting == "CHANNEL_LAYERS":
+            self.backends = {}
+
+    @property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """The setting ``CHANNEL_LAYERS``, or an empty dict."""
+        configs: dict[str, dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", {})
+        return configs
+
+    def make_backend(self, name: str) -> Any:
+        """A new layer with the ``CONFIG`` of alias ``name``."""
+        return self._make_backend(name, self.configs[name].get("CONFIG", {}))
+
+    def make_test_backend(self, name: str) -> Any:
+        """A new layer with the ``TEST_CONFIG`` of alias ``name``.
+
+        Raises:
+            InvalidChannelLayerError: it has no ``TEST_CONFIG``.
+        """
+        try:
+            config = self.configs[name]["TEST_CONFIG"]
+        except KeyError:
+            raise InvalidChannelLayerError(f"No TEST_CONFIG specified for {name}") from None
+        return self._make_backend(name, config)
+
+    def _make_backend(self, name: str, config: dict[str, Any]) -> Any:
+        entry = self.configs[name]
+        if "ROUTING" in entry:
+            raise InvalidChannelLayerError(
+                f"ROUTING key found for {name}: routing is given to ProtocolTypeRouter since "
+                "Channels 2; remove the key"
+            )
+        try:
+            path = entry["BACKEND"]
+        except KeyError:
+            raise InvalidChannelLayerError(f"No BACKEND specified for {name}") from None
+        try:
+            backend = import_string(path)
+        except ImportError as error:
+            raise InvalidChannelLayerError(
+                f"Cannot import BACKEND {path!r} specified for {name}: {error}"
+            ) from error
+        return backend(**config)
+
+    def __getitem__(self, key: str) -> Any:
+        """The layer of alias ``key``; ``KeyError`` when none is configured."""
+        try:
+            return self.backends[key]
+        except KeyError:
+            with self._lock:
+                if key not in self.backends:
+                    self.backends[key] = self.make_backend(key)
+                return self.backends[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.configs
+
+    def set(self, key: str, layer: Any) -> Any:
+        """Let ``key`` stand for ``layer``; returns the layer it stood for, or None."""
+        with self._lock:
+            old = self.backends.pop(key, None)
+            self.backends[key] = layer
+        return old
+
+
+#: The project's layers.
+channel_layers = ChannelLayerManager()
+
+
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
+    """The channel layer of this alias, or None if none is configured.
+
+    Raises:
+        InvalidChannelLayerError: it is configured, but cannot be made.
+    """
+    if alias not in channel_layers.backends and alias not in channel_layers:
+        return None
+    return channel_layers[alias]

@@ -1,0 +1,309 @@
+"""The channel layer of one process: every promise of a layer, kept without a broker."""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from re import Pattern
+from typing import Any
+
+from ..exceptions import ChannelFull
+from .base import BaseChannelLayer
+from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
+from .messages import snapshot
+from .statistics import CAPACITY, CLOSED, EXPIRED, Statistics
+
+__all__ = ["InMemoryChannelLayer"]
+
+# How many mailboxes without a consumer one operation looks at, in turn, so that what expired goes
+# without anything ever being scanned. Two, so that they cannot be made faster than looked at.
+_LOOKS = 2
+
+# How what a mailbox could not keep is counted.
+_REASONS: dict[Refusal, str] = {"oldest": CAPACITY, "full": CAPACITY, "dead": CLOSED}
+
+
+class InMemoryChannelLayer(BaseChannelLayer):
+    """Carries messages within one process, between its threads and event loops.
+
+    For tests, development and deployments of exactly one process. Others see nothing of it.
+
+    Args:
+        expiry: seconds after which an unread message is dropped. A channel that lets one expire,
+            and that no consumer reads, is taken to be abandoned and leaves all its groups.
+        group_expiry: seconds after which the membership of a channel that no consumer reads ends.
+            A connected consumer stays a member as long as it is connected.
+        capacity: messages a channel holds.
+        channel_capacity: other capacities for some channels: globs or compiled regular
+            expressions, and messages.
+        overflow: what a full channel does: ``"drop_newest"`` (``send`` raises ``ChannelFull``, a
+            group message is dropped for this member), ``"drop_oldest"``, or ``"disconnect"``
+            (the consumer's connection is closed with code 1013).
+    """
+
+    extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
+        overflow: Overflow = "drop_newest",
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        check_overflow(overflow)
+        self.group_expiry = group_expiry
+        self.overflow: Overflow = overflow
+        #: What was sent, delivered and dropped so far.
+        self.statistics = Statistics(self)
+        #: Guards everything below. Held for a few dictionary operations, never while waiting.
+        self.lock = threading.Lock()
+        self._mailboxes: dict[str, Mailbox] = {}
+        # Those of them that no consumer is attached to, in the order they will be looked at.
+        self._unattached: dict[str, Mailbox] = {}
+        self._groups: dict[str, dict[str, float]] = {}
+        self._memberships: dict[str, set[str]] = {}
+        # When each membership without a consumer ends; in that order, since all last as long.
+        self._leases: dict[tuple[str, str], float] = {}
+
+    # For tests and the curious
+
+    @property
+    def channels(self) -> dict[str, Mailbox]:
+        """Channels with undelivered messages, by name."""
+        self._purge()
+        return {name: mailbox for name, mailbox in self._mailboxes.items() if mailbox.qsize()}
+
+    @property
+    def groups(self) -> dict[str, dict[str, float]]:
+        """Groups and their members, each with the time it joined (seconds since the epoch)."""
+        self._purge()
+        return self._groups
+
+    def count_pending(self) -> int:
+        """Messages that wait to be read, in all channels together."""
+        with self.lock:
+            return sum(mailbox.qsize() for mailbox in self._mailboxes.values())
+
+    # Channels
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """The name of a new channel, starting with ``prefix``."""
+        return f"{prefix}.inmemory!{uuid.uuid4().hex}"
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
+        unpack = snapshot(message)
+        now = time.monotonic()
+        entry: Entry = (now + self.expiry, unpack)
+        with self.lock:
+            gone = self._look_after(now)
+            mailbox = self._find(channel)
+            lost = mailbox.put(entry, asyncio.get_running_loop())
+            if lost != "full":
+                self.statistics.sent += 1
+                if lost:
+                    self._count_lost(mailbox, lost)
+        self._report(gone)
+        if lost == "full":
+            raise ChannelFull(
+                f"Channel {channel} holds {mailbox.capacity} messages, which is its capacity"
+            )
+        if lost:
+            self.statistics.report(_REASONS[lost], channel)
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
+        with self.lock:
+            mailbox = self._find(channel)
+            mailbox.readers += 1
+        try:
+            return await mailbox.wait()
+        finally:
+            with self.lock:
+                mailbox.readers -= 1
+                self._vanish(mailbox)
+
+    def _find(self, channel: str) -> Mailbox:
+        """The mailbox of ``channel``, made if there is none. The lock is held."""
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is None:
+            self.require_valid_channel_name(channel)
+            mailbox = Mailbox(self, channel, self.get_capacity(channel), self.overflow)
+            self._mailboxes[channel] = self._unattached[channel] = mailbox
+        return mailbox
+
+    # Consumers
+
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """The mailbox of ``channel`` for a consumer on the running event loop.
+
+        Args:
+            channel: the consumer's, from :meth:`new_channel`.
+            wake: called on that loop when there is something to take.
+        """
+        with self.lock:
+            mailbox = self._find(channel)
+            self._unattached.pop(channel, None)
+            for group in self._memberships.get(channel, ()):
+                self._leases.pop((group, channel), None)
+        mailbox.attach(wake)
+        return mailbox
+
+    async def close_mailbox(self, mailbox: Mailbox) -> None:
+        """End a consumer's channel: it leaves every group, and unread messages are dropped."""
+        with self.lock:
+            dropped = self._free(mailbox)
+        if dropped:
+            self.statistics.report(CLOSED, mailbox.channel, dropped)
+
+    def _free(self, mailbox: Mailbox) -> int:
+        """Forget a consumer's mailbox; how many messages that dropped. The lock is held."""
+        channel = mailbox.channel
+        mailbox.detach()
+        if self._mailboxes.get(channel) is mailbox:
+            del self._mailboxes[channel]
+            self._unattached.pop(channel, None)
+            self._leave_all(channel)
+        return mailbox.discard_all()
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Let ``channel`` have what is sent to ``group``; adding it again renews its membership."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        now = time.monotonic()
+        with self.lock:
+            gone = self._look_after(now)
+            self._groups.setdefault(group, {})[channel] = time.time()
+            self._memberships.setdefault(channel, set()).add(group)
+            mailbox = self._mailboxes.get(channel)
+            if mailbox is None or not mailbox.attached:
+                self._leases.pop((group, channel), None)
+                self._leases[group, channel] = now + self.group_expiry
+        self._report(gone)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Let ``channel`` have it no longer. No error if it was not a member."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        with self.lock:
+            self._discard(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
+        unpack = snapshot(message)
+        if group not in self._groups:
+            self.require_valid_group_name(group)
+            return
+        now = time.monotonic()
+        entry: Entry = (now + self.expiry, unpack)
+        loop = asyncio.get_running_loop()
+        losses: list[tuple[Mailbox, Refusal]] = []
+        with self.lock:
+            gone = self._look_after(now)
+            members = self._groups.get(group, {})
+            get = self._mailboxes.get
+            for channel in members:
+                mailbox = get(channel) or self._find(channel)
+                lost = mailbox.put(entry, loop)
+                if lost:
+                    losses.append((mailbox, lost))
+            self.statistics.sent += len(members)
+            for mailbox, lost in losses:
+                self._count_lost(mailbox, lost)
+        self._report(gone)
+        for mailbox, lost in losses:
+            self.statistics.report(_REASONS[lost], mailbox.channel)
+
+    def _count_lost(self, mailbox: Mailbox, lost: Refusal) -> None:
+        """Count one message as dropped; a mailbox without a reader goes. The lock is held."""
+        self.statistics.count(_REASONS[lost])
+        if lost == "dead":
+            self._free(mailbox)
+
+    def _discard(self, group: str, channel: str) -> None:
+        members = self._groups.get(group)
+        if members is None or channel not in members:
+            return
+        del members[channel]
+        if not members:
+            del self._groups[group]
+        self._leases.pop((group, channel), None)
+        groups = self._memberships[channel]
+        groups.discard(group)
+        if not groups:
+            del self._memberships[channel]
+
+    def _leave_all(self, channel: str) -> None:
+        for group in tuple(self._memberships.get(channel, ())):
+            self._discard(group, channel)
+
+    # Time
+
+    def _look_after(self, now: float, looks: int = _LOOKS) -> list[tuple[str, int]]:
+        """Let go of what has expired, a little with each operation. The lock is held.
+
+        Returns the channels whose messages expired and how many did, to be reported.
+        """
+        gone: list[tuple[str, int]] = []
+        unattached = self._unattached
+        for _ in range(min(looks, len(unattached))):
+            channel = next(iter(unattached))
+            mailbox = unattached.pop(channel)
+            unattached[channel] = mailbox  # to the end of the line
+            expired = mailbox.expire(now)
+            if expired:
+                gone.append((channel, expired))
+                self._leave_all(channel)
+            self._vanish(mailbox)
+        leases = self._leases
+        while leases:
+            group, channel = next(iter(leases))
+            if leases[group, channel] > now:
+                break
+            self._discard(group, channel)
+        return gone
+
+    def _vanish(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox that holds nothing and that nobody reads. The lock is held."""
+        if mailbox.empty() and not mailbox.attached and not mailbox.readers:
+            self._unattached.pop(mailbox.channel, None)
+            if self._mailboxes.get(mailbox.channel) is mailbox:
+                del self._mailboxes[mailbox.channel]
+
+    def _report(self, gone: list[tuple[str, int]]) -> None:
+        for channel, count in gone:
+            self.statistics.report(EXPIRED, channel, count)
+
+    def _purge(self) -> None:
+        """Let go of everything that has expired."""
+        with self.lock:
+            gone = self._look_after(time.monotonic(), looks=len(self._unattached))
+        self._report(gone)
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group. Consumers stay connected."""
+        with self.lock:
+            dropped = [(name, box.discard_all()) for name, box in self._mailboxes.items()]
+            for mailbox in tuple(self._unattached.values()):
+                self._vanish(mailbox)
+            self._groups.clear()
+            self._memberships.clear()
+            self._leases.clear()
+        for name, count in dropped:
+            if count:
+                self.statistics.report(CLOSED, name, count)
+
+    async def aclose(self) -> None:
+        """Let go of everything. The layer can be used again."""
+        await self.flush()
+
+    async def close(self) -> None:
+        """The well-known name of :meth:`aclose`."""
+        await self.aclose()

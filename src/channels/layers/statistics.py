@@ -1,0 +1,87 @@
+"""Counting what a layer carries and what it loses, so that nothing vanishes in silence."""
+
+import logging
+import time
+from typing import Any
+
+from .. import signals
+
+__all__ = ["CAPACITY", "CLOSED", "EXPIRED", "LOG_INTERVAL", "UNDECODABLE", "Statistics"]
+
+logger = logging.getLogger("channels.layers")
+
+# Why messages are dropped.
+CAPACITY = "capacity"  # the channel held as many as it may
+EXPIRED = "expired"  # nobody read it in time
+UNDECODABLE = "undecodable"  # what came from the broker is not a message
+CLOSED = "closed"  # the consumer had gone
+
+# Seconds between two log lines about drops for the same reason.
+LOG_INTERVAL = 10.0
+
+
+class Statistics:
+    """What one layer object has done, in messages. A group message counts once per recipient.
+
+    At any moment ``sent == delivered + sum(dropped.values()) + pending``, where a message that
+    :meth:`~channels.layers.BaseChannelLayer.send` refused with an exception was never sent.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        self._logged: dict[str, tuple[float, int]] = {}
+        #: Addressed to a channel.
+        self.sent = 0
+        #: Handed to a recipient.
+        self.delivered = 0
+        #: Lost, by reason.
+        self.dropped: dict[str, int] = {}
+
+    @property
+    def pending(self) -> int:
+        """Waiting to be read."""
+        count: int = self._layer.count_pending()
+        return count
+
+    def __repr__(self) -> str:
+        return (
+            f"<Statistics sent={self.sent} delivered={self.delivered} "
+            f"pending={self.pending} dropped={self.dropped}>"
+        )
+
+    def count(self, reason: str, count: int = 1) -> None:
+        """Count drops, under whatever lock guards the layer. :meth:`report` must follow."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def report(self, reason: str, channel: str, count: int = 1) -> None:
+        """Tell listeners and the log about drops that were counted. Takes no lock, holds none.
+
+        The log gets a line at once, and then one for all that follow within an interval. That a
+        consumer's last messages are dropped when it leaves is to be expected, so of those only
+        the debug log hears.
+        """
+        layer = self._layer
+        signals.emit(
+            signals.message_dropped,
+            type(layer),
+            layer=layer,
+            channel=channel,
+            reason=reason,
+            count=count,
+        )
+        if reason == CLOSED:
+            logger.debug("Dropped %d messages to %s: %s", count, channel, reason)
+            return
+        now = time.monotonic()
+        last, before = self._logged.get(reason, (-LOG_INTERVAL, 0))
+        if now - last >= LOG_INTERVAL:
+            total = self.dropped.get(reason, 0)
+            self._logged[reason] = now, total
+            logger.warning(
+                "%s dropped %d messages (%s), the last one to %s; %d so far",
+                type(layer).__name__,
+                total - before,
+                reason,
+                channel,
+                total,
+            )

@@ -1,0 +1,122 @@
+"""Capacity, expiry, and the account of what was lost to them."""
+
+import asyncio
+
+from ...exceptions import ChannelFull
+from .base import Layer, LayerHarness, Message, check, check_equal, refused
+
+__all__ = ["LimitTests"]
+
+
+def _numbered(count: int) -> list[Message]:
+    return [{"type": "conformance.n", "n": n} for n in range(count)]
+
+
+class LimitTests(LayerHarness):
+    """A full channel refuses what is sent to it alone; a group send never fails; old messages go.
+
+    A layer with ``statistics`` counts: ``sent == delivered + sum(dropped.values()) + pending``.
+    """
+
+    async def test_a_full_channel_refuses_messages(self) -> None:
+        async with self.layer("enforces_capacity", capacity=3) as layer:
+            await self.fill(layer, "channel", 3)
+            received = await self.drain(layer, "channel")
+            check_equal(received, _numbered(3), "a full channel keeps what it has accepted")
+            self.check_account(layer)
+
+    async def test_a_full_channel_accepts_again_once_read(self) -> None:
+        async with self.layer("enforces_capacity", capacity=2) as layer:
+            await self.fill(layer, "channel", 2)
+            await self.receive(layer, "channel")
+            await layer.send("channel", {"type": "conformance.next"})
+            received = await self.receive_many(layer, "channel", 2)
+            expected = [_numbered(2)[1], {"type": "conformance.next"}]
+            check_equal(received, expected, "room that was made is used")
+
+    async def test_a_full_channel_is_full_alone(self) -> None:
+        async with self.layer("enforces_capacity", capacity=2) as layer:
+            await self.fill(layer, "channel", 2)
+            await self.fill(layer, "other", 2)
+
+    async def test_channel_capacity_overrides_capacity(self) -> None:
+        config = {"capacity": 2, "channel_capacity": {"wide.*": 4, "narrow": 1}}
+        async with self.layer("enforces_capacity", **config) as layer:
+            for channel, capacity in (("wide.one", 4), ("narrow", 1), ("plain", 2)):
+                await self.fill(layer, channel, capacity)
+
+    async def test_a_group_send_never_fails(self) -> None:
+        async with self.layer("enforces_capacity", "groups", capacity=3) as layer:
+            full, read = await layer.new_channel(), await layer.new_channel()
+            await layer.group_add("group", full)
+            await layer.group_add("group", read)
+            received = []
+            for message in _numbered(6):
+                await layer.group_send("group", message)
+                received.append(await self.receive(layer, read))
+            check_equal(received, _numbered(6), "a full member costs the others nothing")
+            kept = await self.receive_many(layer, full, 3)
+            check(
+                kept == [message for message in _numbered(6) if message in kept],
+                "a full member keeps as many messages as it has room for, in order",
+            )
+            if hasattr(layer, "statistics"):
+                lost = layer.statistics.dropped.get("capacity", 0)
+                check_equal(lost, 3, "each copy a group send could not place is counted")
+            self.check_account(layer)
+
+    async def test_unread_messages_expire(self) -> None:
+        async with self.layer("expires_messages", expiry=self.short_expiry) as layer:
+            for channel in ("channel", await layer.new_channel()):
+                await layer.send(channel, {"type": "conformance.old"})
+                await self.let_messages_expire()
+                await layer.send(channel, {"type": "conformance.fresh"})
+                received = await self.receive(layer, channel)
+                check_equal(received, {"type": "conformance.fresh"}, "what is too old is not read")
+            if hasattr(layer, "statistics"):
+                lost = layer.statistics.dropped.get("expired", 0)
+                check_equal(lost, 2, "each expired message is counted")
+            self.check_account(layer)
+
+    async def test_group_messages_expire(self) -> None:
+        async with self.layer("expires_messages", "groups", expiry=self.short_expiry) as layer:
+            channel = await layer.new_channel()
+            await layer.group_add("group", channel)
+            await layer.group_send("group", {"type": "conformance.old"})
+            await self.let_messages_expire()
+            await layer.send(channel, {"type": "conformance.fresh"})
+            received = await self.receive(layer, channel)
+            check_equal(received, {"type": "conformance.fresh"}, "what is too old is not read")
+
+    async def test_expired_messages_make_room(self) -> None:
+        config = {"capacity": 2, "expiry": self.short_expiry}
+        async with self.layer("enforces_capacity", "expires_messages", **config) as layer:
+            await self.fill(layer, "channel", 2)
+            await self.let_messages_expire()
+            await self.fill(layer, "channel", 2)
+            check_equal(await self.drain(layer, "channel"), _numbered(2), "the expired are gone")
+            self.check_account(layer)
+
+    async def fill(self, layer: Layer, channel: str, capacity: int) -> None:
+        """Fill an empty channel and check that it holds exactly ``capacity`` messages."""
+        for message in _numbered(capacity):
+            try:
+                await layer.send(channel, message)
+            except ChannelFull:
+                check(condition=False, promise=f"{channel} has room for {capacity} messages")
+        promise = f"with {capacity} messages {channel} is full, and send raises ChannelFull"
+        await refused(promise, ChannelFull, layer.send, channel, {"type": "conformance.more"})
+
+    async def let_messages_expire(self) -> None:
+        """Let the expiry pass: the only thing in this suite that takes its time."""
+        await asyncio.sleep(1.5 * self.short_expiry)
+
+    def check_account(self, layer: Layer) -> None:
+        """Check that nothing vanished uncounted, if the layer counts."""
+        if hasattr(layer, "statistics"):
+            counts = layer.statistics
+            check_equal(
+                counts.delivered + sum(counts.dropped.values()) + counts.pending,
+                counts.sent,
+                "sent == delivered + dropped + pending",
+            )
