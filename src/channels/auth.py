@@ -22,6 +22,7 @@ from django.utils.functional import LazyObject
 
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 from .db import database_sync_to_async
+from .exceptions import ScopeError
 from .middleware import BaseMiddleware
 from .sessions import CookieMiddleware, SessionMiddleware
 
@@ -72,7 +73,8 @@ async def login(scope: Scope, user: "AbstractBaseUser | None", backend: str | No
     As in Django, an anonymous session keeps its data and gets a new key, and another user's
     session is emptied first. The session is saved by the next ``http.response.start``; on a
     WebSocket, and once the response has started, save it yourself:
-    ``await scope["session"].asave()``. ``user_logged_in`` is sent with ``request=None``.
+    ``await scope["session"].asave()``. A scope is not a request: ``user_logged_in`` is sent with
+    ``request=None``, and no CSRF token is rotated.
 
     Args:
         scope: Of a connection inside ``SessionMiddleware``.
@@ -89,7 +91,7 @@ async def login(scope: Scope, user: "AbstractBaseUser | None", backend: str | No
     if user is None:
         user = scope.get("user")
     if user is None or not getattr(user, "is_authenticated", True):
-        raise ValueError("User must be passed as an argument or must be present in the scope.")
+        raise ScopeError("User must be passed as an argument or must be present in the scope.")
     await _sign_in(session, user, _backend_path(user, backend))
     scope["user"] = user
 
@@ -119,7 +121,7 @@ class UserLazyObject(LazyObject):  # type: ignore[type-arg]  # generic in the st
     """Stands for the user in the scope until ``AuthMiddleware`` has found out who it is."""
 
     def _setup(self) -> None:
-        raise ValueError("Accessing scope user before it is ready.")
+        raise ScopeError("Accessing scope user before it is ready.")
 
 
 class AuthMiddleware(BaseMiddleware):
@@ -135,7 +137,7 @@ class AuthMiddleware(BaseMiddleware):
             ValueError: There is no session in the scope.
         """
         if "session" not in scope:
-            raise ValueError(
+            raise ScopeError(
                 "AuthMiddleware cannot find session in scope. SessionMiddleware must be above it."
             )
         if "user" not in scope:
@@ -165,7 +167,7 @@ def AuthMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:  # noqa: N8
 
 def _session_of(scope: Scope) -> Any:
     if "session" not in scope:
-        raise ValueError(
+        raise ScopeError(
             "Cannot find session in scope. You should wrap your consumer in SessionMiddleware."
         )
     return scope["session"]

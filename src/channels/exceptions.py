@@ -15,6 +15,7 @@ __all__ = [
     "NoRouteFound",
     "RequestAborted",
     "RequestTimeout",
+    "ScopeError",
     "SerializationError",
     "StopConsumer",
     "UnknownMessageType",
@@ -67,6 +68,10 @@ class SerializationError(ChannelsError, TypeError, ValueError):
 
 class UnknownMessageType(ChannelsError, ValueError):
     """A message names no handler, or names a method that messages may not call."""
+
+
+class ScopeError(ChannelsError, ValueError):
+    """The scope lacks what a middleware further out should have put there."""
 
 
 class NoRouteFound(ChannelsError, ValueError):

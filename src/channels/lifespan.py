@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from inspect import isawaitable, signature
 from typing import Any, TypeAlias
 
@@ -53,8 +54,8 @@ class Lifespan:
     """
 
     def __init__(self, on_startup: Sequence[Hook] = (), on_shutdown: Sequence[Hook] = ()) -> None:
-        self.on_startup = [_Hook(hook) for hook in on_startup]
-        self.on_shutdown = [_Hook(hook) for hook in on_shutdown]
+        self._on_startup = [_Hook(hook) for hook in on_startup]
+        self._on_shutdown = [_Hook(hook) for hook in on_shutdown]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the server until its shutdown, or until the startup failed."""
@@ -74,14 +75,14 @@ class Lifespan:
                 return
 
     async def _start(self, state: Any) -> str:
-        failure = await _run(self.on_startup, state, stop_at_failure=True)
+        failure = await _run(self._on_startup, state, stop_at_failure=True)
         if not failure:
             signals.emit(signals.server_started, type(self))
         return failure
 
     async def _stop(self, state: Any) -> str:
         signals.emit(signals.server_stopping, type(self))
-        return await _run(reversed(self.on_shutdown), state, stop_at_failure=False)
+        return await _run(reversed(self._on_shutdown), state, stop_at_failure=False)
 
 
 class _Hook:
@@ -136,8 +137,10 @@ async def _run(hooks: Iterable[_Hook], state: Any, *, stop_at_failure: bool) -> 
             if stop_at_failure:
                 break
     if ran:
-        # No request will come by in the hooks' thread to close the connections they opened.
-        await sync_to_async(close_old_connections)()
+        # No request will come by in the hooks' thread to close the connections they opened. One
+        # that cannot be closed is no reason to keep the server from starting or stopping.
+        with suppress(Exception):
+            await sync_to_async(close_old_connections)()
     return "; ".join(failures)
 
 

@@ -120,11 +120,11 @@ class URLRouter:
             reason = f"No route found for path {scope['path']!r}, outside of root_path."
             return await _not_found(self, scope, send, reason)
         path = path.lstrip("/")
-        for match in _matches(self.routes, path, (), {}):
-            outer = scope.get("url_route") or {"args": (), "kwargs": {}}
+        outer = scope.get("url_route") or {}
+        for match in _matches(self.routes, path):
             url_route = {
-                "args": outer["args"] + match.args,
-                "kwargs": {**outer["kwargs"], **match.kwargs},
+                "args": (*outer.get("args", ()), *match.args),
+                "kwargs": {**outer.get("kwargs", {}), **match.kwargs},
             }
             inner_scope = {**scope, "path_remaining": match.rest, "url_route": url_route}
             try:
@@ -183,23 +183,21 @@ class _Match(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def _matches(
-    routes: Sequence[_Route], path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[_Match]:
-    """Yield what matches ``path``, in order; captures are merged as ``django.urls`` does."""
+def _matches(routes: Sequence[_Route], path: str) -> Iterator[_Match]:
+    """Yield what matches ``path``, in order, with captures merged as ``django.urls`` does."""
     for route in routes:
         found = route.pattern.match(path)
         if found is None:
             continue
-        rest, captured_args, captured = found
-        if isinstance(route, URLResolver):
-            merged = {**kwargs, **captured, **route.default_kwargs}
-            yield from _matches(route.url_patterns, rest, args + captured_args, merged)
-        else:
-            merged = {**kwargs, **captured, **route.default_args}
-            # As in Django, positional captures of an include() count only without named ones.
-            positional = captured_args if merged else args + captured_args
-            yield _Match(route.callback, rest, positional, merged)
+        rest, args, captured = found
+        if not isinstance(route, URLResolver):
+            yield _Match(route.callback, rest, args, {**captured, **route.default_args})
+            continue
+        for inner in _matches(route.url_patterns, rest):
+            kwargs = {**captured, **route.default_kwargs, **inner.kwargs}
+            # Positional captures of an include() count only where there are no named ones.
+            inner_args = inner.args if kwargs else args + inner.args
+            yield inner._replace(args=inner_args, kwargs=kwargs)
 
 
 def _path_below_root(scope: Scope) -> str | None:
@@ -264,7 +262,9 @@ def _refuse_classes(application: object, where: str) -> None:
     """
     if isinstance(application, type) and not hasattr(application, "__await__"):
         name = application.__name__
-        instead = f"{name}.as_asgi()" if hasattr(application, "as_asgi") else f"an instance of {name}"
+        instead = (
+            f"{name}.as_asgi()" if hasattr(application, "as_asgi") else f"an instance of {name}"
+        )
         raise ImproperlyConfigured(f"{where}: pass {instead}, not the class {name}.")
     view = getattr(application, "view_class", None)
     if isinstance(view, type):

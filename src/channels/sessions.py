@@ -22,6 +22,7 @@ from django.utils.http import http_date
 from ._runtime.denial import deny, from_server
 from ._runtime.types import ASGIApplication, Message, Receive, Scope, Send
 from .db import database_sync_to_async
+from .exceptions import ScopeError
 from .middleware import BaseMiddleware
 
 __all__ = [
@@ -45,7 +46,7 @@ class CookieMiddleware(BaseMiddleware):
         """Call the inner application with the cookies in its scope."""
         if "cookies" not in scope:
             if "headers" not in scope:
-                raise ValueError(
+                raise ScopeError(
                     "CookieMiddleware was passed a scope that did not have a headers key "
                     "(make sure it is only passed HTTP or WebSocket connections)"
                 )
@@ -144,7 +145,7 @@ class InstanceSessionWrapper:
         self._interrupted = False
         if self.activated:
             if "cookies" not in scope:
-                raise ValueError(
+                raise ScopeError(
                     "No cookies in scope - SessionMiddleware needs to run inside of "
                     "CookieMiddleware."
                 )
@@ -198,7 +199,7 @@ class InstanceSessionWrapper:
             SessionInterrupted: Somebody has deleted it since it was loaded.
         """
         try:
-            await database_sync_to_async(self.scope["session"].save)()
+            await _store(self.scope["session"])
         except UpdateError as error:
             raise SessionInterrupted(
                 "The session was deleted before the request completed. The user may have logged "
@@ -269,6 +270,12 @@ class SessionMiddleware(BaseMiddleware):
 def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:  # noqa: N802
     """Wrap ``inner`` so that it finds ``cookies`` and ``session`` in its scope."""
     return CookieMiddleware(SessionMiddleware(inner))
+
+
+@database_sync_to_async
+def _store(session: SessionBase) -> None:
+    session.keys()  # loads it: one that had expired is new then, and can be saved as such
+    session.save()
 
 
 def _parse_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

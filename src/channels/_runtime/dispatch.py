@@ -55,6 +55,7 @@ class Connection:
         "_code",
         "_consumer",
         "_disconnect_type",
+        "_disconnected",
         "_ended",
         "_events",
         "_failure",
@@ -99,7 +100,8 @@ class Connection:
         self._accepted = False  # a handshake was accepted, or a response started
         self._closed = False  # the application has sent its last
         self._gone = False  # the client has left
-        self._ended = False  # the disconnect was handled, or nothing more is to be
+        self._disconnected = False  # the disconnect has been given to the consumer
+        self._ended = False  # nothing more is to be handled
         self._code: int | None = None
         self._failure: BaseException | None = None
 
@@ -203,10 +205,15 @@ class Connection:
             self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self._disconnect_missing)
 
     def _disconnect_missing(self) -> None:
-        if not self._gone:
-            self._client_left()
-        self._ended = True
-        self.wake()
+        self._events.append(self._make_disconnect())
+        self._client_left()
+
+    def _make_disconnect(self) -> Message:
+        """The disconnect event that the server did not send."""
+        if self._protocol == "websocket":
+            code = _ABNORMAL if self._code is None else self._code
+            return {"type": self._disconnect_type, "code": code}
+        return {"type": self._disconnect_type}
 
     # The life
 
@@ -273,14 +280,14 @@ class Connection:
         """Have one message handled, and see to what its handler leaves behind."""
         message_type = message.get("type")
         if message_type == self._disconnect_type:
-            self._ended = True
+            self._ended = self._disconnected = True
             self._code = message.get("code", self._code)
         if not self._started:
             self._open()
         if database.opened:
             await database.release()
         self._handling = message_type or "?"
-        if self._gone and not self._ended:
+        if self._gone and not self._disconnected:
             self._bound_handler()
         try:
             await self._consumer.dispatch(message)
@@ -312,7 +319,7 @@ class Connection:
 
     def _unhandled(self, error: UnknownMessageType) -> None:
         """A message that no handler takes: one line, unless somebody is there to be told."""
-        if self._ended:  # a consumer need not handle its disconnect
+        if self._disconnected:  # a consumer need not handle that
             return
         if not (self._from_layer and from_server(self._scope)):
             raise error
@@ -440,12 +447,8 @@ class Connection:
 
     async def _disconnect_once(self) -> None:
         """Have the disconnect handled that no event has brought."""
-        if self._ended or not self._started or self._disconnect_type is None:
-            return
-        message: dict[str, Any] = {"type": self._disconnect_type}
-        if self._protocol == "websocket":
-            message["code"] = self._code if self._code is not None else _ABNORMAL
-        await self._dispatch(message)
+        if self._started and not self._disconnected and self._disconnect_type is not None:
+            await self._dispatch(self._make_disconnect())
 
     async def _close_inbox(self) -> None:
         if self._inbox is not None:

@@ -1,8 +1,9 @@
 """Which method of a consumer handles a message, and which methods no message may call."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import lru_cache
-from typing import Any
+from inspect import getmro
+from typing import Any, cast
 
 from ..exceptions import UnknownMessageType
 from .denial import printable
@@ -46,7 +47,7 @@ def find_handler(
         UnknownMessageType: there is no such handler, or its name is a framework method's.
     """
     name = get_handler_name(message)
-    if name in _forbidden_names(type(consumer)):
+    if name in _forbidden_names(consumer.__class__):
         raise UnknownMessageType(
             f"Message type {printable(message['type'])!r} names a method of the framework, which "
             "messages may not call; rename the type and its handler"
@@ -58,7 +59,7 @@ def find_handler(
 
 
 @lru_cache(maxsize=1024)
-def _forbidden_names(cls: type) -> frozenset[str]:
+def _forbidden_names(cls: Hashable) -> frozenset[str]:
     """Public names that the framework's base classes define, less the handlers among them.
 
     A framework class is one that lists in its own namespace, as ``_protocol_handlers``, those of
@@ -66,7 +67,7 @@ def _forbidden_names(cls: type) -> frozenset[str]:
     """
     defined: set[str] = set(_INSTANCE_ATTRIBUTES)
     handlers: set[str] = set()
-    for base in cls.__mro__:
+    for base in getmro(cast("type[Any]", cls)):
         namespace = vars(base)
         if "_protocol_handlers" in namespace:
             defined.update(namespace)

@@ -34,8 +34,8 @@ def _own_groups(consumer: Any) -> None:
     groups = consumer.groups
     if groups is None:
         consumer.groups = []
-    elif isinstance(groups, list) and groups is getattr(type(consumer), "groups", None):
-        consumer.groups = list(groups)
+    elif type(groups) is list and getattr(type(consumer), "groups", None) is groups:
+        consumer.groups = [*consumer.groups]
 
 
 def _group_method(consumer: Any, name: str) -> Any:

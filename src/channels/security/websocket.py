@@ -201,6 +201,8 @@ def _parse_origin(value: bytes) -> ParseResult | None:
         parsed.port  # noqa: B018  raises ValueError for rubbish
     except ValueError:
         return None
+    if not (parsed.scheme or text == "null"):  # "null" is the origin of sandboxed pages
+        return None
     usable = text.isprintable() and not any(character in text for character in " @\\,")
     return parsed if usable else None
 

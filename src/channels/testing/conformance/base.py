@@ -67,6 +67,9 @@ class LayerHarness:
     carries_bytes: bool = True
     """Values in messages may be ``bytes``."""
 
+    carries_objects: bool = False
+    """Messages may hold any object that can be copied, as they can within one process."""
+
     enforces_capacity: bool = True
     """Takes ``capacity`` and ``channel_capacity``, and ``send`` raises ``ChannelFull``."""
 
@@ -148,7 +151,7 @@ class LayerHarness:
         """Wait until ``condition()`` holds; fail the test if it does not within the deadline."""
 
         async def poll() -> None:
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - anything may make it true
                 await asyncio.sleep(0.005)
 
         await self.soon(poll(), promise)

@@ -1,5 +1,7 @@
 """Capacity, expiry, and the account of what was lost to them."""
 
+# ruff: noqa: D102 (the name of a test says what it checks)
+
 import asyncio
 
 from ...exceptions import ChannelFull

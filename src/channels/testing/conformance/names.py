@@ -1,5 +1,7 @@
 """Names of channels and groups."""
 
+# ruff: noqa: D102 (the name of a test says what it checks)
+
 import re
 
 from .base import LayerHarness, check, check_equal, refused

@@ -1,0 +1,825 @@
+"""The rules of a connection's life, one section each."""
+
+import asyncio
+import contextvars
+import gc
+import logging
+import threading
+import time
+import weakref
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+
+from channels import signals
+from channels._runtime import dispatch
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from channels.generic.http import AsyncHttpConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from tests.asgi import Server, until
+
+
+@pytest.fixture(autouse=True)
+def layer():
+    layer = InMemoryChannelLayer()
+    old = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.set("default", old)
+
+
+@pytest.fixture
+def heard():
+    """Which signals were sent, with what."""
+    calls = []
+    names = [name for name in signals.__all__ if name != "emit"]
+
+    def listener(name):
+        def listen(signal, sender, **arguments):
+            calls.append((name, arguments))
+
+        return listen
+
+    listeners = {name: listener(name) for name in names}
+    for name in names:
+        getattr(signals, name).connect(listeners[name], weak=False)
+    yield calls
+    for name in names:
+        getattr(signals, name).disconnect(listeners[name])
+
+
+class Recorder(AsyncWebsocketConsumer):
+    """Keeps what happened to it; the test reaches the instance through ``made``."""
+
+    made: "list[Recorder]"
+    layer_messages: list
+    log: list
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.made = []
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.log = []
+        self.made.append(self)
+
+    async def receive(self, text_data=None, bytes_data=None):
+        self.log.append(text_data)
+
+    async def note(self, event):
+        self.log.append(event["text"])
+
+    async def disconnect(self, code):
+        self.log.append(("disconnect", code))
+
+    def codes(self):
+        return [entry[1] for entry in self.log if isinstance(entry, tuple)]
+
+
+# 1: one instance, one task that dispatches, at most one more; no task per message
+
+
+async def test_two_tasks_and_no_thread_per_message():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append((asyncio.current_task(), threading.get_ident()))
+
+    before = asyncio.all_tasks()
+    created = []
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(
+        lambda loop, coro, **kw: created.append(coro) or asyncio.Task(coro, loop=loop, **kw)
+    )
+    try:
+        server = await Server(Consumer.as_asgi()).connect()
+        for number in range(50):
+            server.text(str(number))
+        await until(lambda: len(Consumer.made[0].log) == 50)
+        assert len(asyncio.all_tasks() - before) == 2
+        assert len(created) == 2
+        assert len(Consumer.made) == 1
+        assert set(Consumer.made[0].log) == {(server.task, threading.get_ident())}
+        await server.leave()
+    finally:
+        loop.set_task_factory(None)
+    assert asyncio.all_tasks() == before
+
+
+async def test_context_variables_set_in_a_handler_are_seen_by_the_next():
+    variable = contextvars.ContextVar("variable")
+
+    class Consumer(Recorder):
+        async def connect(self):
+            variable.set("set in connect")
+            await self.accept()
+
+        async def note(self, event):
+            self.log.append(variable.get())
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    await consumer.channel_layer.send(consumer.channel_name, {"type": "note"})
+    await until(lambda: consumer.log)
+    assert consumer.log == ["set in connect"]
+    await server.leave()
+
+
+# 2: one at a time, in order per source, no starvation, bounded read-ahead
+
+
+async def test_handlers_run_one_at_a_time_and_in_order(layer):
+    class Consumer(Recorder):
+        running = 0
+
+        async def handle(self, entry):
+            assert self.running == 0
+            self.running += 1
+            await asyncio.sleep(0)
+            self.running -= 1
+            self.log.append(entry)
+
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.handle(("client", int(text_data)))
+
+        async def note(self, event):
+            await self.handle(("layer", event["n"]))
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    for n in range(50):
+        server.text(str(n))
+        await layer.send(consumer.channel_name, {"type": "note", "n": n})
+    await until(lambda: len(consumer.log) == 100)
+    for source in ("client", "layer"):
+        assert [n for s, n in consumer.log if s == source] == list(range(50))
+    await server.leave()
+
+
+@pytest.mark.parametrize("busy", ["client", "layer"])
+async def test_a_flood_from_one_source_does_not_starve_the_other(layer, busy):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("client")
+            if busy == "client":
+                self.server.text("more")
+            await asyncio.sleep(0)
+
+        async def note(self, event):
+            self.log.append("layer")
+            if busy == "layer":
+                await layer.send(self.channel_name, {"type": "note"})
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    consumer.server = server
+    for _ in range(5):
+        server.text("x")
+        await layer.send(consumer.channel_name, {"type": "note"})
+    quiet = "layer" if busy == "client" else "client"
+    await until(lambda: consumer.log.count(quiet) == 5)
+    last = len(consumer.log) - 1 - consumer.log[::-1].index(quiet)
+    assert consumer.log[:last].count(busy) <= 20
+    await server.leave()
+
+
+async def test_a_consumer_that_never_waits_lets_the_loop_run():
+    """Its own handlers keep it busy for ever, and still others get their turn."""
+
+    class Consumer(Recorder):
+        async def note(self, event):
+            await self.channel_layer.send(self.channel_name, {"type": "note"})
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    await consumer.channel_layer.send(consumer.channel_name, {"type": "note"})
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await server.leave()
+    assert consumer.codes() == [1001]
+
+
+async def test_a_slow_handler_pushes_back_on_the_client():
+    release = asyncio.Event()
+
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await release.wait()
+            self.log.append(text_data)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    for number in range(100):
+        server.text(str(number))
+    await until(lambda: server.received >= dispatch.READ_AHEAD)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.received <= dispatch.READ_AHEAD + 2  # one handled, one in hand
+    release.set()
+    await until(lambda: len(Consumer.made[0].log) == 100)
+    assert Consumer.made[0].log == [str(n) for n in range(100)]
+    await server.leave()
+
+
+# 3: disconnect is certain
+
+
+def refusing(consumer_class):
+    class Refusing(consumer_class):
+        async def connect(self):
+            await self.close()
+
+    return Refusing
+
+
+async def test_disconnect_on_client_close():
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.leave(code=1005)
+    assert Consumer.made[0].codes() == [1005]
+
+
+async def test_disconnect_when_refused():
+    class Consumer(refusing(Recorder)):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    assert server.types() == ["websocket.close"]
+    await server.leave(code=1006)
+    assert Consumer.made[0].codes() == [1006]
+
+
+async def test_disconnect_when_the_application_is_cancelled():
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    assert Consumer.made[0].codes() == [1012]
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1012}
+
+
+async def test_disconnect_when_cancelled_in_a_handler():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("in")
+            await asyncio.Event().wait()
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: Consumer.made[0].log)
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    assert Consumer.made[0].codes() == [1012]
+
+
+@pytest.mark.parametrize("handler", ["connect", "receive", "note"])
+async def test_disconnect_when_a_handler_raises(handler):
+    async def boom(self, *args, **kwargs):
+        raise RuntimeError("boom")
+
+    class Consumer(Recorder):
+        pass
+
+    setattr(Consumer, handler, boom)
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    server.text("x")
+    if handler == "note":
+        await consumer.channel_layer.send(consumer.channel_name, {"type": "note"})
+    await server.ended()
+    assert consumer.codes() == [1011]
+
+
+async def test_disconnect_runs_once_even_if_it_raises(caplog):
+    class Consumer(Recorder):
+        async def disconnect(self, code):
+            await super().disconnect(code)
+            raise RuntimeError("boom")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.leave()
+    assert Consumer.made[0].codes() == [1001]
+    assert [r.getMessage() for r in caplog.records] == [f"{Consumer.__qualname__} at /ws/ crashed"]
+
+
+async def test_disconnect_follows_stop_consumer():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            raise StopConsumer
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.ended()
+    assert Consumer.made[0].codes() == [1000]
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1000}
+
+
+async def test_disconnect_when_the_servers_receive_fails():
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+
+    async def receive():
+        raise ConnectionResetError("gone")
+
+    failing = Server(Consumer.as_asgi())
+    failing.receive = receive
+    await failing.start().ended()
+    assert Consumer.made[1].codes() == []  # it never connected
+    await server.leave()
+
+
+async def test_a_disconnect_message_from_the_layer_closes_the_socket(layer):
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    name = Consumer.made[0].channel_name
+    await layer.send(name, {"type": "websocket.disconnect", "code": 4000})
+    await server.ended()
+    assert Consumer.made[0].codes() == [4000]
+    assert server.types()[-1] == "websocket.close"
+
+
+async def test_a_server_that_never_confirms_the_close_does_not_keep_the_consumer(monkeypatch):
+    monkeypatch.setattr(dispatch, "CLOSE_TIMEOUT", 0.01)
+
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.close(4001)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.ended()
+    assert Consumer.made[0].codes() == [4001]
+
+
+async def test_disconnect_within_100_ms_while_a_handler_runs(caplog, heard):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("in")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.log.append("cancelled")
+                raise
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: Consumer.made[0].log)
+    started = time.monotonic()
+    await server.leave()
+    assert time.monotonic() - started < 1  # 0.1 promised; the machine may be busy
+    assert Consumer.made[0].log == ["in", "cancelled", ("disconnect", 1001)]
+    assert "websocket.receive was still running 0.05 s after the client had gone" in caplog.text
+    assert [a["message_type"] for n, a in heard if n == "handler_cancelled"] == [
+        "websocket.receive"
+    ]
+
+
+async def test_a_handler_may_finish_within_its_grace():
+    class Consumer(Recorder):
+        disconnect_grace = 30
+
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("in")
+            await release.wait()
+            self.log.append("done")
+
+    release = asyncio.Event()
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: Consumer.made[0].log)
+    server.put("websocket.disconnect", code=1001)
+    await asyncio.sleep(0)
+    release.set()
+    await server.ended()
+    assert Consumer.made[0].log == ["in", "done", ("disconnect", 1001)]
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_followed_by_disconnect():
+    class Consumer(Recorder):
+        disconnect_grace = 0
+
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("in")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.log.append("swallowed")
+
+        async def disconnect(self, code):
+            await asyncio.sleep(0)  # would raise, were the cancellation still pending
+            await super().disconnect(code)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: Consumer.made[0].log)
+    await server.leave()
+    assert Consumer.made[0].log == ["in", "swallowed", ("disconnect", 1001)]
+    assert server.task.cancelling() == 0
+
+
+async def test_what_the_client_sent_before_it_left_is_handled():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await asyncio.sleep(0)
+            await super().receive(text_data)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    for n in range(20):
+        server.text(str(n))
+    await server.leave()
+    assert Consumer.made[0].log == [*map(str, range(20)), ("disconnect", 1001)]
+
+
+async def test_a_sync_handler_is_waited_for():
+    """A thread cannot be cancelled, so ``disconnect`` waits rather than run beside it."""
+    entered, release, log = threading.Event(), threading.Event(), []
+
+    class Consumer(WebsocketConsumer):
+        disconnect_grace = 0
+
+        def receive(self, text_data=None, bytes_data=None):
+            entered.set()
+            release.wait(5)
+            log.append("done")
+
+        def disconnect(self, code):
+            log.append(code)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(entered.is_set)
+    server.put("websocket.disconnect", code=1001)
+    await asyncio.sleep(0.02)
+    assert log == []
+    release.set()
+    await server.ended()
+    assert log == ["done", 1001]
+
+
+# 4: nothing stays behind
+
+
+async def test_the_channel_leaves_its_groups_even_if_disconnect_raised(layer):
+    class Consumer(Recorder):
+        async def connect(self):
+            for group in ("a", "b"):
+                await self.channel_layer.group_add(group, self.channel_name)
+            await self.accept()
+
+        async def disconnect(self, code):
+            raise RuntimeError("boom")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    assert set(layer.groups) == {"a", "b"}
+    await server.leave()
+    assert layer.groups == {}
+    await layer.group_send("a", {"type": "note"})
+    assert layer.channels == {}
+
+
+async def test_no_consumer_and_no_task_outlives_its_connection(layer):
+    class Consumer(AsyncWebsocketConsumer):
+        groups = ["room"]
+
+        async def connect(self):
+            alive.append(weakref.ref(self))
+            await self.accept()
+
+    alive, before = [], asyncio.all_tasks()
+    servers = [await Server(Consumer.as_asgi()).connect() for _ in range(20)]
+    for number, server in enumerate(servers):
+        if number % 2:
+            server.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await server.task
+        else:
+            await server.leave()
+    del servers, server
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [reference for reference in alive if reference() is not None] == []
+    assert asyncio.all_tasks() == before
+    assert layer.groups == {}
+
+
+async def test_undelivered_messages_are_counted_when_the_client_leaves(layer):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            for _ in range(3):
+                await layer.send(self.channel_name, {"type": "note", "text": "x"})
+            self.server.put("websocket.disconnect", code=1001)
+            await until(lambda: not self.server.events.qsize())
+
+    server = await Server(Consumer.as_asgi()).connect()
+    Consumer.made[0].server = server
+    server.text("x")
+    await server.ended()
+    statistics = layer.statistics
+    assert statistics.dropped == {"closed": 3}
+    assert statistics.sent == statistics.delivered + 3
+
+
+# 5: a crash is visible
+
+
+async def test_a_crash_is_logged_once_signalled_and_closed_with_1011(caplog, heard):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            raise RuntimeError("boom")
+
+    server = await Server(Consumer.as_asgi(), path="/ws/a\nb/").connect()
+    server.text("x")
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1011}
+    [record] = caplog.records
+    assert record.name == "channels.consumer"
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"{Consumer.__qualname__} at /ws/a\\nb/ crashed"
+    assert str(record.exc_info[1]) == "boom"
+    assert [n for n, _ in heard] == ["connection_opened", "consumer_crashed", "connection_closed"]
+    assert heard[-1][1]["code"] == 1011
+    assert heard[-1][1]["duration"] >= 0
+
+
+async def test_a_crash_before_accept_refuses_with_500_where_the_server_can(caplog):
+    class Consumer(Recorder):
+        async def connect(self):
+            raise RuntimeError("boom")
+
+    scope = {"extensions": {"websocket.http.response": {}}}
+    server = await Server(Consumer.as_asgi(), **scope).connect()
+    await server.ended()
+    assert server.sent[0]["type"] == "websocket.http.response.start"
+    assert server.sent[0]["status"] == 500
+    assert len(caplog.records) == 1
+
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.ended()
+    assert server.types() == ["websocket.close"]
+
+
+async def test_a_crash_reaches_whoever_is_no_server(caplog):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            raise RuntimeError("boom")
+
+    server = Server(Consumer.as_asgi())
+    del server.scope["asgi"]
+    await server.connect()
+    server.text("x")
+    with pytest.raises(RuntimeError, match="boom"):
+        await server.ended()
+    assert caplog.records == []
+    assert Consumer.made[0].codes() == [1011]
+
+
+async def test_a_failing_layer_refuses_the_connection(caplog):
+    class Broken(InMemoryChannelLayer):
+        async def new_channel(self, prefix="specific."):
+            raise ConnectionError("broker down")
+
+    class Consumer(Recorder):
+        pass
+
+    channel_layers.set("default", Broken())
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.ended()
+    assert server.types() == ["websocket.close"]
+    assert Consumer.made[0].log == []
+    assert [r.exc_info[1].args for r in caplog.records] == [("broker down",)]
+
+
+# 6: sends after the client has gone
+
+
+async def test_a_send_after_the_client_has_gone_is_dropped_and_signalled(heard):
+    class Gone(OSError):
+        pass
+
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.send("one")
+            await self.send("two")
+            self.log.append("unharmed")
+
+    server = await Server(Consumer.as_asgi()).connect()
+
+    async def gone(message):
+        raise Gone
+
+    server.on_send = gone
+    server.text("x")
+    await until(lambda: Consumer.made[0].log)
+    await server.leave(1006)
+    assert Consumer.made[0].log == ["unharmed", ("disconnect", 1006)]
+    dropped = [a["message_type"] for n, a in heard if n == "send_dropped"]
+    assert dropped == ["websocket.send"]
+
+
+async def test_a_send_in_disconnect_is_dropped(heard):
+    class Consumer(Recorder):
+        async def disconnect(self, code):
+            await self.send("bye")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.leave()
+    assert server.types() == ["websocket.accept"]
+    assert "send_dropped" in [n for n, _ in heard]
+
+
+async def test_a_send_after_close_is_dropped():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.close(4000)
+            await self.send("late")
+            await self.close(4001)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: len(server.sent) == 2)
+    await server.leave(4000)
+    assert server.sent[1:] == [{"type": "websocket.close", "code": 4000}]
+
+
+# 7: only handlers can be called
+
+
+@pytest.mark.parametrize("name", ["accept", "close", "send", "base.send", "channel_layer", "nope"])
+async def test_a_layer_message_that_names_no_handler_harms_nobody(layer, caplog, name):
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    await layer.send(consumer.channel_name, {"type": name})
+    await layer.send(consumer.channel_name, {"type": "note", "text": "after"})
+    await until(lambda: consumer.log)
+    assert consumer.log == ["after"]
+    assert server.types() == ["websocket.accept"]
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert name in record.getMessage()
+    await server.leave()
+
+
+@pytest.mark.parametrize("message", [{}, {"type": 3}, {"type": None}, {"type": "_private"}])
+async def test_a_layer_message_without_a_proper_type_harms_nobody(layer, caplog, message):
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    consumer = Consumer.made[0]
+    await layer.send(consumer.channel_name, message)
+    await layer.send(consumer.channel_name, {"type": "note", "text": "after"})
+    await until(lambda: consumer.log)
+    assert len(caplog.records) == 1
+    await server.leave()
+
+
+async def test_an_event_without_a_handler_closes_with_one_line(caplog):
+    class Consumer(AsyncConsumer):
+        async def websocket_connect(self, message):
+            await self.send({"type": "websocket.accept"})
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1011}
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert "No handler for message type websocket.receive" in record.getMessage()
+
+
+# 8: sync consumers
+
+
+async def test_a_blocking_handler_does_not_stop_the_others():
+    entered, release = threading.Event(), threading.Event()
+
+    class Consumer(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            if text_data == "block":
+                entered.set()
+                assert release.wait(10)
+            self.send(text_data=text_data)
+
+    blocked = await Server(Consumer.as_asgi()).connect()
+    other = await Server(Consumer.as_asgi()).connect()
+    blocked.text("block")
+    blocked.text("next")
+    await until(entered.is_set)
+    other.text("free")
+    await until(lambda: other.texts() == ["free"])
+    assert blocked.texts() == []
+    release.set()
+    await until(lambda: blocked.texts() == ["block", "next"])
+    await blocked.leave()
+    await other.leave()
+
+
+async def test_a_sync_handler_keeps_its_thread_through_async_code():
+    class Consumer(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            async def back_and_forth():
+                return await sync_to_async(threading.get_ident)()
+
+            own = threading.get_ident()
+            self.send(text_data=str(async_to_sync(back_and_forth)() == own))
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(server.texts)
+    assert server.texts() == ["True"]
+    await server.leave()
+
+
+# Overflow
+
+
+async def test_a_consumer_that_cannot_keep_up_is_closed_with_1013(caplog):
+    layer = InMemoryChannelLayer(capacity=5, overflow="disconnect")
+    channel_layers.set("default", layer)
+    release = asyncio.Event()
+
+    class Consumer(Recorder):
+        groups = ["room"]
+
+        async def note(self, event):
+            await release.wait()
+
+    server = await Server(Consumer.as_asgi()).connect()
+    for _ in range(20):
+        await layer.group_send("room", {"type": "note", "text": "x"})
+        await asyncio.sleep(0)
+    release.set()
+    await until(lambda: len(server.sent) == 2)
+    assert server.sent[1] == {"type": "websocket.close", "code": 1013}
+    await server.leave(1013)
+    statistics = layer.statistics
+    assert statistics.sent == 20 == statistics.delivered + sum(statistics.dropped.values())
+
+
+# HTTP
+
+
+async def test_http_disconnect_cancels_a_stream():
+    log = []
+
+    class Consumer(AsyncHttpConsumer):
+        async def handle(self, body):
+            await self.send_headers()
+            try:
+                while True:
+                    await self.send_body(b"tick", more_body=True)
+                    await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                log.append("cancelled")
+                raise
+
+        async def disconnect(self):
+            log.append("disconnect")
+
+    server = Server(Consumer.as_asgi(), "http", method="GET")
+    server.put("http.request", body=b"")
+    server.start()
+    await until(lambda: len(server.sent) > 3)
+    server.put("http.disconnect")
+    await server.ended()
+    assert log == ["cancelled", "disconnect"]
+
+
+async def test_an_http_crash_answers_500(caplog):
+    class Consumer(AsyncHttpConsumer):
+        async def handle(self, body):
+            raise RuntimeError("boom")
+
+    server = Server(Consumer.as_asgi(), "http", method="GET")
+    server.put("http.request", body=b"")
+    await server.start().ended()
+    assert server.sent[0]["status"] == 500
+    assert len(caplog.records) == 1
+
+
+async def test_without_a_layer_a_consumer_works(settings):
+    settings.CHANNEL_LAYERS = {}
+
+    class Consumer(Recorder):
+        pass
+
+    assert get_channel_layer() is None
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.leave()
+    assert Consumer.made[0].channel_layer is None
+    assert Consumer.made[0].log == ["x", ("disconnect", 1001)]

@@ -1,0 +1,394 @@
+"""System checks, with real settings, real modules and real sockets."""
+
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.management import BaseCommand, call_command, get_commands
+from django.core.management.commands.runserver import Command as DjangoRunserver
+from django.test import override_settings
+
+from channels.layers import InMemoryChannelLayer
+
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+LAYER = f"{__name__}.LoopbackLayer"
+
+
+def run(*, deploy: bool = False) -> list[Any]:
+    """What ``manage.py check --tag channels`` finds."""
+    return checks.run_checks(tags=["channels"], include_deployment_checks=deploy)
+
+
+def ids(*, deploy: bool = False) -> list[str]:
+    found = run(deploy=deploy)
+    for message in found:
+        assert message.hint, message
+    return [message.id for message in found]
+
+
+def python(source: str) -> str:
+    """What this program prints, run in another process."""
+    command = [sys.executable, "-c", source]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+@contextmanager
+def apps(*names: str) -> Any:
+    get_commands.cache_clear()
+    with override_settings(INSTALLED_APPS=names):
+        yield
+    get_commands.cache_clear()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """What ASGI_APPLICATION leads to."""
+
+
+no_application = "a string"
+
+
+@pytest.fixture(autouse=True)
+def clean(settings, monkeypatch):
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    settings.ASGI_APPLICATION = f"{__name__}.application"
+    settings.CHANNEL_LAYERS = IN_MEMORY
+
+
+def test_nothing_to_say_about_good_settings():
+    assert ids() == []
+
+
+@override_settings(DEBUG=True)
+def test_nothing_to_say_about_good_settings_in_development():
+    assert ids() == []
+
+
+def test_the_checks_are_part_of_djangos(settings):
+    settings.ASGI_APPLICATION = "no_such_module.application"
+    with pytest.raises(Exception, match=r"channels\.E001"):
+        call_command("check")
+
+
+# -- ASGI_APPLICATION
+
+
+def module(name: str, source: str, monkeypatch: Any, tmp_path: Any) -> None:
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("no_such_module.application", "No module named 'no_such_module'"),
+        (f"{__name__}.nothing", "Cannot find 'nothing'"),
+        (f"{__name__}.no_application", "is no application: 'a string'"),
+        ("application", "Cannot find ASGI_APPLICATION"),
+        (17, "it is 17"),
+    ],
+)
+def test_an_application_that_cannot_be_found(settings, setting, reason):
+    settings.ASGI_APPLICATION = setting
+    assert ids() == ["channels.E001"]
+    assert reason in run()[0].msg
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import missing_dependency", "No module named 'missing_dependency'"),
+        ("def", "SyntaxError"),
+        ("raise SystemExit('unconfigured')", "SystemExit: unconfigured"),
+        (
+            """
+from channels.routing import ProtocolTypeRouter
+class Chat:
+    as_asgi = None
+ProtocolTypeRouter({"websocket": Chat})
+            """,
+            "pass Chat.as_asgi()",
+        ),
+    ],
+)
+def test_an_application_whose_module_raises(settings, monkeypatch, tmp_path, source, reason):
+    module("broken_asgi", source, monkeypatch, tmp_path)
+    settings.ASGI_APPLICATION = "broken_asgi.application"
+    assert ids() == ["channels.E001"]
+    assert reason in run()[0].msg
+
+
+def test_a_missing_application_matters_to_runserver(settings):
+    settings.ASGI_APPLICATION = None
+    assert ids() == []
+    settings.DEBUG = True
+    assert ids() == ["channels.W001"]
+    del settings.ASGI_APPLICATION
+    assert ids() == ["channels.W001"]
+
+
+# -- runserver
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        (["channels", "django.contrib.staticfiles"], []),
+        (["django.contrib.staticfiles", "channels"], ["channels.W002"]),
+        (["plain_runserver", "channels"], ["channels.W002"]),
+        (["broken_runserver", "channels"], ["channels.W002"]),
+        (["channels", "plain_runserver"], []),
+        (["extended_runserver", "channels"], []),
+    ],
+)
+def test_whose_runserver_wins(installed, expected, monkeypatch, tmp_path):
+    for name, source in {
+        "plain_runserver": f"from {__name__} import PlainRunserver as Command",
+        "broken_runserver": "1 / 0",
+        "extended_runserver": "from channels.management.commands.runserver import Command as Base"
+        "\nclass Command(Base): pass",
+    }.items():
+        commands = tmp_path / name / "management" / "commands"
+        commands.mkdir(parents=True)
+        (tmp_path / name / "__init__.py").touch()
+        (commands / "runserver.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with apps(*installed):
+        assert ids() == expected
+        if expected:
+            assert repr(installed[0]) in run()[0].msg
+
+
+@pytest.mark.parametrize(
+    "installed",
+    [
+        ["daphne", "channels", "django.contrib.staticfiles"],
+        ["channels", "daphne", "django.contrib.staticfiles"],
+        ["daphne", "django.contrib.staticfiles", "channels"],
+    ],
+)
+def test_daphnes_runserver_will_do(installed):
+    # In a process of its own, for Daphne installs Twisted's reactor.
+    source = f"""
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS={installed!r})
+django.setup()
+from django.core.checks import run_checks
+print([message.id for message in run_checks(tags=["channels"])])
+"""
+    assert python(source) == "[]"
+
+
+class PlainRunserver(DjangoRunserver):
+    """Another app's runserver, which does not know of ASGI."""
+
+
+def test_a_command_object_counts_too(monkeypatch):
+    class Own(BaseCommand):
+        pass
+
+    commands = {**get_commands(), "runserver": Own()}
+    monkeypatch.setattr("django.core.management.get_commands", lambda: commands)
+    assert ids() == ["channels.W002"]
+
+
+def test_runserver_without_uvicorn(settings, monkeypatch):
+    """As on a machine where it is not installed: no finder finds it."""
+
+    class WithoutUvicorn:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            return None if name == "uvicorn" else PathFinder.find_spec(name, path, target)
+
+    finders = [finder for finder in sys.meta_path if finder is not PathFinder]
+    monkeypatch.setattr(
+        sys,
+        "meta_path",
+        [f for f in finders if getattr(f, "__module__", "") == "_frozen_importlib"]
+        + [WithoutUvicorn],
+    )
+    monkeypatch.delitem(sys.modules, "uvicorn", raising=False)
+    assert ids() == []
+    settings.DEBUG = True
+    assert ids() == ["channels.W003"]
+
+
+# -- CHANNEL_LAYERS
+
+
+class LoopbackLayer:
+    """A third party's layer: the four coroutines, and a connection to close."""
+
+    closed = 0
+
+    def __init__(self, address: str = "", *, capacity: int = 100) -> None:
+        self._layer = InMemoryChannelLayer(capacity=capacity)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+    async def close(self) -> None:
+        type(self).closed += 1
+
+
+class TcpLayer(LoopbackLayer):
+    """Connects to a port where nobody listens."""
+
+    async def send(self, channel: str, message: Any) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            socket.create_connection(unused.getsockname(), timeout=1)
+
+
+class SilentLayer(LoopbackLayer):
+    """Takes messages and delivers none."""
+
+    async def send(self, channel: str, message: Any) -> None:
+        pass
+
+
+class UnmakeableLayer(LoopbackLayer):
+    def __init__(self) -> None:
+        raise ValueError("You must pass a list of hosts.")
+
+
+class UncloseableLayer(LoopbackLayer):
+    async def close(self) -> None:
+        raise OSError("already gone")
+
+
+@pytest.mark.parametrize(
+    "layers", [None, [], "redis", {"default": None}, {"default": {}}, {"default": {"BACKEND": 1}}]
+)
+def test_malformed_layers(settings, layers):
+    settings.CHANNEL_LAYERS = layers
+    assert ids() == ["channels.E002"]
+    assert ids(deploy=True) == ["channels.E002"]
+
+
+def test_no_layers_are_fine(settings):
+    settings.CHANNEL_LAYERS = {}
+    assert ids(deploy=True) == []
+    del settings.CHANNEL_LAYERS
+    assert ids(deploy=True) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected", "words"),
+    [
+        ({"ROUTING": "mysite.routing"}, "channels.E003", "ROUTING"),
+        ({"BACKEND": "channels.layers.Redis"}, "channels.E004", "Redis"),
+        ({"BACKEND": "no_such_package.Layer"}, "channels.E004", "no_such_package"),
+        ({"BACKEND": "Layer"}, "channels.E004", "Layer"),
+        ({"CONFIG": {"hosts": []}}, "channels.E005", "'hosts'"),
+        ({"TEST_CONFIG": {"hosts": []}}, "channels.E005", "TEST_CONFIG"),
+        ({"CONFIG": ["hosts"]}, "channels.E002", "CONFIG"),
+        ({"hosts": []}, "channels.W004", "hosts"),
+        ({"OPTIONS": {}}, "channels.W004", "OPTIONS"),
+    ],
+)
+def test_layers_that_cannot_be_made(settings, layer, expected, words):
+    settings.CHANNEL_LAYERS = {"chat": {"BACKEND": LAYER, **layer}}
+    assert ids() == [expected]
+    [message] = run()
+    assert words in message.msg
+    assert "'chat'" in message.msg
+    assert ids(deploy=True) == [expected]
+
+
+def test_the_hint_names_the_arguments_of_the_backend(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"adress": ""}}}
+    assert "address, capacity" in run()[0].hint
+
+
+def test_a_backend_that_cannot_be_inspected_is_left_to_itself(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "builtins.dict", "CONFIG": {"a": 1}}}
+    assert ids() == []
+
+
+def test_secrets_are_not_shown(settings):
+    settings.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": ["redis://:secret@localhost"]}}}
+    assert ids() == ["channels.E002"]
+    settings.CHANNEL_LAYERS["default"]["BACKEND"] = LAYER
+    assert ids() == ["channels.E005"]
+    assert "secret" not in str(run())
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"), [("4", ["channels.W005"]), ("1", []), ("", []), ("auto", [])]
+)
+def test_several_processes_with_a_layer_in_memory(monkeypatch, processes, expected):
+    monkeypatch.setenv("WEB_CONCURRENCY", processes)
+    assert ids() == expected
+    assert ids(deploy=True) == (expected or ["channels.W006"])
+
+
+def test_a_layer_in_memory_is_mentioned_under_deploy_whatever_its_name(settings):
+    for backend in ("channels.layers.InMemoryChannelLayer", f"{__name__}.OwnInMemoryLayer"):
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
+        assert ids() == []
+        assert ids(deploy=True) == ["channels.W006"]
+
+
+class OwnInMemoryLayer(InMemoryChannelLayer):
+    pass
+
+
+def test_several_processes_with_a_broker(settings, monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYER}}
+    assert ids(deploy=True) == []
+
+
+# -- The round trip of check --deploy
+
+
+def test_a_layer_that_carries_messages_is_fine_and_closed(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYER}}
+    closed = LoopbackLayer.closed
+    assert ids(deploy=True) == []
+    assert LoopbackLayer.closed == closed + 1
+
+
+def test_a_layer_that_cannot_be_closed_carries_messages_all_the_same(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.UncloseableLayer"}}
+    assert ids(deploy=True) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        ("TcpLayer", "ConnectionRefusedError"),
+        ("SilentLayer", "no message came back within 0.1 seconds"),
+        ("UnmakeableLayer", "You must pass a list of hosts."),
+    ],
+)
+def test_a_layer_that_carries_none(settings, monkeypatch, layer, reason):
+    monkeypatch.setattr("channels.checks._ROUND_TRIP_TIMEOUT", 0.1)
+    settings.CHANNEL_LAYERS = {
+        "good": {"BACKEND": LAYER},
+        "bad": {"BACKEND": f"{__name__}.{layer}"},
+    }
+    assert ids() == []
+    [message] = run(deploy=True)
+    assert message.id == "channels.E006"
+    assert "'bad'" in message.msg
+    assert reason in message.msg
+
+
+# -- Cost
+
+
+def test_importing_the_checks_imports_neither_layers_nor_routing_nor_commands():
+    source = (
+        "import sys, channels.checks; "
+        "print([m for m in sys.modules if m in ('channels.layers', 'channels.routing', 'uvicorn', "
+        "'django.core.management')])"
+    )
+    assert python(source) == "[]"
