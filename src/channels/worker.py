@@ -106,7 +106,10 @@ class Worker(StatelessServer):
             await self.handle()
 
     def stop(self) -> None:
-        """Stop listening, and let :meth:`handle` return when the running handlers have finished."""
+        """Have :meth:`handle` stop listening, and return when the running handlers have finished.
+
+        To be called in the event loop that runs :meth:`handle`.
+        """
         self._stopping.set()
 
     async def handle(self) -> None:

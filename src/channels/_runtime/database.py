@@ -5,9 +5,12 @@ holds them. A consumer's messages are its requests. For handlers that run in a t
 cheap call (:func:`close_old_connections`). An async handler's queries run in Django's
 thread-sensitive thread, where the event loop cannot look; hopping there for every message would
 cost more than most handlers do. So Django's ``connection_created`` signal tells which connections
-async handlers opened, and only when one of these has become stale does anybody hop.
+async handlers opened, and only when one of these has become stale is that thread told to close it.
+Nobody waits for that: the thread may be busy with somebody else's query for long.
 """
 
+import asyncio
+import logging
 import time
 import weakref
 from contextvars import ContextVar
@@ -20,11 +23,16 @@ from django.db.backends.signals import connection_created
 
 __all__ = ["close_old_connections", "opened", "release", "watch", "watching"]
 
+logger = logging.getLogger("channels.consumer")
+
 # True in the context of async handlers, and in the threads that their queries run in.
 watching: ContextVar[bool] = ContextVar("channels_database_watching", default=False)
 
 # By id: the connections that async handlers opened and that may still be open.
 opened: dict[int, "weakref.ref[BaseDatabaseWrapper]"] = {}
+
+# By event loop: the task that has stale connections closed, while it is under way.
+_closing: dict[asyncio.AbstractEventLoop, "asyncio.Task[None]"] = {}
 
 
 def watch() -> None:
@@ -46,43 +54,67 @@ def close_old_connections() -> None:
 
 
 async def release() -> None:
-    """Close the stale among the connections that async handlers opened, if there are any.
+    """Have the stale among the connections that async handlers opened closed, if there are any.
 
-    Call it only when :data:`opened` is not empty; the test costs nothing, the call a little.
+    When it returns, the thread-sensitive thread has been told to, so that it does so before
+    whatever the next handler asks of it. Call it only when :data:`opened` is not empty; the test
+    costs nothing, the call a little.
     """
-    if _any_stale():
-        await _close_in_sensitive_thread()
-        # What is still stale belongs to a thread that cannot be reached from here, and which
-        # closes its connections itself.
-        _any_stale(forget=True)
+    loop = asyncio.get_running_loop()
+    if _find_stale():
+        if loop not in _closing:
+            _closing[loop] = loop.create_task(_close_stale(loop))
+        await asyncio.sleep(0)  # lets the task run as far as to the thread
 
 
-_close_in_sensitive_thread = sync_to_async(close_old_connections, thread_sensitive=True)
+async def _close_stale(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        while stale := _find_stale():
+            reached = await _close_in_sensitive_thread()
+            for connection in stale:
+                # One of a thread that cannot be reached from here is left to whatever runs there.
+                if id(connection) not in reached:
+                    opened.pop(id(connection), None)
+    except Exception:
+        logger.exception("Closing old database connections failed")
+    finally:
+        del _closing[loop]
 
 
-def _any_stale(*, forget: bool = False) -> bool:
-    """Whether one is stale.
+def _close_here() -> set[int]:
+    """Close this thread's old connections; the ids of all it has."""
+    close_old_connections()
+    return {id(connection) for connection in connections.all(initialized_only=True)}
+
+
+_close_in_sensitive_thread = sync_to_async(_close_here, thread_sensitive=True)
+
+
+def _find_stale() -> list[BaseDatabaseWrapper]:
+    """The stale among the opened connections.
 
     Reads attributes of other threads' connections, and changes none but the flag by which Django
     remembers that it checked a connection's health.
     """
-    found = False
+    stale = []
     for key, reference in list(opened.items()):
         connection = reference()
         if connection is None or connection.connection is None:
             opened.pop(key, None)
+            if connection is not None and connection.connection is not None:
+                opened[key] = reference  # its thread has opened it again this very moment
+        elif connection.in_atomic_block:
+            continue
         elif _is_stale(connection):
-            found = True
-            if forget:
-                opened.pop(key, None)
+            stale.append(connection)
         else:
             connection.health_check_done = False  # type: ignore[attr-defined]
-    return found
+    return stale
 
 
 def _is_stale(connection: BaseDatabaseWrapper) -> bool:
     """Whether ``close_if_unusable_or_obsolete`` would look at it twice."""
-    return not connection.in_atomic_block and (
+    return (
         connection.errors_occurred
         or connection.autocommit != connection.settings_dict["AUTOCOMMIT"]
         or (connection.close_at is not None and time.monotonic() >= connection.close_at)

@@ -1,5 +1,6 @@
 """Refusing a connection: one log line that says why, one signal, one clean answer."""
 
+import asyncio
 import logging
 from http import HTTPStatus
 
@@ -23,10 +24,10 @@ def from_server(scope: Scope) -> bool:
 
 def printable(text: object, limit: int = 200) -> str:
     """``text`` fit for one line of a log: no control characters, at most ``limit`` characters."""
-    shown = str(text)
-    if len(shown) > limit:
-        shown = shown[:limit] + "..."
-    return shown.encode("unicode_escape").decode("ascii") if not shown.isprintable() else shown
+    shown = str(text)[: limit + 1]  # one more, to see that there is more
+    if not shown.isprintable():
+        shown = shown.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 async def deny(
@@ -66,3 +67,7 @@ async def respond(scope: Scope, send: Send, *, status: int) -> None:
     ]
     await send({"type": f"{prefix}.start", "status": status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": body})
+    if scope["type"] == "websocket":
+        # uvicorn takes an application for broken that returns before its loop has closed the
+        # connection, which it does after the last part of the answer, in the next turn.
+        await asyncio.sleep(0)

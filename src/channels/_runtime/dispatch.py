@@ -35,12 +35,8 @@ _BURST = 64
 
 _DISCONNECTS = {"websocket": "websocket.disconnect", "http": "http.disconnect"}
 
-_ABNORMAL, _CRASHED, _RESTARTING, _OVERLOADED = (
-    1006,
-    1011,
-    1012,
-    1013,
-)  # RFC 6455, section 7.4.1, and IANA's list
+# RFC 6455, section 7.4.1, and the registry that it founds
+_NO_STATUS, _ABNORMAL, _CRASHED, _RESTARTING, _OVERLOADED = 1005, 1006, 1011, 1012, 1013
 
 
 class Connection:
@@ -281,7 +277,9 @@ class Connection:
         message_type = message.get("type")
         if message_type == self._disconnect_type:
             self._ended = self._disconnected = True
-            self._code = message.get("code", self._code)
+            if self._protocol == "websocket" and message.get("code") is None:
+                message["code"] = _NO_STATUS if self._code is None else self._code
+            self._code = message.get("code")
         if not self._started:
             self._open()
         if database.opened:
@@ -398,13 +396,20 @@ class Connection:
         self._code = code
         try:
             if self._protocol == "websocket" and self._accepted:
-                await self.send({"type": "websocket.close", "code": code})
+                await self._close_with(code)
             elif self._protocol in _DISCONNECTS and not self._accepted:
                 self._closed = self._accepted = True
                 refused = code == 1000 and self._protocol == "websocket"
                 await respond(self._scope, self._send, status=403 if refused else 500)
         except Exception:
             logger.debug("%s: closing failed", self._who(), exc_info=True)
+
+    async def _close_with(self, code: int) -> None:
+        """Close with ``code``, or with 1000 on a server that takes it for the client's to send."""
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except Exception:  # noqa: BLE001 - Daphne: only 1000 and 3000 to 4999 (autobahn)
+            await self._send({"type": "websocket.close"})
 
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""

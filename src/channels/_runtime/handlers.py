@@ -53,7 +53,7 @@ def find_handler(
             "messages may not call; rename the type and its handler"
         )
     handler: Callable[[Any], Awaitable[None] | None] | None = getattr(consumer, name, None)
-    if handler is None:
+    if not callable(handler):  # nor is a plain attribute that happens to have that name one
         raise UnknownMessageType(f"No handler for message type {printable(message['type'])}")
     return handler
 

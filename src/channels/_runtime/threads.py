@@ -8,7 +8,9 @@ back to that same thread for its own sync parts, as under Django's ASGI handler.
 """
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,31 +27,41 @@ __all__ = ["DEFAULT_THREADS", "run"]
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
 DEFAULT_THREADS = 32
 
-_POLL = 0.01  # seconds between looks at a thread whose awaiter was cancelled
+# Seconds between looks at a thread whose awaiter was cancelled. Rare, so asking now and then does.
+_POLL = 0.01
 
 
 class _Call:
     """One function to be called in a thread, with Django's care for database connections."""
 
-    __slots__ = ("_arguments", "_function", "running")
+    __slots__ = ("_arguments", "_function", "_start", "done")
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function = function
         self._arguments = arguments
-        self.running = False
+        self._start = threading.Lock()  # taken once: by the thread, or by whoever calls it off
+        self.done = False
+
+    def call_off(self) -> bool:
+        """See to it that the function is not called; False if it is too late for that."""
+        return self._start.acquire(blocking=False)
 
     def __call__(self) -> Any:
-        self.running = True
+        if not self._start.acquire(blocking=False):
+            return None
         # The queries of sync code are looked after here, in their own thread.
         database.watching.set(False)
         try:
             database.close_old_connections()
             try:
                 return self._function(*self._arguments)
+            except StopIteration as error:
+                # Before Python 3.12 no future can carry it: whoever awaits it would hang.
+                raise RuntimeError("A sync handler raised StopIteration") from error
             finally:
                 database.close_old_connections()
         finally:
-            self.running = False
+            self.done = True
 
 
 def _run(call: _Call) -> Any:
@@ -74,7 +86,7 @@ async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> An
     """Call a sync function in a thread and wait for it, also when cancelled meanwhile.
 
     A thread cannot be stopped. Were the wait for it given up, the connection's next handler would
-    run beside it.
+    run beside it. A function that has not been started when the wait is cancelled never is.
 
     Args:
         function: what to call.
@@ -86,9 +98,8 @@ async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> An
     try:
         return await runner(call)
     except asyncio.CancelledError:
-        # Rare, so asking now and then does. The first pause lets a thread that has just been
-        # given the call say so.
-        await asyncio.sleep(_POLL)
-        while call.running:  # noqa: ASYNC110 - the thread has no event to set
-            await asyncio.sleep(_POLL)
+        if not call.call_off():
+            while not call.done:
+                with contextlib.suppress(asyncio.CancelledError):  # being raised already
+                    await asyncio.sleep(_POLL)
         raise

@@ -1,6 +1,7 @@
 """The messages of the WebSocket and HTTP protocols: what sync and async consumers share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 from .._runtime.faults import blame_client
@@ -12,6 +13,7 @@ __all__ = [
     "close_message",
     "received_data",
     "send_message",
+    "unwanted",
 ]
 
 # RFC 6455, section 7.4.1
@@ -36,6 +38,15 @@ def received_data(message: Mapping[str, Any]) -> dict[str, Any]:
     if text is not None:
         return {"text_data": text}
     return {"bytes_data": message.get("bytes")}
+
+
+def unwanted(receive: Callable[..., Any], data: dict[str, Any]) -> bool:
+    """Whether an overridden ``receive`` does not take the kind of frame that the client sent."""
+    try:
+        signature(receive).bind(**data)
+    except TypeError:
+        return True
+    return False
 
 
 def send_message(text_data: str | None, bytes_data: bytes | None) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from ..consumer import AsyncConsumer, SyncConsumer
 from ..exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
 from ._messages import (
     INVALID_PAYLOAD,
+    UNSUPPORTED_DATA,
     accept_message,
     binary_where_text_expected,
     close_message,
     received_data,
     send_message,
+    unwanted,
 )
 
 __all__ = [
@@ -88,7 +90,13 @@ class WebsocketConsumer(SyncConsumer):
 
     def websocket_receive(self, message: Message) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""
-        self.receive(**received_data(message))
+        data = received_data(message)
+        try:
+            self.receive(**data)
+        except TypeError as error:
+            if unwanted(self.receive, data):
+                blame_client(error, UNSUPPORTED_DATA)
+            raise
 
     def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Called with each frame from the client, either its text or its bytes. Override it."""
@@ -202,7 +210,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def websocket_receive(self, message: Message) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""
-        await self.receive(**received_data(message))
+        data = received_data(message)
+        try:
+            await self.receive(**data)
+        except TypeError as error:
+            if unwanted(self.receive, data):
+                blame_client(error, UNSUPPORTED_DATA)
+            raise
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Called with each frame from the client, either its text or its bytes. Override it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from ..exceptions import SerializationError
-from .statistics import CLOSED, EXPIRED, UNDECODABLE, Statistics
+from .statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
 
 __all__ = ["Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "check_overflow"]
 
@@ -16,8 +16,8 @@ __all__ = ["Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "check_ove
 #: or give the consumer up, whose connection is then closed (with code 1013).
 Overflow: TypeAlias = Literal["drop_newest", "drop_oldest", "disconnect"]
 
-#: What :meth:`Mailbox.put` could not keep.
-Refusal: TypeAlias = Literal["oldest", "full", "dead"]
+#: Why :meth:`Mailbox.put` did not keep a message.
+Refusal: TypeAlias = Literal["full", "dead"]
 
 #: A message under way: when it expires (on the monotonic clock), and what makes a copy of it.
 Entry: TypeAlias = tuple[float, Callable[[], dict[str, Any]]]
@@ -43,9 +43,9 @@ class MailboxOwner(Protocol):
 class Mailbox:
     """Messages of one channel, in order, at most ``capacity`` of them.
 
-    Either a consumer is attached, which ``wake`` tells that there is something to take, or
-    callers of ``receive`` wait in line. :meth:`put` may be called from any thread while the
-    owner's lock is held; all else belongs to the reader's event loop.
+    A consumer may be attached, which ``wake`` tells that there is something to take, and callers
+    of ``receive`` may wait in line. :meth:`put` may be called from any thread while the owner's
+    lock is held; all else belongs to the reader's event loop.
     """
 
     __slots__ = (
@@ -95,30 +95,29 @@ class Mailbox:
             loop: the event loop that runs in the calling thread, if one does.
 
         Returns:
-            None when all is well, else what was lost: ``"oldest"``, in whose place this message
-            is; or this message, because the mailbox is ``"full"`` or its reader's event loop
-            ``"dead"``. Counting it is left to the caller.
+            None, or why this message was not kept: the mailbox is ``"full"`` or its consumer's
+            event loop ``"dead"``. Counting it is left to the caller; what had to make room for it
+            has been counted.
         """
         queue = self._queue
-        lost: Refusal | None = None
         if self._wake is not None and self._loop is not loop and not self._alive():
             return "dead"
-        if len(queue) >= self.capacity:
+        if len(queue) >= self.capacity and not self.expire(time.monotonic()):
             if self._overflow != "drop_oldest" or not queue:
                 if self._overflow == "disconnect" and self._wake is not None:
                     self.overflowed = True
                     self._notify(loop)
                 return "full"
             queue.popleft()
-            lost = "oldest"
+            self._owner.statistics.count(CAPACITY, self.channel)
         queue.append(entry)
-        if self._wake is not None:
-            # The reader takes until nothing is left, so it need be told of the first one only.
-            if len(queue) == 1:
-                self._notify(loop)
-        elif self._waiters:
+        # The consumer takes until nothing is left, so it need be told of the first one only.
+        if self._wake is not None and len(queue) == 1:
+            self._notify(loop)
+        # Its own handler may be waiting in line, so these are called whether it is told or not.
+        if self._waiters:
             self._call_next(loop)
-        return lost
+        return None
 
     def _alive(self) -> bool:
         return self._loop is not None and not self._loop.is_closed()
@@ -154,11 +153,12 @@ class Mailbox:
     # Reading
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called, on the running event loop, when there is something to take."""
-        self._wake = wake
+        """Have ``wake`` called, on the running event loop, when something comes in.
+
+        The owner's lock is held, now and whenever ``wake`` is called: it may only take note.
+        """
         self._loop = asyncio.get_running_loop()
-        if self._queue:
-            wake()
+        self._wake = wake
 
     @property
     def attached(self) -> bool:
@@ -179,7 +179,7 @@ class Mailbox:
                     reason = None
                 else:
                     reason = EXPIRED
-                    self._owner.statistics.count(reason)
+                    self._owner.statistics.count(reason, self.channel)
             if reason is None:
                 try:
                     return unpack()
@@ -187,8 +187,8 @@ class Mailbox:
                     reason = UNDECODABLE
                     with self._owner.lock:
                         self._owner.statistics.delivered -= 1
-                        self._owner.statistics.count(reason)
-            self._owner.statistics.report(reason, self.channel)
+                        self._owner.statistics.count(reason, self.channel)
+            self._owner.statistics.report()
         return None
 
     async def wait(self) -> dict[str, Any]:
@@ -231,19 +231,18 @@ class Mailbox:
             queue.popleft()
             count += 1
         if count:
-            self._owner.statistics.count(EXPIRED, count)
+            self._owner.statistics.count(EXPIRED, self.channel, count)
         return count
 
-    def discard_all(self) -> int:
-        """Drop every message; how many. The owner's lock is held."""
+    def discard_all(self) -> None:
+        """Drop every message. The owner's lock is held."""
         count = len(self._queue)
         if count:
             self._queue.clear()
-            self._owner.statistics.count(CLOSED, count)
-        return count
+            self._owner.statistics.count(CLOSED, self.channel, count)
 
     def detach(self) -> None:
-        """Let go of the attached consumer."""
+        """Let go of the attached consumer. The owner's lock is held."""
         self._wake = None
         self._loop = None
 

@@ -24,12 +24,13 @@ class ChannelLayerManager:
 
     def _reset_backends(self, setting: str, **kwargs: Any) -> None:
         if setting == "CHANNEL_LAYERS":
-            self.backends = {}
+            with self._lock:
+                self.backends = {}
 
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The setting ``CHANNEL_LAYERS``, or an empty dict."""
-        configs: dict[str, dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", {})
+        configs: dict[str, dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", None) or {}
         return configs
 
     def make_backend(self, name: str) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from re import Pattern
 from typing import Any
@@ -12,16 +13,12 @@ from ..exceptions import ChannelFull
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
 from .messages import snapshot
-from .statistics import CAPACITY, CLOSED, EXPIRED, Statistics
+from .statistics import CAPACITY, CLOSED, Statistics
 
 __all__ = ["InMemoryChannelLayer"]
 
-# How many mailboxes without a consumer one operation looks at, in turn, so that what expired goes
-# without anything ever being scanned. Two, so that they cannot be made faster than looked at.
-_LOOKS = 2
-
-# How what a mailbox could not keep is counted.
-_REASONS: dict[Refusal, str] = {"oldest": CAPACITY, "full": CAPACITY, "dead": CLOSED}
+# How what a mailbox did not keep is counted.
+_REASONS: dict[Refusal, str] = {"full": CAPACITY, "dead": CLOSED}
 
 
 class InMemoryChannelLayer(BaseChannelLayer):
@@ -59,14 +56,18 @@ class InMemoryChannelLayer(BaseChannelLayer):
         #: What was sent, delivered and dropped so far.
         self.statistics = Statistics(self)
         #: Guards everything below. Held for a few dictionary operations, never while waiting.
-        self.lock = threading.Lock()
+        #: Reentrant, because a thread that holds it may have to collect an abandoned ``receive()``
+        #: as garbage, which then gives up its place in line.
+        self.lock = threading.RLock()
         self._mailboxes: dict[str, Mailbox] = {}
-        # Those of them that no consumer is attached to, in the order they will be looked at.
-        self._unattached: dict[str, Mailbox] = {}
         self._groups: dict[str, dict[str, float]] = {}
         self._memberships: dict[str, set[str]] = {}
-        # When each membership without a consumer ends; in that order, since all last as long.
-        self._leases: dict[tuple[str, str], float] = {}
+        # When to look for expired messages in each mailbox that no consumer is attached to, and
+        # when each membership without a consumer ends. Both in that order, since all are given
+        # as long, so that what is due is found without a scan. (A plain dict would scan: it finds
+        # its first item by passing over all that were deleted before it.)
+        self._unattached: OrderedDict[str, float] = OrderedDict()
+        self._leases: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     # For tests and the curious
 
@@ -74,7 +75,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def channels(self) -> dict[str, Mailbox]:
         """Channels with undelivered messages, by name."""
         self._purge()
-        return {name: mailbox for name, mailbox in self._mailboxes.items() if mailbox.qsize()}
+        with self.lock:
+            return {name: mailbox for name, mailbox in self._mailboxes.items() if mailbox.qsize()}
 
     @property
     def groups(self) -> dict[str, dict[str, float]]:
@@ -99,40 +101,41 @@ class InMemoryChannelLayer(BaseChannelLayer):
         now = time.monotonic()
         entry: Entry = (now + self.expiry, unpack)
         with self.lock:
-            gone = self._look_after(now)
+            self._look_after(now)
             mailbox = self._find(channel)
             lost = mailbox.put(entry, asyncio.get_running_loop())
             if lost != "full":
                 self.statistics.sent += 1
                 if lost:
                     self._count_lost(mailbox, lost)
-        self._report(gone)
+        self.statistics.report()
         if lost == "full":
             raise ChannelFull(
                 f"Channel {channel} holds {mailbox.capacity} messages, which is its capacity"
             )
-        if lost:
-            self.statistics.report(_REASONS[lost], channel)
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one."""
         with self.lock:
+            self._look_after(time.monotonic())
             mailbox = self._find(channel)
             mailbox.readers += 1
         try:
+            self.statistics.report()
             return await mailbox.wait()
         finally:
             with self.lock:
                 mailbox.readers -= 1
                 self._vanish(mailbox)
 
-    def _find(self, channel: str) -> Mailbox:
+    def _find(self, channel: Any) -> Mailbox:
         """The mailbox of ``channel``, made if there is none. The lock is held."""
-        mailbox = self._mailboxes.get(channel)
+        mailbox = self._mailboxes.get(channel) if isinstance(channel, str) else None
         if mailbox is None:
             self.require_valid_channel_name(channel)
             mailbox = Mailbox(self, channel, self.get_capacity(channel), self.overflow)
-            self._mailboxes[channel] = self._unattached[channel] = mailbox
+            self._mailboxes[channel] = mailbox
+            self._unattached[channel] = time.monotonic() + self.expiry
         return mailbox
 
     # Consumers
@@ -142,32 +145,34 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
         Args:
             channel: the consumer's, from :meth:`new_channel`.
-            wake: called on that loop when there is something to take.
+            wake: called on that loop when there is something to take. It may only take note, not
+                call the layer.
         """
         with self.lock:
             mailbox = self._find(channel)
             self._unattached.pop(channel, None)
             for group in self._memberships.get(channel, ()):
                 self._leases.pop((group, channel), None)
-        mailbox.attach(wake)
+            mailbox.attach(wake)
+        if not mailbox.empty():
+            wake()
         return mailbox
 
     async def close_mailbox(self, mailbox: Mailbox) -> None:
         """End a consumer's channel: it leaves every group, and unread messages are dropped."""
         with self.lock:
-            dropped = self._free(mailbox)
-        if dropped:
-            self.statistics.report(CLOSED, mailbox.channel, dropped)
+            self._free(mailbox)
+        self.statistics.report()
 
-    def _free(self, mailbox: Mailbox) -> int:
-        """Forget a consumer's mailbox; how many messages that dropped. The lock is held."""
+    def _free(self, mailbox: Mailbox) -> None:
+        """Let a consumer's mailbox go, unless callers of receive() wait. The lock is held."""
         channel = mailbox.channel
         mailbox.detach()
+        mailbox.discard_all()
         if self._mailboxes.get(channel) is mailbox:
-            del self._mailboxes[channel]
-            self._unattached.pop(channel, None)
             self._leave_all(channel)
-        return mailbox.discard_all()
+            self._unattached[channel] = time.monotonic() + self.expiry
+            self._vanish(mailbox)
 
     # Groups
 
@@ -177,14 +182,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         now = time.monotonic()
         with self.lock:
-            gone = self._look_after(now)
+            self._look_after(now)
             self._groups.setdefault(group, {})[channel] = time.time()
             self._memberships.setdefault(channel, set()).add(group)
             mailbox = self._mailboxes.get(channel)
             if mailbox is None or not mailbox.attached:
                 self._leases.pop((group, channel), None)
                 self._leases[group, channel] = now + self.group_expiry
-        self._report(gone)
+        self.statistics.report()
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Let ``channel`` have it no longer. No error if it was not a member."""
@@ -196,7 +201,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
         unpack = snapshot(message)
-        if group not in self._groups:
+        if not self._is_group(group):
             self.require_valid_group_name(group)
             return
         now = time.monotonic()
@@ -204,7 +209,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         loop = asyncio.get_running_loop()
         losses: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
-            gone = self._look_after(now)
+            self._look_after(now)
             members = self._groups.get(group, {})
             get = self._mailboxes.get
             for channel in members:
@@ -215,28 +220,30 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self.statistics.sent += len(members)
             for mailbox, lost in losses:
                 self._count_lost(mailbox, lost)
-        self._report(gone)
-        for mailbox, lost in losses:
-            self.statistics.report(_REASONS[lost], mailbox.channel)
+        self.statistics.report()
+
+    def _is_group(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._groups
 
     def _count_lost(self, mailbox: Mailbox, lost: Refusal) -> None:
-        """Count one message as dropped; a mailbox without a reader goes. The lock is held."""
-        self.statistics.count(_REASONS[lost])
+        """Count one message as dropped; a dead consumer's mailbox goes. The lock is held."""
+        self.statistics.count(_REASONS[lost], mailbox.channel)
         if lost == "dead":
             self._free(mailbox)
 
     def _discard(self, group: str, channel: str) -> None:
-        members = self._groups.get(group)
-        if members is None or channel not in members:
-            return
-        del members[channel]
-        if not members:
-            del self._groups[group]
+        """End a membership, if there is one. The lock is held."""
         self._leases.pop((group, channel), None)
-        groups = self._memberships[channel]
-        groups.discard(group)
-        if not groups:
-            del self._memberships[channel]
+        members = self._groups.get(group)
+        if members is not None:
+            members.pop(channel, None)
+            if not members:
+                del self._groups[group]
+        groups = self._memberships.get(channel)
+        if groups is not None:
+            groups.discard(group)
+            if not groups:
+                del self._memberships[channel]
 
     def _leave_all(self, channel: str) -> None:
         for group in tuple(self._memberships.get(channel, ())):
@@ -244,61 +251,61 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     # Time
 
-    def _look_after(self, now: float, looks: int = _LOOKS) -> list[tuple[str, int]]:
-        """Let go of what has expired, a little with each operation. The lock is held.
+    def _look_after(self, now: float) -> None:
+        """Let go of what is due. The lock is held.
 
-        Returns the channels whose messages expired and how many did, to be reported.
+        A mailbox is looked at when the first message it was made for expires, and then once in
+        every ``expiry`` seconds. So the looks are at most as many as the messages sent.
         """
-        gone: list[tuple[str, int]] = []
-        unattached = self._unattached
-        for _ in range(min(looks, len(unattached))):
+        unattached, leases = self._unattached, self._leases
+        for _ in range(len(unattached)):  # each at most once
             channel = next(iter(unattached))
-            mailbox = unattached.pop(channel)
-            unattached[channel] = mailbox  # to the end of the line
-            expired = mailbox.expire(now)
-            if expired:
-                gone.append((channel, expired))
-                self._leave_all(channel)
-            self._vanish(mailbox)
-        leases = self._leases
-        while leases:
-            group, channel = next(iter(leases))
-            if leases[group, channel] > now:
+            if unattached[channel] > now:
                 break
-            self._discard(group, channel)
-        return gone
+            self._look_at(channel, now)
+        while leases:
+            lease = next(iter(leases))
+            if leases[lease] > now:
+                break
+            self._discard(*lease)
+
+    def _look_at(self, channel: str, now: float) -> None:
+        """Drop what has expired in a mailbox without a consumer. The lock is held."""
+        mailbox = self._mailboxes[channel]
+        self._unattached[channel] = now + self.expiry
+        self._unattached.move_to_end(channel)
+        if mailbox.expire(now):
+            self._leave_all(channel)
+        self._vanish(mailbox)
 
     def _vanish(self, mailbox: Mailbox) -> None:
         """Forget a mailbox that holds nothing and that nobody reads. The lock is held."""
-        if mailbox.empty() and not mailbox.attached and not mailbox.readers:
+        needed = mailbox.attached or mailbox.readers or not mailbox.empty()
+        if not needed and self._mailboxes.get(mailbox.channel) is mailbox:
+            del self._mailboxes[mailbox.channel]
             self._unattached.pop(mailbox.channel, None)
-            if self._mailboxes.get(mailbox.channel) is mailbox:
-                del self._mailboxes[mailbox.channel]
-
-    def _report(self, gone: list[tuple[str, int]]) -> None:
-        for channel, count in gone:
-            self.statistics.report(EXPIRED, channel, count)
 
     def _purge(self) -> None:
         """Let go of everything that has expired."""
+        now = time.monotonic()
         with self.lock:
-            gone = self._look_after(time.monotonic(), looks=len(self._unattached))
-        self._report(gone)
+            for channel in tuple(self._unattached):
+                self._look_at(channel, now)
+            self._look_after(now)
+        self.statistics.report()
 
     # The whole
 
     async def flush(self) -> None:
         """Forget every message and every group. Consumers stay connected."""
         with self.lock:
-            dropped = [(name, box.discard_all()) for name, box in self._mailboxes.items()]
-            for mailbox in tuple(self._unattached.values()):
+            for mailbox in tuple(self._mailboxes.values()):
+                mailbox.discard_all()
                 self._vanish(mailbox)
             self._groups.clear()
             self._memberships.clear()
             self._leases.clear()
-        for name, count in dropped:
-            if count:
-                self.statistics.report(CLOSED, name, count)
+        self.statistics.report()
 
     async def aclose(self) -> None:
         """Let go of everything. The layer can be used again."""

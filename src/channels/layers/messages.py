@@ -53,7 +53,15 @@ def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
             f"The message cannot be copied for its recipients ({error}); send plain values, and "
             "the primary keys of objects instead of the objects"
         ) from error
-    return functools.partial(_copy, kept)
+    return functools.partial(_unpack, kept)
+
+
+def _unpack(kept: dict[str, Any]) -> dict[str, Any]:
+    """One recipient's copy. What refuses to be copied again counts as undecodable."""
+    try:
+        return {key: _copy(item) for key, item in kept.items()}
+    except Exception as error:
+        raise SerializationError(f"The message cannot be copied: {error}") from error
 
 
 def _copy(value: Any) -> Any:

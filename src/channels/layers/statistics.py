@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from typing import Any
 
 from .. import signals
@@ -30,6 +31,7 @@ class Statistics:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._logged: dict[str, tuple[float, int]] = {}
+        self._unreported: deque[tuple[str, str, int]] = deque()
         #: Addressed to a channel.
         self.sent = 0
         #: Handed to a recipient.
@@ -49,12 +51,23 @@ class Statistics:
             f"pending={self.pending} dropped={self.dropped}>"
         )
 
-    def count(self, reason: str, count: int = 1) -> None:
-        """Count drops, under whatever lock guards the layer. :meth:`report` must follow."""
+    def count(self, reason: str, channel: str, count: int = 1) -> None:
+        """Count drops, under whatever lock guards the layer; :meth:`report` must follow it."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self._unreported.append((reason, channel, count))
 
-    def report(self, reason: str, channel: str, count: int = 1) -> None:
-        """Tell listeners and the log about drops that were counted. Takes no lock, holds none.
+    def report(self) -> None:
+        """Tell listeners and the log about the drops counted so far. Call it without the lock."""
+        unreported = self._unreported
+        while unreported:
+            try:
+                drop = unreported.popleft()
+            except IndexError:  # another thread tells of the last one
+                return
+            self._tell(*drop)
+
+    def _tell(self, reason: str, channel: str, count: int) -> None:
+        """Tell about drops for one reason on one channel.
 
         The log gets a line at once, and then one for all that follow within an interval. That a
         consumer's last messages are dropped when it leaves is to be expected, so of those only

@@ -4,11 +4,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import contextvars
+from collections.abc import Callable, Coroutine
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
 from asgiref import testing
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 
 __all__ = ["ApplicationCommunicator", "Event", "Response", "Scope", "split_path"]
 
@@ -44,7 +46,7 @@ class ApplicationCommunicator(testing.ApplicationCommunicator):
     _future: asyncio.Task[None] | None = None
     _error_seen = False
 
-    application: Callable[..., Awaitable[None]]
+    application: Callable[..., Coroutine[Any, Any, None]]
     scope: Scope
 
     def __init__(self, application: Any, scope: Scope) -> None:
@@ -54,9 +56,12 @@ class ApplicationCommunicator(testing.ApplicationCommunicator):
 
     @property
     def future(self) -> asyncio.Task[None]:
-        """The application's task. Started, with an empty context, when first asked for."""
-        task: asyncio.Task[None] = super().future
-        return task
+        """The application's task. Started, in a context of its own, when first asked for."""
+        if self._future is None:
+            context = _application_context(asyncio.get_running_loop())
+            running = self.application(self.scope, self.input_queue.get, self.output_queue.put)
+            self._future = context.run(asyncio.create_task, running)
+        return self._future
 
     async def send_input(self, message: Event) -> None:
         """Give the application one event.
@@ -193,6 +198,24 @@ class ApplicationCommunicator(testing.ApplicationCommunicator):
         if self._future and not self._future.done():
             with contextlib.suppress(RuntimeError):
                 self._future.get_loop().call_soon_threadsafe(self._future.cancel)
+
+
+def _application_context(loop: asyncio.AbstractEventLoop) -> contextvars.Context:
+    """Make the context an application runs in: empty, as behind a server, but for its thread.
+
+    Inside ``async_to_sync``, and so in every asynchronous test of Django's test classes, what is
+    thread-sensitive has to run in the thread of the test, which holds the test's transaction.
+    asgiref sees to that only until the test's own coroutine ends. An application that the test
+    left running would clean up later, in another thread, with a database connection of its own.
+    Nor would Django's own ASGI handler stay in that thread. Hence the thread is fixed here.
+    """
+    context = contextvars.Context()
+    executor = AsyncToSync.loop_thread_executors.get(loop)
+    if executor is not None:
+        sensitive = ThreadSensitiveContext()
+        SyncToAsync.context_to_thread_executor[sensitive] = executor
+        context.run(SyncToAsync.thread_sensitive_context.set, sensitive)
+    return context
 
 
 def split_path(path: str) -> tuple[str, bytes]:

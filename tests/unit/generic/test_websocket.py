@@ -81,6 +81,27 @@ async def test_receive_may_name_only_what_it_takes(consumer):
     await communicator.disconnect()
 
 
+@twins(TextOnly, AsyncTextOnly)
+async def test_a_frame_that_receive_does_not_take_closes_with_one_line(consumer, caplog):
+    server = await Server(consumer.as_asgi()).connect()
+    server.put("websocket.receive", bytes=b"x")
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1003}
+    [record] = caplog.records
+    assert record.exc_info is None
+
+
+async def test_a_type_error_of_the_application_is_its_own(caplog):
+    class Consumer(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            len(5)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1011}
+
+
 class Deciding(WebsocketConsumer):
     def connect(self):
         match self.scope["path"]:

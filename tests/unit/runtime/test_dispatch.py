@@ -568,6 +568,32 @@ async def test_a_crash_before_accept_refuses_with_500_where_the_server_can(caplo
     assert server.types() == ["websocket.close"]
 
 
+async def test_a_server_that_refuses_the_code_is_closed_all_the_same():
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            raise RuntimeError("boom")
+
+    async def like_autobahn(message):
+        if message["type"] == "websocket.close" and message.get("code", 1000) < 3000:
+            if message.get("code", 1000) != 1000:
+                raise ValueError("invalid close code")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.on_send = like_autobahn
+    server.text("x")
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close"}
+
+
+async def test_a_disconnect_without_a_code_has_1005():
+    class Consumer(Recorder):
+        pass
+
+    server = await Server(Consumer.as_asgi()).connect()
+    await server.leave(code=None)
+    assert Consumer.made[0].codes() == [1005]
+
+
 async def test_a_crash_reaches_whoever_is_no_server(caplog):
     class Consumer(Recorder):
         async def receive(self, text_data=None, bytes_data=None):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +13,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands.runserver import Command as StaticfilesCommand
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.runserver import Command as RunserverCommand
+from django.utils import autoreload
 from django.utils.version import get_docs_version
 
 from channels.routing import get_default_application
@@ -91,10 +93,23 @@ class Command(StaticfilesCommand):
         try:
             super().run(**options)
         except SystemExit as ending:
-            status = ending.code if isinstance(ending.code, int) else 1
+            status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
             raise
         finally:
             UvicornServer.end(status)
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        """Check and serve; the autoreloader calls it in a thread, and waits when it fails.
+
+        The application is imported before the checks, which could say only that it fails.
+        """
+        if options["use_asgi"]:
+            try:
+                get_default_application()
+            except Exception as error:
+                _watch_files_of(error)
+                raise
+        super().inner_run(*args, **options)
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """The application to serve: ASGI, or with ``--noasgi`` WSGI."""
@@ -134,3 +149,17 @@ class Command(StaticfilesCommand):
                     f"{get_docs_version()}/howto/deployment/asgi/"
                 )
             )
+
+
+def _watch_files_of(error: BaseException | None) -> None:
+    """Have the autoreloader watch the files on the way to ``error``, to see it mended.
+
+    It watches loaded modules and the file that raised. An application imports modules that import
+    others: when one fails, none of them counts as loaded.
+    """
+    while error is not None:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            files.append(error.filename)
+        autoreload._error_files.extend(files)  # type: ignore[attr-defined]
+        error = error.__cause__ or error.__context__

@@ -10,7 +10,7 @@ from unittest import SkipTest
 
 from ...exceptions import ChannelFull
 
-__all__ = ["Layer", "LayerHarness", "Message", "check", "check_equal", "refused"]
+__all__ = ["Layer", "LayerHarness", "Message", "check", "check_equal", "extends", "refused"]
 
 # Layers come from anywhere, typed or not; the suite finds out what they can do by using them.
 Layer = Any
@@ -34,6 +34,11 @@ def check_equal(actual: object, expected: object, promise: str) -> None:
             f"  expected: {reprlib.repr(expected)}\n"
             f"  actual:   {reprlib.repr(actual)}"
         )
+
+
+def extends(layer: Layer, extension: str) -> bool:
+    """Whether the layer says that it has the extension: ``groups`` or ``flush``."""
+    return extension in getattr(layer, "extensions", ())
 
 
 async def refused(
@@ -63,6 +68,9 @@ class LayerHarness:
 
     short_expiry: float = 0.5
     """The shortest ``expiry`` in seconds that the layer measures reliably."""
+
+    takes_prefix: bool = True
+    """``new_channel`` takes a prefix for the name."""
 
     carries_bytes: bool = True
     """Values in messages may be ``bytes``."""
@@ -122,16 +130,11 @@ class LayerHarness:
         layer = self.make_layer(**config)
         try:
             for need in needs:
-                self.skip_without(layer, need)
+                if not (getattr(self, need) if hasattr(self, need) else extends(layer, need)):
+                    raise SkipTest(f"The layer does not do this: {need}.")
             yield layer
         finally:
             await self.close_layer(layer)
-
-    def skip_without(self, layer: Layer, need: str) -> None:
-        """Skip the test unless the layer has the extension, or this class the capability."""
-        has = getattr(self, need) if hasattr(self, need) else need in layer.extensions
-        if not has:
-            raise SkipTest(f"The layer does not do this: {need}.")
 
     async def soon(self, awaitable: Awaitable[T], promise: str) -> T:
         """Await within the deadline; fail the test with the broken ``promise`` otherwise."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from asgiref.sync import async_to_sync
 
-from .base import Layer, LayerHarness, check_equal
+from .base import Layer, LayerHarness, check_equal, extends
 
 __all__ = ["LifecycleTests"]
 
@@ -97,7 +97,7 @@ class LifecycleTests(LayerHarness):
 
     async def test_flush_forgets_messages_and_groups(self) -> None:
         async with self.layer("flush") as layer:
-            groups = "groups" in layer.extensions
+            groups = extends(layer, "groups")
             channel = await layer.new_channel()
             await layer.send("channel", _NEWS)
             await layer.send(channel, _NEWS)
@@ -146,7 +146,7 @@ class LifecycleTests(LayerHarness):
         """Check that direct messages and group messages reach receivers that wait already."""
         channel = await layer.new_channel()
         sends: list[Callable[[], Awaitable[None]]] = [lambda: layer.send(channel, _NEWS)]
-        if "groups" in layer.extensions:
+        if extends(layer, "groups"):
             await layer.group_add("exchange", channel)
             sends.append(lambda: layer.group_send("exchange", _NEWS))
         for send in sends:
@@ -154,7 +154,7 @@ class LifecycleTests(LayerHarness):
             await asyncio.sleep(0)
             await send()
             check_equal(await receiver, _NEWS, "the layer works on this event loop")
-        if "groups" in layer.extensions:
+        if extends(layer, "groups"):
             await layer.group_discard("exchange", channel)
 
 

@@ -85,7 +85,7 @@ class NameTests(LayerHarness):
             )
 
     async def test_new_channel_names_begin_with_the_prefix(self) -> None:
-        async with self.layer() as layer:
+        async with self.layer("takes_prefix") as layer:
             name = await layer.new_channel("chat")
             check(name.startswith("chat"), f"{name!r} begins with the prefix given, 'chat'")
             await layer.send(name, _MESSAGE)

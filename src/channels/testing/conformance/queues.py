@@ -123,6 +123,23 @@ class QueueTests(LayerHarness):
                 received = await self.drain(layer, channel)
                 check_equal(received, _numbered(3), "who stopped waiting takes nothing")
 
+    async def test_a_cancelled_receiver_leaves_its_message_to_the_next(self) -> None:
+        """Cancelled between the moment it was called up and the moment it would have taken it."""
+        async with self.layer() as layer:
+            for turns in range(5):
+                first = asyncio.create_task(layer.receive("channel"))
+                await _let_others_run()
+                second = asyncio.create_task(self.receive(layer, "channel", "the next gets it"))
+                await _let_others_run()
+                await layer.send("channel", {"type": "conformance.first"})
+                await _let_others_run(turns)
+                first.cancel()
+                await self.soon(asyncio.wait([first]), "a receive can be cancelled")
+                if not first.cancelled():
+                    await layer.send("channel", {"type": "conformance.first"})
+                message = {"type": "conformance.first"}
+                check_equal(await second, message, "the next in line gets what the first left")
+
 
 async def _both_kinds(layer: Layer) -> list[str]:
     return ["named", await layer.new_channel()]

@@ -1,0 +1,72 @@
+# What people do with this project. `make` alone lists it.
+#
+# Everything runs in .venv, which is made when it is missing and brought up to date when
+# pyproject.toml changes. Choose another Python with `make PYTHON=python3.13 ...`.
+
+VENV ?= .venv
+PORT ?= 8000
+ARGS ?=
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+BIN := $(abspath $(VENV))/bin
+CHAT := cd examples/chat && $(BIN)/python manage.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench e2e screenshots clean
+
+help: ## List what you can do
+	@echo "Usage: make <target>"
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  \1\t/' | expand -t 16
+
+demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001)
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		{ echo "Port $(PORT) is not free. Choose another: make demo PORT=8001"; exit 1; }
+	@$(CHAT) migrate --verbosity 0
+	@echo
+	@echo "  The chat:        http://localhost:$(PORT)/"
+	@printf '  '; $(CHAT) create_demo
+	@echo "  Second person:   open the same URL in a private window or in another browser,"
+	@echo "                   and sign in there with the other account."
+	@echo "  Stop:            Ctrl-C"
+	@echo
+	@$(CHAT) runserver $(PORT)
+
+test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## Check style, types, import directions and Django projects
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING
+	$(CHAT) check --fail-level WARNING
+	$(CHAT) makemigrations --check --dry-run
+
+docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.installed-test ## Compare the speed with other stacks, side by side
+	$(BIN)/python -m benchmarks $(ARGS)
+
+e2e: $(VENV)/.installed-test ## Run the browser tests (Chromium); screenshots in test-results
+	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+screenshots: ## Take the pictures of the documentation anew
+	UPDATE_SCREENSHOTS=1 $(MAKE) e2e
+
+clean: ## Remove everything that can be made again
+	rm -rf .venv .venv-* .make build dist docs/_build test-results *.egg-info src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -f examples/*/*.sqlite3 examples/*/*.sqlite3-*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: https://www.python.org"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# One stamp for each set of dependencies, named after its extra in pyproject.toml.
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@

@@ -1,0 +1,73 @@
+"""Settings of a demo that runs on one machine. See the notes where production differs."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# In production: a secret of your own, no debugging, and the hosts that you serve.
+SECRET_KEY = "insecure-and-public-key-of-the-chat-example"
+DEBUG = True
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+INSTALLED_APPS = [
+    "channels",  # Before staticfiles, so that its runserver, which speaks WebSocket, is the one.
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.humanize",
+    "django.contrib.staticfiles",
+    "chat",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "mysite.urls"
+ASGI_APPLICATION = "mysite.asgi.application"
+
+# One process needs no broker. Several processes need a layer that all of them share.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("CHAT_DATABASE", BASE_DIR / "db.sqlite3"),
+        # Writers wait for each other instead of failing with "database is locked".
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+            ],
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "rooms"
+LOGOUT_REDIRECT_URL = "sign-in"
+
+# Accounts that `manage.py create_demo` makes and the sign-in page offers.
+DEMO_ACCOUNTS = {"alice": "wonderland", "bob": "builder-bob"} if DEBUG else {}
+
+STATIC_URL = "static/"
+USE_TZ = True
+TIME_ZONE = "UTC"

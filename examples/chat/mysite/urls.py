@@ -1,0 +1,5 @@
+"""Pages. The WebSocket's URL is in chat/routing.py."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("chat.urls"))]

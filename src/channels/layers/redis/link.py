@@ -1,0 +1,278 @@
+"""Commands to one server: pipelined, in order, over one connection that repairs itself.
+
+What is called in one turn of the event loop travels together, and what is called while that is
+under way travels next. So a burst of callers costs one round trip and one connection, and the
+server sees one process's commands in the order in which they were called.
+
+When the connection breaks, what has not been answered is sent again over the next one. Nobody can
+know whether the server carried it out, so every command must be one that may be repeated: it sets
+something to a value, or it is a script that remembers the sender's last sequence number.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from redis import exceptions as redis_errors
+
+from ...exceptions import ChannelsError
+from .hosts import Connection, Server
+from .scripts import SCRIPTS, Script
+
+__all__ = ["BrokerError", "BrokerUnavailable", "Link", "backoff", "is_transient"]
+
+logger = logging.getLogger("channels.layers")
+
+# Seconds for which a call is repeated before its caller gets an error. Longer than a broker takes
+# to restart or to fail over.
+PATIENCE = 30.0
+
+# Commands that may wait. Beyond it the broker is called unavailable at once.
+MAX_WAITING = 10_000
+
+# Commands in one pipeline.
+_BATCH = 500
+
+# Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" (M. Brooker, AWS
+# Architecture Blog, 2015), in seconds.
+_BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
+
+# Seconds between attempts while a cluster moves slots.
+_MOVING_PAUSE = 0.05
+
+
+class BrokerError(ChannelsError):
+    """The broker refused a command; says why."""
+
+
+class BrokerUnavailable(BrokerError, ConnectionError):
+    """The broker could not be reached for as long as a call is repeated."""
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before attempt number ``attempt``, from 1."""
+    ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(attempt - 1, 10))
+    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, hides nothing
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a server that answered so may answer otherwise in a moment."""
+    if isinstance(error, redis_errors.ResponseError):
+        return isinstance(
+            error,
+            redis_errors.AskError  # MOVED too
+            | redis_errors.TryAgainError
+            | redis_errors.ClusterDownError
+            | redis_errors.ReadOnlyError,
+        ) or str(error).startswith(("MASTERDOWN", "NOREPLICAS", "UNBLOCKED"))
+    return isinstance(
+        error,
+        redis_errors.ConnectionError | redis_errors.TimeoutError | OSError | TimeoutError,
+    ) and not isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
+
+
+class _Call(NamedTuple):
+    command: tuple[Any, ...]
+    script: Script | None
+    future: "asyncio.Future[Any]"
+    deadline: float
+
+
+class Link:
+    """One connection to one server. Belongs to the event loop on which it was made."""
+
+    def __init__(self, server: Server, *, patience: float = PATIENCE) -> None:
+        self._server = server
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Call] = deque()
+        self._connection: Connection | None = None
+        self._more: asyncio.Future[None] | None = None
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    # Calls
+
+    def run(self, name: str, keys: list[str], arguments: list[Any]) -> "asyncio.Future[Any]":
+        """Have a script run; the future gets its answer."""
+        script = SCRIPTS[name]
+        return self._enqueue(("EVALSHA", script.sha, len(keys), *keys, *arguments), script)
+
+    def call(self, *command: Any) -> "asyncio.Future[Any]":
+        """Have a command carried out; the future gets its answer."""
+        return self._enqueue(command, None)
+
+    def _enqueue(self, command: tuple[Any, ...], script: Script | None) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._closing or len(self._waiting) >= MAX_WAITING:
+            why = "closed" if self._closing else f"behind by {MAX_WAITING} commands"
+            future.set_exception(BrokerUnavailable(f"The connection to the broker is {why}"))
+            return future
+        deadline = time.monotonic() + self._patience
+        self._waiting.append(_Call(command, script, future, deadline))
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
+        elif self._more is not None:
+            self._more.set_result(None)
+            self._more = None
+        return future
+
+    # Work
+
+    async def _work(self) -> None:
+        """Send what waits, until there is nothing and the link is closed."""
+        attempt = 0
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._more = self._loop.create_future()
+                await self._more
+                continue
+            try:
+                await self._send_batch()
+                attempt = 0
+            except Exception as error:  # noqa: BLE001 - every failure ends in a retry or a future
+                await self._disconnect()
+                self._give_up(error)
+                if self._waiting:
+                    attempt += 1
+                    if attempt == 3:  # a restart of the broker is worth a line, a hiccup is not
+                        logger.warning("The broker does not answer (%s); still trying", error)
+                    await asyncio.sleep(backoff(attempt))
+
+    async def _send_batch(self) -> None:
+        connection = self._connection
+        if connection is None:
+            async with asyncio.timeout(self._server.response_timeout * 2):
+                connection = self._connection = await self._server.connect()
+        batch = [self._waiting[i] for i in range(min(len(self._waiting), _BATCH))]
+        async with asyncio.timeout(self._server.response_timeout):
+            await connection.send_packed_command(
+                connection.pack_commands([call.command for call in batch]), check_health=False
+            )
+            answers = []
+            for _ in batch:
+                try:
+                    answers.append(await connection.read_response())
+                except redis_errors.ResponseError as error:
+                    answers.append(error)
+        retry = await self._settle(batch, answers)
+        if retry is not None:
+            raise retry
+
+    async def _settle(self, batch: list[_Call], answers: list[Any]) -> Exception | None:
+        """Give each call its answer; what is to be repeated stays in the queue, in its order.
+
+        Returns:
+            The error for which the connection should be given up, if there is one.
+        """
+        for _ in batch:
+            self._waiting.popleft()
+        again: list[_Call] = []
+        failure: Exception | None = None
+        unknown_script = False
+        for call, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, redis_errors.NoScriptError):
+                unknown_script = True
+                again.append(call)
+            elif isinstance(answer, Exception) and is_transient(answer):
+                failure = answer
+                again.append(call)
+            elif not call.future.done():
+                if isinstance(answer, Exception):
+                    call.future.set_exception(_explain(answer))
+                else:
+                    call.future.set_result(answer)
+        self._waiting.extendleft(reversed(again))
+        if unknown_script and failure is None:
+            await self._load_scripts()
+        if isinstance(failure, redis_errors.MovedError):
+            self._server.moved(failure.host, failure.port)
+        elif isinstance(failure, redis_errors.AskError | redis_errors.TryAgainError):
+            await asyncio.sleep(_MOVING_PAUSE)
+            self._expire()
+            return None
+        return failure
+
+    async def _load_scripts(self) -> None:
+        """Teach the server the scripts it has forgotten, or never knew."""
+        connection = self._connection
+        if connection is None:
+            return
+        commands = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
+        async with asyncio.timeout(self._server.response_timeout):
+            await connection.send_packed_command(
+                connection.pack_commands(commands), check_health=False
+            )
+            for _ in commands:
+                await connection.read_response()
+
+    def _give_up(self, error: Exception) -> None:
+        """Fail the calls that have waited too long, or all if trying again cannot help."""
+        if is_transient(error):
+            self._expire(error)
+            return
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.future.done():
+                call.future.set_exception(_explain(error))
+
+    def _expire(self, error: Exception | None = None) -> None:
+        now = time.monotonic()
+        while self._waiting and (self._closing or self._waiting[0].deadline <= now):
+            call = self._waiting.popleft()
+            if not call.future.done():
+                reason = f": {error}" if error else ""
+                failure = BrokerUnavailable(
+                    f"The broker did not answer for {self._patience:g} seconds{reason}"
+                )
+                failure.__cause__ = error
+                call.future.set_exception(failure)
+
+    # The end
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def aclose(self) -> None:
+        """Finish what waits, if the server answers, and disconnect."""
+        self._closing = True
+        task, self._task = self._task, None
+        if task is not None:
+            if self._more is not None:
+                self._more.set_result(None)
+                self._more = None
+            _, late = await asyncio.wait((task,), timeout=self._server.response_timeout)
+            for unfinished in late:
+                unfinished.cancel()
+                await asyncio.wait((unfinished,), timeout=1)
+        await self._disconnect()
+
+    def abandon(self) -> None:
+        """Let go without an event loop, which has been closed."""
+        self._closing = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection._close()
+
+
+def _explain(error: Exception) -> Exception:
+    if isinstance(error, redis_errors.OutOfMemoryError) or str(error).startswith("OOM"):
+        return BrokerError(
+            "The broker is out of memory (maxmemory) and takes no more messages; give it more, or "
+            f"send less: {error}"
+        )
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError):
+        return BrokerError(f"The broker refused the credentials: {error}")
+    if isinstance(error, ChannelsError):
+        return error
+    return BrokerError(f"The broker refused a command: {error}")

@@ -1,0 +1,92 @@
+"""Every test runs against every server; each server is started once."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from tests.servers import ROOT, SERVERS, RunningServer, ServerKind
+
+from .site import APPLICATION, Site
+
+Start: TypeAlias = Callable[[], AbstractContextManager[tuple[RunningServer, Path]]]
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def kind(request: pytest.FixtureRequest) -> ServerKind:
+    """The server under test."""
+    found = SERVERS[request.param]
+    found.require()
+    return found
+
+
+@pytest.fixture(scope="session")
+def start(kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Starts a process of the server under test, with a database and a record of its own."""
+
+    @contextmanager
+    def start() -> Iterator[tuple[RunningServer, Path]]:
+        directory = tmp_path_factory.mktemp(kind.package)
+        # The project has settings of its own, and finds them by itself.
+        env = {
+            "REALAPP_DIRECTORY": str(directory),
+            "DJANGO_SETTINGS_MODULE": "tests.realapp.settings",
+        }
+        subprocess.run(
+            [sys.executable, "-m", "tests.realapp.prepare"],
+            cwd=ROOT,
+            env=os.environ | env,
+            check=True,
+            timeout=60,
+        )
+        log = directory / "server.log"
+        with RunningServer(kind, APPLICATION, log=log, env=env) as server:
+            yield server, directory
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def running(start: Start) -> Iterator[tuple[RunningServer, Path, dict[str, Any]]]:
+    """The process that most tests share, and what is in it when nobody is connected."""
+    with start() as (server, directory):
+        yield server, directory, asyncio.run(idle_state(server, directory))
+
+
+async def idle_state(server: RunningServer, directory: Path) -> dict[str, Any]:
+    """The state after a first request has loaded what is loaded lazily."""
+    site = Site(server, directory)
+    async with site.http:
+        await site.state()
+        return await site.state()
+
+
+@pytest.fixture
+async def site(
+    running: tuple[RunningServer, Path, dict[str, Any]],
+) -> AsyncIterator[Site]:
+    """The site. When the test is over, nothing may be left of it in the server or its log."""
+    server, directory, idle = running
+    site = Site(server, directory)
+    async with site.http:
+        yield site
+        # What was counted in passing stays counted.
+        await site.settle(idle | {"dropped": (await site.state())["dropped"]})
+
+
+@pytest.fixture(params=["async", "sync"])
+def flavour(request: pytest.FixtureRequest) -> str:
+    """Which twin of the consumer."""
+    return str(request.param)
+
+
+@pytest.fixture
+def actor(flavour: str) -> str:
+    """The name of its class."""
+    return f"{flavour.capitalize()}Actor"

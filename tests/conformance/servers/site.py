@@ -1,0 +1,187 @@
+"""The running site as the tests see it: its clients, its record of events, and its log."""
+
+import asyncio
+import itertools
+import json
+import socket
+import struct
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.servers import Capabilities, RunningServer
+
+__all__ = ["APPLICATION", "Client", "Events", "Site", "reset", "until"]
+
+APPLICATION = "tests.realapp.asgi:application"
+DEADLINE = 10.0
+
+# Names for connections, unique in the test run.
+numbers = itertools.count(1)
+
+
+async def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Wait until ``condition()`` is true, and return what it returned."""
+    try:
+        async with asyncio.timeout(deadline):
+            while not (value := condition()):
+                await asyncio.sleep(0.005)
+            return value
+    except TimeoutError:
+        raise AssertionError(f"not within {deadline:g} s: {what}") from None
+
+
+class Client(ClientConnection):
+    """A WebSocket client that knows under which key the application records it."""
+
+    key: str
+
+    async def closed(self) -> tuple[int | None, str | None]:
+        """Wait for the end of the connection; its code and reason."""
+        async with asyncio.timeout(DEADLINE):
+            await self.wait_closed()
+        return self.close_code, self.close_reason
+
+
+def reset(client: Client) -> None:
+    """Break the TCP connection as a vanished client does: RST instead of any handshake."""
+    transport_socket = client.transport.get_extra_info("socket")
+    linger = struct.pack("ii", 1, 0)
+    transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    client.transport.abort()
+
+
+class Events:
+    """What the application recorded; it outlives the server process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._by_key: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def of(self, key: str, event: str | None = None) -> list[dict[str, Any]]:
+        """The events of one connection, all or those of one kind, as they happened."""
+        self._catch_up()
+        return [e for e in self._by_key[key] if event is None or e["event"] == event]
+
+    def keys(self) -> set[str]:
+        """The connections with events."""
+        self._catch_up()
+        return set(self._by_key)
+
+    async def wait(self, key: str, event: str, deadline: float = DEADLINE) -> dict[str, Any]:
+        """The event, as soon as it has happened."""
+        what = f"{event} of {key}"
+        found: list[dict[str, Any]] = await until(lambda: self.of(key, event), what, deadline)
+        return found[0]
+
+    def _catch_up(self) -> None:
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read += len(line)
+                    event = json.loads(line)
+                    self._by_key[event["key"]].append(event)
+
+
+class Site:
+    """One server process with the test project, during one test."""
+
+    def __init__(self, server: RunningServer, directory: Path) -> None:
+        self.server = server
+        self.can: Capabilities = server.kind.can
+        self.events = Events(directory / "events.jsonl")
+        self.http = httpx.AsyncClient(base_url=server.http_url, timeout=DEADLINE, trust_env=False, verify=False)
+        self._before = len(server.output)
+        self._old_keys = self.events.keys()
+        #: Log lines that the test has looked at and found right.
+        self.expected: list[str] = []
+        #: Tracebacks that the test has asked for.
+        self.expected_tracebacks = 0
+
+    def key(self) -> str:
+        """A name for a connection."""
+        return f"k{next(numbers)}"
+
+    def url(self, path: str, key: str | None = None, **query: str) -> str:
+        """The URL of a WebSocket under ``/ws/``; ``path`` may carry a query string of its own."""
+        query = {"key": key or self.key()} | query
+        return f"{self.server.ws_url}/ws/{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+
+    async def connect(
+        self,
+        path: str,
+        *,
+        key: str | None = None,
+        query: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Client:
+        """Open a WebSocket; ``query`` and its ``key`` are for the application, options ours."""
+        key = key or self.key()
+        url = self.url(path, key, **(query or {}))
+        options = {"proxy": None, "compression": None, "create_connection": Client} | options
+        client: Any = await connect(url, **options)
+        client.key = key
+        return client  # type: ignore[no-any-return]
+
+    @property
+    def log(self) -> list[str]:
+        """The lines that the server has printed since the test began."""
+        return self.server.output[self._before :].splitlines()
+
+    async def expect_line(self, *parts: str) -> str:
+        """Wait for the line of the log that has all ``parts``; there must be one, and no more."""
+
+        def matching() -> list[str]:
+            return [line for line in self.log if all(part in line for part in parts)]
+
+        lines = await until(matching, f"a log line with {parts} in {self.log}")
+        assert len(lines) == 1, lines
+        self.expected.append(lines[0])
+        return str(lines[0])
+
+    async def expect_crash(self, consumer: str, path: str, error: str) -> None:
+        """Wait for the one line and the one traceback that a crash leaves in the log."""
+        await self.expect_line("ERROR channels.consumer", f"{consumer} at {path} crashed")
+        await until(lambda: any(line.startswith(error) for line in self.log), error)
+        self.expected_tracebacks += 1
+
+    async def state(self) -> dict[str, Any]:
+        """What the server process holds at this moment."""
+        response = await self.http.get("/state/", headers={"connection": "close"})
+        assert response.status_code == 200
+        state: dict[str, Any] = response.json()
+        return state
+
+    async def settle(self, idle: dict[str, Any]) -> None:
+        """Wait until nothing of any connection is left, and check what must hold at the end."""
+        left: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while left := {k: v for k, v in (await self.state()).items() if v != idle[k]}:
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"left in the server: {left}, instead of {idle}") from None
+        self.check_disconnects()
+        self.check_log()
+
+    def check_disconnects(self) -> None:
+        """``disconnect()`` ran exactly once for every connection of this test."""
+        for key in self.events.keys() - self._old_keys - {"lifespan"}:
+            connects, disconnects = (self.events.of(key, e) for e in ("connect", "disconnect"))
+            assert len(connects) == len(disconnects) == 1, self.events.of(key)
+
+    def check_log(self) -> None:
+        """Nothing was logged but what the test expected."""
+        text = "\n".join(self.log)
+        assert text.count("Traceback (most recent call last)") == self.expected_tracebacks, text
+        if not self.expected_tracebacks:
+            assert sorted(self.log) == sorted(self.expected), text

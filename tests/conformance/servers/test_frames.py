@@ -1,0 +1,87 @@
+"""What goes through an open socket, in both directions, and how either side closes it."""
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from .site import Site
+
+pytestmark = pytest.mark.server
+
+MEBIBYTE = 2**20
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "text",
+        "Grüße 🙂\x00\n",
+        b"bytes",
+        bytes(range(256)),
+        pytest.param("x" * MEBIBYTE, id="text-1MiB"),
+        pytest.param(b"\x00" * MEBIBYTE, id="bytes-1MiB"),
+    ],
+)
+async def test_echo(site: Site, flavour, frame):
+    async with await site.connect(f"{flavour}/") as client:
+        await client.send(frame)
+        assert await client.recv() == frame
+
+
+@pytest.mark.parametrize("frame", ["", b""], ids=["text", "bytes"])
+async def test_empty_frames(site: Site, flavour, frame):
+    """They reach the application everywhere: it answers, even if a server loses the answer."""
+    async with await site.connect(f"{flavour}/") as client:
+        await client.send(frame)
+        await client.send("after")
+        answers = [await client.recv() for _ in range(2 if site.can.empty_messages else 1)]
+    assert answers == ([frame, "after"] if site.can.empty_messages else ["after"])
+
+
+async def test_frames_keep_their_order(site: Site, flavour):
+    async with await site.connect(f"{flavour}/") as client:
+        for number in range(500):
+            await client.send(str(number))
+        assert [await client.recv() for _ in range(500)] == [str(n) for n in range(500)]
+
+
+async def test_fragmented_messages_come_whole(site: Site, flavour):
+    async with await site.connect(f"{flavour}/") as client:
+        await client.send(["one ", "", "mess", "age"])
+        assert await client.recv() == "one message"
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4001, 4999])
+async def test_the_client_closes(site: Site, flavour, code):
+    client = await site.connect(f"{flavour}/")
+    await client.close(code, "because")
+    left = await site.events.wait(client.key, "disconnect")
+    assert left["code"] == (code if site.can.receives_close_code else 1006)
+    assert left["reason"] == ("because" if site.can.receives_close_reason else None)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4001, 4999])
+async def test_the_application_closes(site: Site, flavour, code):
+    client = await site.connect(f"{flavour}/")
+    await client.send(f"!close {code} weil Schluß ist")
+    assert await client.closed() == (code, "weil Schluß ist" if site.can.sends_close_reason else "")
+    await site.events.wait(client.key, "disconnect")
+
+
+async def test_layer_messages_reach_every_member(site: Site, flavour):
+    clients = [await site.connect(f"{flavour}/") for _ in range(5)]
+    await clients[0].send("!shout hello")
+    assert [await client.recv() for client in clients] == ["hello"] * 5
+    for client in clients:
+        await client.close()
+
+
+async def test_text_that_is_no_utf8(site: Site, flavour):
+    """The server's business; but the application must learn that the client has gone."""
+    client = await site.connect(f"{flavour}/")
+    await client.send(b"\xff\xfe", text=True)
+    with pytest.raises(ConnectionClosed):
+        await client.recv()
+    assert client.close_code == 1007
+    await site.events.wait(client.key, "disconnect")
+    if site.can.traceback_for_invalid_utf8:
+        site.expected_tracebacks += 1

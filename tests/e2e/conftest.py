@@ -1,0 +1,45 @@
+"""A real browser for the end-to-end tests."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Playwright, async_playwright
+
+# Nothing here may call home, and a container has neither a GPU nor a sandbox.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium(playwright: Playwright) -> str | None:
+    """The Chromium to drive: the one named, else the system's, else Playwright's own."""
+    candidates = [
+        os.environ.get("CHROMIUM_PATH"),
+        *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")),
+        playwright.chromium.executable_path,
+    ]
+    return next((path for path in candidates if path and Path(path).exists()), None)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium. Without one the test is skipped, but fails where ``CI`` is set."""
+    async with async_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            missing = "no Chromium: install it, set CHROMIUM_PATH, or run `playwright install`"
+            if os.environ.get("CI"):
+                pytest.fail(missing)
+            pytest.skip(missing)
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        await browser.close()

@@ -1,0 +1,58 @@
+import os
+
+from django.core.asgi import get_asgi_application
+from django.urls import path, re_path
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.realapp.settings"
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.lifespan import Lifespan  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+
+from . import http, websockets  # noqa: E402
+from .recorder import record  # noqa: E402
+
+__all__ = ["application"]
+
+
+def started(state):
+    state["greeting"] = "hello"
+    record("lifespan", "started")
+
+
+async def stopped():
+    record("lifespan", "stopped")
+
+
+application = ProtocolTypeRouter(
+    {
+        "lifespan": Lifespan(on_startup=[started], on_shutdown=[stopped]),
+        "http": URLRouter(
+            [
+                path("consumer/answer/", http.Answer.as_asgi()),
+                path("consumer/stream/", http.Stream.as_asgi()),
+                path("consumer/poll/", http.LongPoll.as_asgi()),
+                path("consumer/crash/", http.Crash.as_asgi()),
+                re_path("", django_application),
+            ]
+        ),
+        "websocket": URLRouter(
+            [
+                path("ws/async/", websockets.AsyncActor.as_asgi()),
+                path("ws/sync/", websockets.SyncActor.as_asgi()),
+                path("ws/async/at/<path:place>/", websockets.AsyncActor.as_asgi()),
+                path("ws/sync/at/<path:place>/", websockets.SyncActor.as_asgi()),
+                path("ws/async/json/", websockets.AsyncJson.as_asgi()),
+                path("ws/sync/json/", websockets.SyncJson.as_asgi()),
+                path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
+                path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
+                path(
+                    "ws/origin/",
+                    OriginValidator(websockets.AsyncActor.as_asgi(), ["http://good.example"]),
+                ),
+            ]
+        ),
+    }
+)

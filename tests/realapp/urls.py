@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("state/", views.state),
+    path("login/", views.sign_in),
+    path("logout/", views.sign_out),
+    path("open/<key>/", views.open_gate),
+]

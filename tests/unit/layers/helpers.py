@@ -1,0 +1,93 @@
+"""Tools of the layers' tests."""
+
+import asyncio
+import sys
+import threading
+import time
+
+from channels.layers import mailbox, memory, statistics
+
+
+class Clock:
+    """Stands in for the module ``time`` in the layers; moves when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    @classmethod
+    def install(cls, setattr):
+        clock = cls()
+        for module in (memory, mailbox, statistics):
+            setattr(module, "time", clock)
+        return clock
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return 1_700_000_000 + self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def message(n=0):
+    return {"type": "test.message", "n": n}
+
+
+def holds_nothing(layer):
+    """Whether not one entry of the layer's own bookkeeping is left."""
+    return not (
+        layer._mailboxes
+        or layer._groups
+        or layer._memberships
+        or layer._leases
+        or layer._unattached
+    )
+
+
+def balanced(layer):
+    counts = layer.statistics
+    return counts.sent == counts.delivered + sum(counts.dropped.values()) + counts.pending
+
+
+async def soon(awaitable):
+    """Await what must happen at once. The timer ends a wait that nobody ends, as a failure."""
+    async with asyncio.timeout(5):
+        return await awaitable
+
+
+async def until(condition):
+    """Wait for ``condition()`` to hold."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("waited too long")
+        await asyncio.sleep(0.001)
+
+
+async def waiting(layer, channel, readers=1):
+    """Return when that many callers of ``receive`` wait in line for ``channel``."""
+    await until(lambda: len(layer._mailboxes[channel]._waiters or ()) == readers)
+
+
+def in_thread(function, *args):
+    thread = threading.Thread(target=function, args=args)
+    thread.start()
+    return thread
+
+
+async def count_calls(function, *args):
+    """How many functions, of Python and of C, awaiting ``function(*args)`` calls."""
+    calls = 0
+
+    def profile(frame, event, arg):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        await function(*args)
+    finally:
+        sys.setprofile(None)
+    return calls

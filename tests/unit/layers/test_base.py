@@ -1,0 +1,186 @@
+"""Names, capacities and the interface that every layer has."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels.exceptions import ChannelsError, InvalidNameError
+from channels.layers import BaseChannelLayer
+
+GOOD_GROUPS = ["a", "chat_room-1.2", "A" * 99, ".", "-", "_", "0"]
+GOOD_CHANNELS = [*GOOD_GROUPS, "specific.abc!def", "specific.abc!", "a" * 97 + "!b"]
+BAD = [
+    "",
+    "a" * 100,
+    "with space",
+    "newline\n",
+    "\nnewline",
+    "a\x00",
+    "tab\t",
+    "slash/",
+    "unicode_é",
+    "digits_١٢٣",  # \d matches these unless it is told not to
+    "full_width_１",
+    "ſ",  # matches [a-z] under re.IGNORECASE
+    "percent%",
+    "*",
+    None,
+    5,
+    b"bytes",
+    ["list"],
+    {"a": 1},
+]
+
+
+@pytest.fixture
+def layer():
+    return BaseChannelLayer()
+
+
+@pytest.mark.parametrize("name", GOOD_CHANNELS)
+def test_valid_channel_names(layer, name):
+    assert layer.require_valid_channel_name(name) is True
+
+
+@pytest.mark.parametrize("name", GOOD_GROUPS)
+def test_valid_group_names(layer, name):
+    assert layer.require_valid_group_name(name) is True
+
+
+@pytest.mark.parametrize("name", [*BAD, "!", "!local", "two!marks!", "digits!١", "line!x\n"])
+def test_invalid_channel_names(layer, name):
+    with pytest.raises(TypeError, match="Channel name must be a valid unicode string with length"):
+        layer.require_valid_channel_name(name)
+
+
+@pytest.mark.parametrize("name", [*BAD, "specific!channel", "end!"])
+def test_invalid_group_names(layer, name):
+    with pytest.raises(TypeError, match="Group name must be a valid unicode string with length"):
+        layer.require_valid_group_name(name)
+
+
+def test_the_error_says_what_is_allowed_and_what_was_given(layer):
+    with pytest.raises(InvalidNameError) as caught:
+        layer.require_valid_group_name("bad\nname")
+    assert str(caught.value) == (
+        "Group name must be a valid unicode string with length < 100 containing only ASCII "
+        "alphanumerics, hyphens, underscores, or periods. Got 'bad\\nname'."
+    )
+    assert isinstance(caught.value, ChannelsError)
+
+
+@given(st.text() | st.text(min_size=80, max_size=3000))
+def test_the_error_is_one_short_line(name):
+    try:
+        BaseChannelLayer().require_valid_channel_name(name)
+    except InvalidNameError as error:
+        assert len(str(error)) < 300
+        assert str(error).isprintable()
+    else:
+        assert re.fullmatch(r"[a-zA-Z0-9._!-]{1,99}", name)
+
+
+def test_a_name_to_receive_from_ends_at_the_mark(layer):
+    assert layer.require_valid_channel_name("specific.abc!", receive=True)
+    assert layer.require_valid_channel_name("plain", receive=True)
+    with pytest.raises(TypeError, match="must end at the !"):
+        layer.require_valid_channel_name("specific.abc!def", receive=True)
+
+
+def test_lists_of_names(layer):
+    assert layer.valid_channel_names(["a", "b!c"]) is True
+    assert layer.valid_channel_names(["a", "b!"], receive=True) is True
+    for names in ([], (), ("a",), "a", None):
+        with pytest.raises(TypeError, match="non-empty list"):
+            layer.valid_channel_names(names)
+    with pytest.raises(TypeError):
+        layer.valid_channel_names(["a", "b c"])
+    with pytest.raises(TypeError):
+        layer.valid_channel_names(["a!b"], receive=True)
+
+
+def test_deprecated_names_still_work_and_say_so_at_the_caller(layer):
+    with pytest.warns(DeprecationWarning, match="require_valid_channel_name") as caught:
+        assert layer.valid_channel_name("a")
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="require_valid_group_name") as caught:
+        assert layer.valid_group_name("a")
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning), pytest.raises(TypeError):
+        layer.valid_channel_name("a!b", receive=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("plain", "plain"), ("a.b!c", "a.b!"), ("a!", "a!"), ("a!b!c", "a!")]
+)
+def test_non_local_name(layer, name, part):
+    assert layer.non_local_name(name) == part
+
+
+def test_capacities():
+    layer = BaseChannelLayer(
+        capacity=7,
+        channel_capacity={
+            "http.request": 200,
+            "http.response!*": 10,
+            re.compile(r"^websocket\.send!.+"): 20,
+            "web[a-c]": 30,
+            "http.*": 40,
+        },
+    )
+    expected = {
+        "http.request": 200,
+        "http.response!abc": 10,
+        "http.responseXabc": 40,
+        "http.other": 40,
+        "websocket.send!x": 20,
+        "websocket.send!": 7,
+        "webb": 30,
+        "webd": 7,
+        "xhttp.request": 7,
+        "http.request.more": 40,
+        "default": 7,
+    }
+    assert {name: layer.get_capacity(name) for name in expected} == expected
+
+
+def test_the_first_pattern_that_matches_counts():
+    layer = BaseChannelLayer(channel_capacity={"a*": 1, "ab*": 2})
+    assert layer.get_capacity("abc") == 1
+
+
+def test_a_third_party_layer_need_not_call_init():
+    class Layer(BaseChannelLayer):
+        MAX_NAME_LENGTH = 5
+
+        def __init__(self):
+            self.expiry, self.capacity = 1, 2
+            self.channel_capacity = self.compile_capacities({"big*": 9})
+
+    layer = Layer()
+    assert (layer.get_capacity("x"), layer.get_capacity("big.1")) == (2, 9)
+    assert layer.require_valid_group_name("four")
+    with pytest.raises(TypeError, match="length < 5"):
+        layer.require_valid_group_name("fives")
+    assert layer.non_local_name("a!b") == "a!"
+
+
+async def test_what_a_layer_does_not_implement_says_so(layer):
+    calls = [
+        layer.send("a", {}),
+        layer.receive("a"),
+        layer.new_channel(),
+        layer.flush(),
+        layer.group_add("g", "a"),
+        layer.group_discard("g", "a"),
+        layer.group_send("g", {}),
+    ]
+    for call in calls:
+        with pytest.raises(NotImplementedError, match=call.__name__):
+            await call
+
+
+def test_extensions_default_to_none(layer):
+    assert layer.extensions == []

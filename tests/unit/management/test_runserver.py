@@ -1,0 +1,233 @@
+import re
+import socket
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from django.core.management import CommandError, call_command
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from .project import DEADLINE, Project, free_port, wait_for_port
+
+pytestmark = pytest.mark.server
+
+STARTED = "Quit the server with CONTROL-C."
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def port():
+    return free_port()
+
+
+def echo(port, path="/ws/echo/", **kwargs):
+    return connect(f"ws://127.0.0.1:{port}{path}", proxy=None, **kwargs)
+
+
+def get(port, path):
+    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=20)
+
+
+def get_nothing(port, path):
+    """Ask for what will not be answered."""
+    with pytest.raises(httpx.HTTPError):
+        get(port, path)
+
+
+def closed_with(socket):
+    """The close code that the server sends next."""
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.recv(timeout=20)
+    return closed.value.rcvd.code if closed.value.rcvd else None
+
+
+def test_http_websockets_and_static_files_are_served_and_logged(project, port):
+    with project.manage("runserver", str(port), "--noreload") as server:
+        output = server.wait_for(STARTED)
+        assert "System check identified no issues" in output
+        assert "Starting ASGI/uvicorn" in output
+        assert f"development server at http://127.0.0.1:{port}/" in output
+        assert get(port, "/?a=1").text == "hello"
+        assert get(port, "/static/style.css").text == "body {}"
+        assert get(port, "/static/nothing").status_code == 404
+        with echo(port, "/ws/echo/?token=secret") as socket:
+            client = "{}:{}".format(*socket.local_address)
+            socket.send("hi")
+            assert socket.recv(timeout=20) == "hi"
+        with pytest.raises(InvalidStatus), echo(port, "/ws/refuse/"):
+            pass
+        with pytest.raises(InvalidStatus), echo(port, "/no/such/path"):
+            pass
+        output = server.wait_for("REJECT /no/such/path")
+    assert re.search(
+        r'^\[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\] "GET /\?a=1 HTTP/1.1" 200 5$', output, re.MULTILINE
+    )
+    assert '"GET /static/nothing HTTP/1.1" 404' in output
+    steps = re.findall(r"\] WebSocket (\w+) /ws/echo/ \[(.+)\]", output)
+    assert steps == [("HANDSHAKING", client), ("CONNECT", client), ("DISCONNECT", client)]
+    assert "WebSocket REJECT /ws/refuse/" in output
+    assert "secret" not in output
+    assert "Traceback" not in output
+
+
+def test_a_changed_file_reloads_at_once_whatever_runs(project, port):
+    with project.manage("runserver", str(port)) as server:
+        server.wait_for(STARTED)
+        blocked = threading.Thread(target=get_nothing, args=(port, "/block"))
+        blocked.start()
+        with echo(port) as idle, echo(port) as busy:
+            busy.send("busy")
+            project.append("mysite/urls.py", "# changed")
+            server.wait_for("changed, reloading")
+            began = time.monotonic()
+            assert closed_with(idle) == 1012
+            assert closed_with(busy) == 1012
+        server.wait_for(STARTED, times=2)
+        assert time.monotonic() - began < 10
+        assert get(port, "/").text == "hello"
+        output = server.wait_for("disconnected with 1012", times=2)
+        blocked.join(20)
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--noreload",)])
+def test_ctrl_c_ends_the_server_quickly_and_quietly(project, port, arguments):
+    with project.manage("runserver", str(port), *arguments) as server:
+        server.wait_for(STARTED)
+        blocked = threading.Thread(target=get_nothing, args=(port, "/block"))
+        blocked.start()
+        with echo(port) as idle, echo(port) as busy:
+            busy.send("busy")
+            idle.send("still alive")
+            assert idle.recv(timeout=20) == "still alive"
+            began = time.monotonic()
+            server.ctrl_c()
+            assert server.wait() == 0
+            assert time.monotonic() - began < 3
+            assert closed_with(idle) == 1012
+        blocked.join(20)
+        assert "Traceback" not in server.output
+        assert "Exception" not in server.output
+
+
+def test_a_port_in_use_is_reported_as_django_does(project, port):
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        project.manage("runserver", str(port)) as server,
+    ):
+        assert server.wait() == 1
+        assert "Error: That port is already in use." in server.output
+
+
+@pytest.mark.parametrize("mistake", ["raise RuntimeError('half written')", "half written ="])
+def test_an_application_that_cannot_be_imported_is_waited_for(project, port, mistake):
+    """The mistake is in a module that the application imports."""
+    project.append("mysite/asgi.py", "from . import consumers")
+    project.write("mysite/consumers.py", mistake)
+    with project.manage("runserver", str(port)) as server:
+        server.wait_for("half written")
+        server.wait_for("consumers.py")
+        # Until the autoreloader has seen the file and notices a change, change it.
+        end = time.monotonic() + DEADLINE
+        while STARTED not in server.output and time.monotonic() < end:
+            project.write("mysite/consumers.py", "")
+            time.sleep(1.5)
+        server.wait_for(STARTED)
+        assert get(port, "/").text == "hello"
+
+
+def test_limits_on_time(project, port):
+    project.append("mysite/urls.py", "import asyncio")
+    project.append(
+        "mysite/asgi.py",
+        "class Slow(AsyncWebsocketConsumer):\n"
+        "    async def connect(self):\n"
+        "        await asyncio.sleep(60)\n"
+        'application.application_mapping["websocket"] = Slow.as_asgi()\n',
+    )
+    limits = ("--http_timeout", "0.5", "--websocket_handshake_timeout", "1")
+    with project.manage("runserver", str(port), "--noreload", *limits) as server:
+        server.wait_for(STARTED)
+        assert get(port, "/block").status_code == 503
+        with pytest.raises(InvalidStatus) as refused, echo(port):
+            pass
+        assert refused.value.response.status_code == 503
+        output = server.wait_for("WebSocket REJECT /ws/echo/")
+    assert '"GET /block HTTP/1.1" 503' in output
+    assert "has not answered within 0.5 s" in output
+    assert "Traceback" not in output
+
+
+def test_noasgi_is_djangos_own_server(project, port):
+    with project.manage("runserver", str(port), "--noasgi", "--noreload") as server:
+        server.wait_for(f"Starting development server at http://127.0.0.1:{port}/")
+        assert get(port, "/").headers["server"].startswith("WSGIServer")
+        assert get(port, "/static/style.css").text == "body {}"
+
+
+def test_static_files_are_left_alone_when_told_so_or_not_installed(project, port):
+    with project.manage("runserver", str(port), "--nostatic", "--noreload") as server:
+        server.wait_for(STARTED)
+        assert get(port, "/static/style.css").status_code == 404
+    project.append("mysite/settings.py", 'INSTALLED_APPS = ["channels"]')
+    with project.manage("runserver", str(port), "--noreload") as server:
+        server.wait_for(STARTED)
+        assert get(port, "/static/style.css").status_code == 404
+    with project.manage("runserver", "--nostatic") as server:
+        assert server.wait() == 2
+
+
+def test_static_files_without_debug_need_insecure(project, port):
+    project.append("mysite/settings.py", 'DEBUG = False; ALLOWED_HOSTS = ["*"]')
+    with project.manage("runserver", str(port), "--noreload") as server:
+        server.wait_for(STARTED)
+        assert get(port, "/static/style.css").status_code == 404
+    with project.manage("runserver", str(port), "--noreload", "--insecure") as server:
+        server.wait_for(STARTED)
+        assert get(port, "/static/style.css").status_code == 200
+
+
+def test_the_projects_logging_applies(project, port):
+    project.append(
+        "mysite/settings.py",
+        'LOGGING = {"version": 1, "formatters": {"mine": {"format": "MINE %(status_code)s '
+        '%(message)s"}}, "handlers": {"h": {"class": "logging.StreamHandler", "formatter": '
+        '"mine"}}, "loggers": {"django.server": {"handlers": ["h"], "propagate": False}}}',
+    )
+    with project.manage("runserver", str(port), "--noreload") as server:
+        server.wait_for(STARTED)
+        get(port, "/")
+        server.wait_for('MINE 200 "GET / HTTP/1.1" 200 5')
+
+
+def test_daphne_installed_first_serves(project, port):
+    project.append("mysite/settings.py", 'INSTALLED_APPS.insert(0, "daphne")')
+    with project.manage("runserver", str(port), "--noreload") as server:
+        server.wait_for("Starting ASGI/Daphne")
+        wait_for_port(port)
+        assert get(port, "/static/style.css").text == "body {}"
+        with echo(port) as socket:
+            socket.send("hi")
+            assert socket.recv(timeout=20) == "hi"
+
+
+def test_without_an_application_the_setting_is_named(settings):
+    del settings.ASGI_APPLICATION
+    with pytest.raises(CommandError, match="ASGI_APPLICATION is not set"):
+        call_command("runserver")
+
+
+@pytest.mark.parametrize("missing", [["uvicorn"], ["websockets", "wsproto"]])
+def test_without_uvicorn_the_extra_is_named(settings, monkeypatch, missing):
+    settings.ASGI_APPLICATION = "mysite.asgi.application"
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(CommandError, match=re.escape('pip install "channels[uvicorn]"')):
+        call_command("runserver")

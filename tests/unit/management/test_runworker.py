@@ -1,0 +1,144 @@
+import signal
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from channels.layers import channel_layers
+from channels.management.commands.runworker import Command
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+from channels.worker import Worker
+
+from .project import Project
+
+
+async def application(scope, receive, send):
+    raise AssertionError("no message is sent here")
+
+
+WITH_CHANNEL = ProtocolTypeRouter({"channel": ChannelNameRouter({"thumbs": application})})
+WITHOUT_CHANNEL = ProtocolTypeRouter({"websocket": application})
+
+
+class Noting(Worker):
+    """A worker that only says what it was told to do."""
+
+    def run(self):
+        self.noted.append((self.application, self.channels, self.channel_layer))
+
+
+class Noted(Command):
+    worker_class = Noting
+
+
+@pytest.fixture(autouse=True)
+def noted(settings):
+    settings.ASGI_APPLICATION = f"{__name__}.WITH_CHANNEL"
+    Noting.noted = []
+    return Noting.noted
+
+
+def test_the_worker_gets_the_application_the_channels_and_the_layer(noted):
+    call_command(Noted(), "thumbs", "other", "thumbs")
+    assert noted == [(WITH_CHANNEL, ["thumbs", "other"], channel_layers["default"])]
+
+
+def test_another_layer_is_named_by_its_alias(noted, settings):
+    backend = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    settings.CHANNEL_LAYERS = {"default": backend, "jobs": backend}
+    call_command(Noted(), "thumbs", "--layer", "jobs")
+    assert noted[0][2] is channel_layers["jobs"] is not channel_layers["default"]
+
+
+def test_a_layer_that_is_not_configured():
+    with pytest.raises(CommandError, match="CHANNEL_LAYERS has no 'jobs'"):
+        call_command(Noted(), "thumbs", "--layer", "jobs")
+
+
+@pytest.mark.parametrize("name", ["with space", "x" * 200, "specific.abc!def", "prefix!"])
+def test_a_name_that_is_not_valid(name, noted):
+    with pytest.raises(CommandError, match="channel"):
+        call_command(Noted(), "fine", name)
+    assert noted == []
+
+
+def test_no_channel_at_all():
+    with pytest.raises(CommandError, match="required"):
+        call_command(Noted())
+
+
+def test_an_application_without_channel(settings, noted):
+    settings.ASGI_APPLICATION = f"{__name__}.WITHOUT_CHANNEL"
+    with pytest.raises(CommandError, match='has no "channel"'):
+        call_command(Noted(), "thumbs")
+    assert noted == []
+
+
+def test_an_in_memory_layer_is_warned_of(capsys):
+    call_command(Noted(), "thumbs")
+    assert "carries no message from another process" in capsys.readouterr().err
+
+
+LAYER = """
+from channels.layers import InMemoryChannelLayer
+
+class Feeding(InMemoryChannelLayer):
+    "Three messages are waiting."
+
+    async def receive(self, channel):
+        if channel == "thumbs" and not hasattr(self, "fed"):
+            self.fed = True
+            for n in range(3):
+                await self.send("thumbs", {"type": "thumbs.make", "n": n})
+        return await super().receive(channel)
+
+class Broken(InMemoryChannelLayer):
+    async def receive(self, channel):
+        raise NotImplementedError("this layer cannot receive")
+"""
+
+CONSUMER = """
+import time
+from channels.consumer import SyncConsumer
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+
+class Thumbs(SyncConsumer):
+    def thumbs_make(self, message):
+        print("begun", message["n"], flush=True)
+        time.sleep(0.5 if message["n"] == 2 else 0)
+        print("made", message["n"], flush=True)
+
+application = ProtocolTypeRouter({"channel": ChannelNameRouter({"thumbs": Thumbs.as_asgi()})})
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    project = Project(tmp_path)
+    project.write("mysite/layer.py", LAYER)
+    project.write("mysite/asgi.py", CONSUMER)
+    project.append(
+        "mysite/settings.py", 'CHANNEL_LAYERS = {"default": {"BACKEND": "mysite.layer.Feeding"}}'
+    )
+    return project
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_drains_on_a_signal_and_exits_with_zero(project, number):
+    with project.manage("runworker", "thumbs") as worker:
+        worker.wait_for("begun 2")
+        worker.process.send_signal(number)
+        assert worker.wait() == 0
+        assert [f"made {n}" in worker.output for n in range(3)] == [True] * 3
+        assert "Traceback" not in worker.output
+
+
+@pytest.mark.server
+def test_the_process_fails_when_it_cannot_receive(project):
+    project.append(
+        "mysite/settings.py", 'CHANNEL_LAYERS = {"default": {"BACKEND": "mysite.layer.Broken"}}'
+    )
+    with project.manage("runworker", "thumbs") as worker:
+        assert worker.wait() == 1
+        assert "CommandError: Cannot receive from channel 'thumbs'" in worker.output
+        assert "this layer cannot receive" in worker.output

@@ -1,0 +1,39 @@
+import errno
+import socket
+
+import pytest
+
+from channels.management.server import UvicornServer
+
+
+def test_port_zero_is_any_free_port():
+    server = UvicornServer(("127.0.0.1", 0), None)
+    with server.socket:
+        assert server.server_port == server.socket.getsockname()[1] > 0
+
+
+def test_a_port_in_use_is_an_os_error_that_django_explains():
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        with pytest.raises(OSError, match="in use") as error:
+            UvicornServer(first.getsockname(), None)
+        assert error.value.errno == errno.EADDRINUSE
+
+
+def test_an_address_of_another_machine_is_an_os_error_that_django_explains():
+    with pytest.raises(OSError, match="address") as error:
+        UvicornServer(("192.0.2.1", 0), None)
+    assert error.value.errno == errno.EADDRNOTAVAIL
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_ipv6(address):
+    server = UvicornServer((address, 0), None, ipv6=True)
+    with server.socket:
+        socket.create_connection(("::1", server.server_port), 5).close()
+        if address == "::":
+            socket.create_connection(("127.0.0.1", server.server_port), 5).close()
+
+
+def test_ending_without_a_server_does_nothing():
+    UvicornServer.end(0)

@@ -1,0 +1,458 @@
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+
+import pytest
+
+from channels import signals
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.exceptions import InvalidChannelLayerError, StopConsumer
+from channels.layers import InMemoryChannelLayer
+from channels.routing import ChannelNameRouter
+from channels.worker import ListenerFailed, NoClient, Worker
+
+DEADLINE = 5.0
+
+
+@contextlib.asynccontextmanager
+async def working(worker):
+    """Run the worker; at the end tell it to stop and let it drain."""
+    task = asyncio.create_task(worker.handle())
+    try:
+        yield task
+        worker.stop()
+        await asyncio.wait_for(task, DEADLINE)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Recorder:
+    """An ASGI application that notes what reaches it, and can be told to fail."""
+
+    def __init__(self):
+        self.seen = asyncio.Queue()
+        self.starts = 0
+
+    async def __call__(self, scope, receive, send):
+        self.starts += 1
+        while True:
+            message = await receive()
+            await self.seen.put((scope["channel"], message.get("n")))
+            if message["type"] == "fail":
+                raise ValueError("asked to fail")
+            if message["type"] == "stop":
+                raise StopConsumer
+            if message["type"] == "return":
+                return
+            if message["type"] == "reply":
+                await send({"type": "answer"})
+
+    async def next(self):
+        return await asyncio.wait_for(self.seen.get(), DEADLINE)
+
+
+@pytest.fixture
+def layer():
+    return InMemoryChannelLayer()
+
+
+def errors(caplog):
+    return [record for record in caplog.records if record.name == "channels.worker"]
+
+
+def test_a_worker_needs_a_layer():
+    with pytest.raises(InvalidChannelLayerError, match="CHANNEL_LAYERS"):
+        Worker(Recorder(), ["a"], None)
+
+
+async def test_one_instance_serves_a_channel_in_order(layer):
+    application = Recorder()
+    async with working(Worker(application, ["a"], layer)):
+        for n in range(20):
+            await layer.send("a", {"type": "x", "n": n})
+        assert [await application.next() for _ in range(20)] == [("a", n) for n in range(20)]
+    assert application.starts == 1
+
+
+async def test_each_channel_has_its_own_scope_and_instance(layer):
+    scopes = []
+
+    async def application(scope, receive, send):
+        scopes.append(dict(scope))
+        await receive()
+        met.release()
+        await asyncio.Event().wait()
+
+    met = asyncio.Semaphore(0)
+    worker = Worker(application, ["a", "b"], layer)
+    worker.drain_timeout = 0.01
+    async with working(worker):
+        await layer.send("a", {"type": "x"})
+        await layer.send("b", {"type": "x"})
+        for _ in range(2):
+            await asyncio.wait_for(met.acquire(), DEADLINE)
+    assert sorted(scope["channel"] for scope in scopes) == ["a", "b"]
+    assert all(scope.keys() == {"type", "channel"} for scope in scopes)
+    assert all(scope["type"] == "channel" for scope in scopes)
+
+
+@pytest.mark.parametrize("ending", ["fail", "stop", "return"])
+async def test_a_fresh_instance_serves_what_follows_the_end_of_one(layer, caplog, ending):
+    application = Recorder()
+    for n, kind in enumerate([ending, "x", ending, "x"]):
+        await layer.send("a", {"type": kind, "n": n})
+    async with working(Worker(application, ["a"], layer)):
+        assert [await application.next() for _ in range(4)] == [("a", n) for n in range(4)]
+    assert application.starts == 3
+    failures = [record for record in errors(caplog) if record.exc_info]
+    assert len(failures) == (2 if ending == "fail" else 0)
+    assert all("channel a" in record.getMessage() for record in failures)
+
+
+async def test_messages_already_received_outlive_the_instance(layer):
+    """Several messages in the input of an instance that ends: none is lost, none comes twice."""
+    application = Recorder()
+    worker = Worker(application, [], layer)
+    queue = worker.get_or_create_application_instance("a", {"type": "channel", "channel": "a"})
+    for n in range(6):
+        queue.put_nowait({"type": "fail", "n": n})
+    async with working(worker):
+        assert [await application.next() for _ in range(6)] == [("a", n) for n in range(6)]
+    assert application.seen.empty()
+
+
+async def test_what_is_not_yet_wanted_stays_in_the_layer(layer):
+    release = asyncio.Event()
+    began = asyncio.Event()
+
+    async def application(scope, receive, send):
+        while True:
+            await receive()
+            began.set()
+            await release.wait()
+
+    async with working(Worker(application, ["a"], layer)):
+        for n in range(10):
+            await layer.send("a", {"type": "x", "n": n})
+        await asyncio.wait_for(began.wait(), DEADLINE)
+        for _ in range(20):  # every task that can run has run
+            await asyncio.sleep(0)
+        left = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                left.append(await asyncio.wait_for(layer.receive("a"), 0.05))
+        # One is being handled, one waits for the instance, one may be with our own receive.
+        assert len(left) >= 7
+        release.set()
+
+
+async def test_an_application_that_receives_nothing_is_not_started_for_ever(layer, caplog):
+    starts = []
+    dropped = []
+
+    def receiver(channel, reason, count, **kwargs):
+        dropped.append((channel, count))
+        if len(dropped) == 3:
+            done.set()
+
+    async def application(scope, receive, send):
+        starts.append(scope)
+        raise RuntimeError("cannot start")
+
+    done = asyncio.Event()
+    signals.message_dropped.connect(receiver)
+    try:
+        async with working(Worker(application, ["a"], layer)):
+            for n in range(3):
+                await layer.send("a", {"type": "x", "n": n})
+            await asyncio.wait_for(done.wait(), DEADLINE)
+    finally:
+        signals.message_dropped.disconnect(receiver)
+    assert len(starts) == 3
+    assert dropped == [("a", 1)] * 3
+
+
+async def test_an_application_that_cancels_itself_is_a_failure_like_others(layer, caplog):
+    async def application(scope, receive, send):
+        message = await receive()
+        if message["n"] == 0:
+            raise asyncio.CancelledError
+        served.set()
+
+    served = asyncio.Event()
+    async with working(Worker(application, ["a"], layer)):
+        await layer.send("a", {"type": "x", "n": 0})
+        await layer.send("a", {"type": "x", "n": 1})
+        await asyncio.wait_for(served.wait(), DEADLINE)
+    assert len(errors(caplog)) == 1
+
+
+async def test_sending_is_refused_with_the_reason(layer, caplog):
+    application = Recorder()
+    async with working(Worker(application, ["a"], layer)):
+        await layer.send("a", {"type": "reply"})
+        await layer.send("a", {"type": "x", "n": 1})
+        assert [await application.next(), await application.next()] == [("a", None), ("a", 1)]
+    (record,) = errors(caplog)
+    assert isinstance(record.exc_info[1], NoClient)
+    assert isinstance(record.exc_info[1], NotImplementedError)
+
+
+class Scripted:
+    """A layer whose ``receive`` does what a script says: raises, or returns."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.calls = 0
+
+    async def receive(self, channel):
+        self.calls += 1
+        if not self.script:
+            await asyncio.Event().wait()
+        step = self.script.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+@pytest.mark.parametrize("rubbish", [None, 3, "text", [], {}, {"type": None}, {"n": 1}])
+async def test_a_bad_message_kills_nothing(rubbish, caplog):
+    application = Recorder()
+    layer = Scripted(rubbish, {"type": "x", "n": 1})
+    async with working(Worker(application, ["a"], layer)):
+        assert await application.next() == ("a", 1)
+    (record,) = errors(caplog)
+    assert "no type" in record.getMessage()
+
+
+class Hasty(Worker):
+    backoff = (0.001, 0.002)
+    max_failures = 3
+
+
+async def test_a_failed_listener_starts_again_and_says_so_once_per_failure(caplog):
+    application = Recorder()
+    layer = Scripted(OSError("gone"), OSError("gone"), {"type": "x", "n": 1}, OSError("gone"))
+    async with working(Hasty(application, ["a"], layer)):
+        assert await application.next() == ("a", 1)
+        while len(errors(caplog)) < 3:
+            await asyncio.sleep(0.001)
+    texts = [record.getMessage() for record in errors(caplog)]
+    assert ["1 of 3" in texts[0], "2 of 3" in texts[1], "1 of 3" in texts[2]] == [True] * 3
+
+
+async def test_a_listener_that_cannot_be_started_again_ends_the_worker():
+    layer = Scripted(*[OSError("gone for good") for _ in range(10)])
+    with pytest.raises(ListenerFailed, match=r"'[ab]'.*gone for good"):
+        await asyncio.wait_for(Hasty(Recorder(), ["a", "b"], layer).handle(), DEADLINE)
+
+
+async def test_an_error_that_no_repetition_cures_ends_the_worker_at_once(layer):
+    with pytest.raises(ListenerFailed, match="not valid/"):
+        await asyncio.wait_for(Worker(Recorder(), ["not valid/"], layer).handle(), DEADLINE)
+
+
+async def test_the_failure_of_one_listener_lets_the_others_handlers_finish(layer):
+    finished = asyncio.Event()
+
+    class Mixed:
+        async def receive(self, channel):
+            if channel == "good":
+                return await layer.receive(channel)
+            await began.wait()
+            raise NotImplementedError
+
+    async def application(scope, receive, send):
+        await receive()
+        began.set()
+        await asyncio.sleep(0.05)
+        finished.set()
+
+    began = asyncio.Event()
+    await layer.send("good", {"type": "x"})
+    with pytest.raises(ListenerFailed):
+        await asyncio.wait_for(Worker(application, ["good", "bad"], Mixed()).handle(), DEADLINE)
+    assert finished.is_set()
+
+
+async def test_draining_lets_handlers_finish_and_takes_nothing_new(layer):
+    began, release, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def application(scope, receive, send):
+        while True:
+            await receive()
+            began.set()
+            await release.wait()
+            finished.set()
+
+    worker = Worker(application, ["a"], layer)
+    task = asyncio.create_task(worker.handle())
+    await layer.send("a", {"type": "x"})
+    await asyncio.wait_for(began.wait(), DEADLINE)
+    worker.stop()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    await layer.send("a", {"type": "late"})
+    release.set()
+    await asyncio.wait_for(task, DEADLINE)
+    assert finished.is_set()
+    assert (await asyncio.wait_for(layer.receive("a"), DEADLINE))["type"] == "late"
+
+
+async def test_draining_has_a_deadline(layer, caplog):
+    cancelled, began = asyncio.Event(), asyncio.Event()
+
+    async def application(scope, receive, send):
+        await receive()
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    worker = Worker(application, ["a"], layer)
+    worker.drain_timeout = 0.02
+    async with working(worker):
+        await layer.send("a", {"type": "x"})
+        await asyncio.wait_for(began.wait(), DEADLINE)
+    assert cancelled.is_set()
+    (record,) = errors(caplog)
+    assert "channel a" in record.getMessage()
+
+
+async def test_max_applications_ends_only_instances_that_wait(layer):
+    ended = asyncio.Queue()
+    began = asyncio.Queue()
+    release = asyncio.Event()
+
+    async def application(scope, receive, send):
+        try:
+            while True:
+                await receive()
+                await began.put(scope["channel"])
+                if scope["channel"] == "busy":
+                    await release.wait()
+        finally:
+            ended.put_nowait(scope["channel"])
+
+    async with working(Worker(application, ["busy", "a", "b"], layer, max_applications=2)):
+        for channel in ("busy", "a", "b"):
+            await layer.send(channel, {"type": "x"})
+            assert await asyncio.wait_for(began.get(), DEADLINE) == channel
+        assert await asyncio.wait_for(ended.get(), DEADLINE) == "a"
+        await layer.send("a", {"type": "again"})
+        assert await asyncio.wait_for(began.get(), DEADLINE) == "a"
+        release.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_drains_on_a_signal_and_returns(number):
+    finished = []
+    layer = Scripted({"type": "x"})
+
+    async def application(scope, receive, send):
+        await receive()
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await asyncio.sleep(0.1)
+        finished.append(True)
+
+    before = threading.active_count()
+    Worker(application, ["a"], layer).run()
+    assert finished == [True]
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(DEADLINE)
+    assert threading.active_count() == before
+
+
+# With real consumers
+
+
+class Counting(AsyncConsumer):
+    async def count(self, message):
+        await message_seen(self, message["n"])
+
+    async def fail(self, message):
+        await asyncio.sleep(0.02)  # time for the runtime to read ahead, if it did
+        raise ValueError("asked to fail")
+
+
+async def message_seen(consumer, n):
+    Counting.seen.put_nowait((id(consumer), n))
+
+
+@pytest.fixture
+def seen():
+    Counting.seen = asyncio.Queue()
+    return Counting.seen
+
+
+async def test_a_consumer_handles_what_is_sent_to_its_channel(layer, seen):
+    application = ChannelNameRouter({"a": Counting.as_asgi()})
+    async with working(Worker(application, ["a"], layer)):
+        for n in range(20):
+            await layer.send("a", {"type": "count", "n": n})
+        got = [await asyncio.wait_for(seen.get(), DEADLINE) for _ in range(20)]
+    assert [n for _, n in got] == list(range(20))
+    assert len({consumer for consumer, _ in got}) == 1
+
+
+async def test_a_sync_consumer_works_as_well(layer):
+    handled = threading.Event()
+
+    class Blocking(SyncConsumer):
+        def work(self, message):
+            assert threading.current_thread() is not threading.main_thread()
+            handled.set()
+
+    async with working(Worker(Blocking.as_asgi(), ["a"], layer)):
+        await layer.send("a", {"type": "work"})
+        assert await asyncio.to_thread(handled.wait, DEADLINE)
+
+
+reads_ahead = pytest.mark.xfail(
+    strict=True, reason="the runtime reads ahead of a worker's consumer, too"
+)
+
+
+@reads_ahead
+async def test_a_consumer_that_fails_costs_one_message_and_one_log_line(layer, seen, caplog):
+    caplog.set_level(logging.WARNING)
+    for n, kind in enumerate(["fail", "count", "fail", "count", "count"]):
+        await layer.send("a", {"type": kind, "n": n})
+    async with working(Worker(Counting.as_asgi(), ["a"], layer)):
+        got = [await asyncio.wait_for(seen.get(), 1) for _ in range(3)]
+    assert [n for _, n in got] == [1, 3, 4]
+    assert len([record for record in caplog.records if record.exc_info]) == 2
+
+
+async def test_unknown_types_and_channels_are_one_line_without_a_traceback(layer, seen, caplog):
+    application = ChannelNameRouter({"a": Counting.as_asgi()})
+    async with working(Worker(application, ["a", "b"], layer)):
+        await layer.send("a", {"type": "no.such.handler"})
+        await layer.send("b", {"type": "count"})
+        await layer.send("a", {"type": "count", "n": 1})
+        assert (await asyncio.wait_for(seen.get(), 1))[1] == 1
+    assert not [record for record in caplog.records if record.exc_info]
+    assert any("no.such.handler" in record.getMessage() for record in errors(caplog))
+
+
+@reads_ahead
+async def test_a_running_handler_of_a_consumer_finishes_while_draining(layer, caplog):
+    began, finished = asyncio.Event(), asyncio.Event()
+
+    class Slow(AsyncConsumer):
+        async def work(self, message):
+            began.set()
+            await asyncio.sleep(0.3)
+            finished.set()
+
+    async with working(Worker(Slow.as_asgi(), ["a"], layer)):
+        await layer.send("a", {"type": "work"})
+        await asyncio.wait_for(began.wait(), DEADLINE)
+    assert finished.is_set()
+    assert caplog.records == []

@@ -1,0 +1,189 @@
+"""A channel layer as a third party would write it, and the conformance suite over it."""
+
+import asyncio
+import contextlib
+import threading
+import time
+import unittest
+import uuid
+from collections import defaultdict, deque
+
+import msgspec
+
+from channels.exceptions import ChannelFull
+from channels.layers import BaseChannelLayer
+from channels.testing.conformance import LayerConformance
+
+
+class Broker:
+    """What a broker keeps: queues of encoded messages with their expiry, and groups."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.queues = defaultdict(deque)
+        self.groups = defaultdict(dict)
+        self.restarts = 0
+
+
+class MinimalLayer(BaseChannelLayer):
+    """Knows send, receive, new_channel and group_*; polls; does not call super().__init__()."""
+
+    extensions = ("groups",)
+
+    def __init__(self, broker=None, expiry=60, capacity=100, channel_capacity=None):
+        self.broker = broker or Broker()
+        self.expiry = expiry
+        self.capacity = capacity
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+
+    def encode(self, message):
+        if not isinstance(message, dict):
+            raise TypeError("A message is a dict.")
+        try:
+            return msgspec.msgpack.encode(message)
+        except (OverflowError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+
+    def decode(self, data):
+        return msgspec.msgpack.decode(data)
+
+    def key(self, channel):
+        return channel
+
+    def put(self, channel, data):
+        with self.broker.lock:
+            queue = self.broker.queues[self.key(channel)]
+            self.expire(queue)
+            if len(queue) >= self.get_capacity(channel):
+                raise ChannelFull(f"{channel} is full.")
+            queue.append((time.monotonic() + self.expiry, data))
+
+    def take(self, channel):
+        with self.broker.lock:
+            queue = self.broker.queues[self.key(channel)]
+            self.expire(queue)
+            return queue.popleft()[1] if queue else None
+
+    def expire(self, queue):
+        while queue and queue[0][0] <= time.monotonic():
+            queue.popleft()
+
+    def members(self, group):
+        return list(self.broker.groups.get(group, ()))
+
+    async def send(self, channel, message):
+        self.require_valid_channel_name(channel)
+        self.put(channel, self.encode(message))
+
+    async def receive(self, channel):
+        self.require_valid_channel_name(channel)
+        while (data := self.take(channel)) is None:
+            await asyncio.sleep(0.001)
+        return self.decode(data)
+
+    async def new_channel(self, prefix="specific"):
+        return f"{prefix}.minimal!{uuid.uuid4().hex}"
+
+    async def group_add(self, group, channel):
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        self.broker.groups[group][channel] = True
+
+    async def group_discard(self, group, channel):
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        self.broker.groups[group].pop(channel, None)
+
+    async def group_send(self, group, message):
+        self.require_valid_group_name(group)
+        data = self.encode(message)
+        with self.broker.lock:
+            for channel in self.members(group):
+                self.place(channel, data)
+
+    def place(self, channel, data):
+        with contextlib.suppress(ChannelFull):
+            self.put(channel, data)
+
+
+class FullLayer(MinimalLayer):
+    """The optional rest: flush, aclose, statistics."""
+
+    extensions = ("groups", "flush")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.statistics = Counts(self.broker)
+
+    def put(self, channel, data):
+        super().put(channel, data)
+        self.statistics.sent += 1
+
+    def place(self, channel, data):
+        try:
+            self.put(channel, data)
+        except ChannelFull:
+            self.statistics.sent += 1
+            self.statistics.dropped["capacity"] += 1
+
+    def take(self, channel):
+        data = super().take(channel)
+        self.statistics.delivered += data is not None
+        return data
+
+    def expire(self, queue):
+        before = len(queue)
+        super().expire(queue)
+        self.statistics.dropped["expired"] += before - len(queue)
+
+    async def flush(self):
+        self.broker.queues.clear()
+        self.broker.groups.clear()
+
+    async def aclose(self):
+        pass
+
+
+class Counts:
+    def __init__(self, broker):
+        self.broker = broker
+        self.sent = self.delivered = 0
+        self.dropped = defaultdict(int)
+
+    @property
+    def pending(self):
+        return sum(len(queue) for queue in self.broker.queues.values())
+
+
+class Hooks:
+    """How the suite makes these layers."""
+
+    layer_class = MinimalLayer
+    keeps_named_channels = True
+    short_expiry = 0.3
+
+    def make_layer(self, **config):
+        return self.layer_class(**config)
+
+    def make_peer(self, layer, **config):
+        return self.layer_class(broker=layer.broker, **config)
+
+    async def restart_broker(self, layer):
+        layer.broker.restarts += 1
+
+
+class Suite(Hooks, LayerConformance, unittest.IsolatedAsyncioTestCase):
+    """The suite as unittest runs it."""
+
+
+TEST_NAMES = sorted(name for name in dir(LayerConformance) if name.startswith("test_"))
+
+
+def run(layer_class, names=TEST_NAMES, **attributes):
+    """Run tests of the suite over a layer; return the names that failed and that were skipped."""
+    suite = type("Suite", (Suite,), {"layer_class": layer_class, **attributes})
+    result = unittest.TestResult()
+    for name in names:
+        suite(name).run(result)
+    failed = {test._testMethodName for test, _ in result.failures + result.errors}
+    return failed, {test._testMethodName for test, _ in result.skipped}

@@ -1,0 +1,129 @@
+"""The conformance suite passes on sound layers, and each of its tests fails on a defective one."""
+
+import asyncio
+from unittest import SkipTest
+
+import pytest
+from django.test import SimpleTestCase
+
+from channels.testing.conformance import LayerConformance, LayerHarness
+
+from . import layers
+from .broken_layers import DEFECTS
+
+
+class TestMinimalLayer(layers.Hooks, LayerConformance):
+    """Under pytest-asyncio; a third party's layer needs no more than this."""
+
+
+class DjangoTests(layers.Hooks, LayerConformance, SimpleTestCase):
+    """Under Django's test runner, which wraps each test in async_to_sync()."""
+
+    layer_class = layers.FullLayer
+
+
+def test_minimal_layer_skips_only_what_it_does_not_do():
+    failed, skipped = layers.run(layers.MinimalLayer)
+    assert not failed
+    assert skipped == {"test_flush_forgets_messages_and_groups", "test_a_flushed_layer_works"}
+
+
+def test_full_layer_skips_nothing():
+    assert layers.run(layers.FullLayer) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("layer_class", "names"), DEFECTS, ids=[layer_class.__name__ for layer_class, _ in DEFECTS]
+)
+def test_defect_is_found(layer_class, names):
+    failed, skipped = layers.run(layer_class, names, deadline=0.4)
+    assert failed == set(names)
+    assert not skipped
+
+
+def test_every_test_of_the_suite_finds_a_defect():
+    found = {name for _, names in DEFECTS for name in names}
+    assert found == set(layers.TEST_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "skipped"),
+    [
+        ({"takes_prefix": False}, {"test_new_channel_names_begin_with_the_prefix"}),
+        ({"carries_bytes": False}, {"test_bytes_arrive_unaltered"}),
+        ({"enforces_capacity": False}, {"test_a_full_channel_refuses_messages"}),
+        ({"expires_messages": False}, {"test_unread_messages_expire"}),
+        ({"orders_groups": False}, {"test_all_members_see_one_order"}),
+        ({"serves_threads": False}, {"test_a_send_from_a_thread_wakes_a_receiver"}),
+        ({"outlives_event_loops": False}, {"test_event_loops_one_after_another"}),
+        (
+            {"keeps_named_channels": False},
+            {"test_what_waits_in_a_named_channel_outlives_the_layer"},
+        ),
+        ({"make_peer": LayerHarness.make_peer}, {"test_a_named_channel_is_shared"}),
+        (
+            {"restart_broker": LayerHarness.restart_broker},
+            {"test_receivers_survive_a_restart_of_the_broker"},
+        ),
+    ],
+)
+def test_capability_that_a_layer_lacks_is_skipped(attributes, skipped):
+    assert layers.run(layers.FullLayer, skipped, **attributes) == (set(), skipped)
+
+
+def test_layer_without_extensions_skips_their_tests():
+    class WithoutExtensions:
+        """Not even a BaseChannelLayer."""
+
+        def __init__(self, **config):
+            layer = layers.MinimalLayer(**config)
+            self.send, self.receive = layer.send, layer.receive
+            self.new_channel, self.broker = layer.new_channel, layer.broker
+
+    failed, skipped = layers.run(WithoutExtensions)
+    assert not failed
+    assert "test_groups_are_separate" in skipped
+    assert "test_every_history_is_that_of_simple_queues" not in skipped
+
+
+class TestHarness:
+    """The tools that the tests are made of."""
+
+    async def test_make_layer_must_be_defined(self):
+        with pytest.raises(NotImplementedError, match=r"must define make_layer"):
+            LayerConformance().make_layer()
+
+    async def test_synchronous_close_will_do(self):
+        class Closable:
+            closed = False
+
+            def close(self):
+                self.closed = True
+
+        layer = Closable()
+        await LayerConformance().close_layer(layer)
+        assert layer.closed
+
+    async def test_layer_is_closed_when_a_test_is_skipped(self):
+        class Closing(layers.FullLayer):
+            closed = False
+
+            async def aclose(self):
+                self.closed = True
+
+        harness = layers.Hooks.__new__(type("Harness", (layers.Hooks, LayerHarness), {}))
+        harness.layer_class = Closing
+        layer = Closing()
+        harness.make_layer = lambda: layer
+        with pytest.raises(SkipTest, match="presence"):
+            async with harness.layer("presence"):
+                pytest.fail("must not be entered")
+        assert layer.closed
+
+    async def test_what_comes_late_fails_with_the_promise(self):
+        harness = LayerConformance()
+        harness.deadline = 0.01
+        with pytest.raises(AssertionError, match=r"Broken promise: it happens \(waited 0\.01 s\)"):
+            await harness.soon(asyncio.Event().wait(), "it happens")
+        with pytest.raises(AssertionError, match="Broken promise: it comes true"):
+            await harness.eventually(lambda: False, "it comes true")
