@@ -48,10 +48,12 @@ class Capabilities:
     holds_back_client: bool = True
     #: ``send()`` waits for a client that does not read.
     holds_back_application: bool = True
-    #: A header with bytes outside of ASCII reaches the application, rather than a 400.
-    latin1_headers: bool = True
     #: The lifespan protocol is spoken.
     lifespan: bool = True
+    #: The application may close with the codes that the protocol defines (1001 to 2999) as well.
+    protocol_close_codes: bool = True
+    #: A client that breaks the protocol is told so in a close frame, rather than just dropped.
+    explains_protocol_errors: bool = True
     #: A text frame that is no UTF-8 makes the server itself log a traceback.
     traceback_for_invalid_utf8: bool = False
 
@@ -97,6 +99,8 @@ SERVERS = {
             holds_back_client=False,
             holds_back_application=False,
             lifespan=False,
+            protocol_close_codes=False,
+            explains_protocol_errors=False,
         ),
     ),
 }

@@ -10,8 +10,11 @@ __all__ = [
     "ChannelsError",
     "DenyConnection",
     "InvalidChannelLayerError",
+    "InvalidHookError",
     "InvalidNameError",
+    "ListenerFailed",
     "MessageTooLarge",
+    "NoClient",
     "NoRouteFound",
     "RequestAborted",
     "RequestTimeout",
@@ -76,3 +79,15 @@ class ScopeError(ChannelsError, ValueError):
 
 class NoRouteFound(ChannelsError, ValueError):
     """No route or application is configured for this scope."""
+
+
+class InvalidHookError(ChannelsError, TypeError):
+    """A lifespan hook cannot be called as hooks are."""
+
+
+class ListenerFailed(ChannelsError):
+    """A worker cannot receive from one of its channels and has given up trying."""
+
+
+class NoClient(ChannelsError, NotImplementedError):
+    """A worker's application sent an event, but no client is there to get it."""

@@ -11,17 +11,13 @@ from django.db import close_old_connections
 
 from . import signals
 from ._runtime.types import Receive, Scope, Send
-from .exceptions import ChannelsError
+from .exceptions import InvalidHookError
 
-__all__ = ["InvalidHookError", "Lifespan"]
+__all__ = ["Lifespan"]
 
 logger = logging.getLogger("channels.lifespan")
 
 Hook: TypeAlias = Callable[..., Any]
-
-
-class InvalidHookError(ChannelsError, TypeError):
-    """A lifespan hook cannot be called, or asks for more than the state."""
 
 
 class Lifespan:

@@ -23,9 +23,10 @@ from . import signals
 from ._runtime.denial import printable
 from ._runtime.types import ASGIApplication, Message, Scope
 from .exceptions import (
-    ChannelsError,
     InvalidChannelLayerError,
     InvalidNameError,
+    ListenerFailed,
+    NoClient,
     NoRouteFound,
     StopConsumer,
     UnknownMessageType,
@@ -40,14 +41,6 @@ _END: Message = {"type": "end of input"}
 
 # Trying again cannot make these good.
 _PERMANENT = (InvalidNameError, InvalidChannelLayerError, NotImplementedError)
-
-
-class ListenerFailed(ChannelsError):
-    """A worker cannot receive from one of its channels and has given up trying."""
-
-
-class NoClient(ChannelsError, NotImplementedError):
-    """A worker's application sent an event, but no client is there to get it."""
 
 
 class Worker(StatelessServer):

@@ -1,3 +1,4 @@
+import gc
 import os
 
 from django.core.asgi import get_asgi_application
@@ -56,3 +57,7 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+# What is there from the start need not be looked through for what connections leave behind.
+gc.collect()
+gc.freeze()

@@ -24,7 +24,6 @@ async def state(request: HttpRequest) -> JsonResponse:
         {
             "groups": {group: len(members) for group, members in layer.groups.items()},
             "channels": len(layer.channels),
-            "dropped": statistics.dropped,
             "pending": statistics.pending,
             "lost": statistics.sent
             - statistics.delivered

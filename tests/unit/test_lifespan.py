@@ -20,8 +20,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from channels import signals
-from channels.exceptions import ChannelsError
-from channels.lifespan import InvalidHookError, Lifespan
+from channels.exceptions import ChannelsError, InvalidHookError
+from channels.lifespan import Lifespan
 
 STARTED = "lifespan.startup.complete"
 STOPPED = "lifespan.shutdown.complete"

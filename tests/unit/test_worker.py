@@ -9,10 +9,10 @@ import pytest
 
 from channels import signals
 from channels.consumer import AsyncConsumer, SyncConsumer
-from channels.exceptions import InvalidChannelLayerError, StopConsumer
+from channels.exceptions import InvalidChannelLayerError, ListenerFailed, NoClient, StopConsumer
 from channels.layers import InMemoryChannelLayer
 from channels.routing import ChannelNameRouter
-from channels.worker import ListenerFailed, NoClient, Worker
+from channels.worker import Worker
 
 DEADLINE = 5.0
 
@@ -414,12 +414,6 @@ async def test_a_sync_consumer_works_as_well(layer):
         assert await asyncio.to_thread(handled.wait, DEADLINE)
 
 
-reads_ahead = pytest.mark.xfail(
-    strict=True, reason="the runtime reads ahead of a worker's consumer, too"
-)
-
-
-@reads_ahead
 async def test_a_consumer_that_fails_costs_one_message_and_one_log_line(layer, seen, caplog):
     caplog.set_level(logging.WARNING)
     for n, kind in enumerate(["fail", "count", "fail", "count", "count"]):
@@ -441,7 +435,6 @@ async def test_unknown_types_and_channels_are_one_line_without_a_traceback(layer
     assert any("no.such.handler" in record.getMessage() for record in errors(caplog))
 
 
-@reads_ahead
 async def test_a_running_handler_of_a_consumer_finishes_while_draining(layer, caplog):
     began, finished = asyncio.Event(), asyncio.Event()
 

@@ -63,6 +63,7 @@ class Connection:
         "_overdue",
         "_prefer_inbox",
         "_protocol",
+        "_read_ahead",
         "_reader",
         "_room",
         "_scope",
@@ -78,6 +79,9 @@ class Connection:
         self._send = send
         self._protocol: str = self._scope["type"]
         self._disconnect_type = _DISCONNECTS.get(self._protocol)
+        # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
+        # handled would be lost with the consumer, so the next is read when the last was handled.
+        self._read_ahead = READ_AHEAD if self._disconnect_type else 1
         self._loop = asyncio.get_running_loop()
         self._events: deque[Message] = deque()
         self._inbox: Inbox | None = None
@@ -122,7 +126,7 @@ class Connection:
                     self._client_left()
                     return
                 self.wake()
-                if len(events) >= READ_AHEAD:
+                if len(events) >= self._read_ahead:
                     self._room = self._loop.create_future()
                     await self._room
         except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
@@ -139,6 +143,8 @@ class Connection:
     def _next(self) -> Message | None:
         """The next message, from each source in turn while both have some."""
         inbox, events = self._inbox, self._events
+        if not events and self._room is not None:
+            self._make_room()
         if inbox is not None and not self._gone and (self._prefer_inbox or not events):
             message = inbox.take()
             if message is not None:
@@ -148,12 +154,16 @@ class Connection:
         if events:
             self._prefer_inbox = True
             self._from_layer = False
-            if self._room is not None:
-                if not self._room.done():
-                    self._room.set_result(None)
-                self._room = None
+            if self._room is not None and self._disconnect_type:
+                self._make_room()
             return events.popleft()
         return None
+
+    def _make_room(self) -> None:
+        """Let the reader go on."""
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     # The way out
 

@@ -82,10 +82,14 @@ class ChannelLayerManager:
         return key in self.configs
 
     def set(self, key: str, layer: Any) -> Any:
-        """Let ``key`` stand for ``layer``; returns the layer it stood for, or None."""
+        """Let ``key`` stand for ``layer``; returns the layer it stood for, or None.
+
+        With None it stands for what is configured again, so what this returned restores what was.
+        """
         with self._lock:
             old = self.backends.pop(key, None)
-            self.backends[key] = layer
+            if layer is not None:
+                self.backends[key] = layer
         return old
 
 

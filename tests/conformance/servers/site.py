@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import socket
 import struct
 from collections import defaultdict
@@ -99,9 +100,12 @@ class Site:
         self.server = server
         self.can: Capabilities = server.kind.can
         self.events = Events(directory / "events.jsonl")
-        self.http = httpx.AsyncClient(base_url=server.http_url, timeout=DEADLINE, trust_env=False, verify=False)
+        self.http = httpx.AsyncClient(
+            base_url=server.http_url, timeout=DEADLINE, trust_env=False, verify=False
+        )
         self._before = len(server.output)
         self._old_keys = self.events.keys()
+        self._clients: list[Client] = []
         #: Log lines that the test has looked at and found right.
         self.expected: list[str] = []
         #: Tracebacks that the test has asked for.
@@ -130,6 +134,7 @@ class Site:
         options = {"proxy": None, "compression": None, "create_connection": Client} | options
         client: Any = await connect(url, **options)
         client.key = key
+        self._clients.append(client)
         return client  # type: ignore[no-any-return]
 
     @property
@@ -153,6 +158,14 @@ class Site:
         await self.expect_line("ERROR channels.consumer", f"{consumer} at {path} crashed")
         await until(lambda: any(line.startswith(error) for line in self.log), error)
         self.expected_tracebacks += 1
+
+    async def open_gate(self, key: str) -> None:
+        """Let the handler go on that waits in this connection."""
+        assert (await self.http.get(f"/open/{key}/")).status_code == 200
+
+    async def leave(self) -> None:
+        """Close what the test has left open."""
+        await asyncio.gather(*(client.close() for client in self._clients))
 
     async def state(self) -> dict[str, Any]:
         """What the server process holds at this moment."""
@@ -180,8 +193,11 @@ class Site:
             assert len(connects) == len(disconnects) == 1, self.events.of(key)
 
     def check_log(self) -> None:
-        """Nothing was logged but what the test expected."""
-        text = "\n".join(self.log)
-        assert text.count("Traceback (most recent call last)") == self.expected_tracebacks, text
-        if not self.expected_tracebacks:
-            assert sorted(self.log) == sorted(self.expected), text
+        """Nothing was logged but the lines and the tracebacks that the test expected.
+
+        A traceback's first line starts like none of its others: with the name of a level.
+        """
+        lines = [line for line in self.log if re.match(r"[A-Z]+:? ", line)]
+        assert sorted(lines) == sorted(self.expected), "\n".join(self.log)
+        tracebacks = sum(line.startswith("Traceback (most recent") for line in self.log)
+        assert tracebacks == self.expected_tracebacks, "\n".join(self.log)

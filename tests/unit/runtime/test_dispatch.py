@@ -574,9 +574,9 @@ async def test_a_server_that_refuses_the_code_is_closed_all_the_same():
             raise RuntimeError("boom")
 
     async def like_autobahn(message):
-        if message["type"] == "websocket.close" and message.get("code", 1000) < 3000:
-            if message.get("code", 1000) != 1000:
-                raise ValueError("invalid close code")
+        code = message.get("code", 1000)
+        if message["type"] == "websocket.close" and code != 1000 and code < 3000:
+            raise ValueError("invalid close code")
 
     server = await Server(Consumer.as_asgi()).connect()
     server.on_send = like_autobahn

@@ -5,6 +5,7 @@ There is no pool that a burst of callers could drain, and no timeout or retry th
 did not set itself.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -135,10 +136,8 @@ class ClusterServer(_Base):
         """A new connection to the slot's owner, ready for commands."""
         if self._owner is not None:
             owner, self._owner = self._owner, None
-            try:
+            with contextlib.suppress(Exception):  # then the other nodes are asked
                 return await self._open(host=owner[0], port=owner[1])
-            except Exception:  # noqa: BLE001 - then the other nodes are asked
-                pass
         host, port = await self._find_owner()
         return await self._open(host=host, port=port)
 

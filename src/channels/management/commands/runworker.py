@@ -5,9 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels import DEFAULT_CHANNEL_LAYER
+from channels.exceptions import ListenerFailed
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels.routing import get_default_application
-from channels.worker import ListenerFailed, Worker
+from channels.worker import Worker
 
 __all__ = ["Command"]
 

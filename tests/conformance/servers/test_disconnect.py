@@ -1,0 +1,129 @@
+"""However a connection ends, ``disconnect()`` runs exactly once, soon, and nothing stays behind.
+
+That it ran once, and that the server holds nothing more, is checked after every test here and
+elsewhere, for every connection the test has made.
+"""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from .site import Site, reset
+
+pytestmark = pytest.mark.server
+
+# Seconds within which a disconnect must be handled: 20 times what it takes by default, for
+# machines that are busy with other things.
+SOON = 1.0
+
+
+async def test_an_abrupt_reset(site: Site, flavour):
+    client = await site.connect(f"{flavour}/")
+    reset(client)
+    assert (await site.events.wait(client.key, "disconnect", SOON))["code"] == site.can.reset_code
+
+
+@pytest.mark.parametrize("abrupt", [False, True])
+async def test_leaving_while_an_async_handler_runs(site: Site, abrupt):
+    client = await site.connect("async/")
+    await client.send("!sleep 30")
+    await site.events.wait(client.key, "sleeping")
+    if abrupt:
+        reset(client)
+    else:
+        await client.close()
+    await site.events.wait(client.key, "disconnect", SOON)
+    assert not site.events.of(client.key, "slept")
+    await site.expect_line(
+        "WARNING channels.consumer",
+        "AsyncActor at /ws/async/: the handler of websocket.receive was still running",
+    )
+
+
+async def test_leaving_while_a_sync_handler_runs(site: Site):
+    """A thread cannot be stopped: its handler ends first, so that no two run at once."""
+    client = await site.connect("sync/")
+    await client.send("!wait")
+    await site.events.wait(client.key, "waiting")
+    reset(client)
+    await site.state()
+    assert not site.events.of(client.key, "disconnect")
+    await site.open_gate(client.key)
+    await site.events.wait(client.key, "disconnect", SOON)
+
+
+def handshake(site: Site, path: str, key: str) -> bytes:
+    lines = [
+        f"GET /ws/{path}&key={key} HTTP/1.1",
+        f"Host: 127.0.0.1:{site.server.port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version: 13",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("abrupt", [False, True])
+async def test_leaving_during_connect(site: Site, flavour, abrupt):
+    key = site.key()
+    raw = socket.create_connection(("127.0.0.1", site.server.port))
+    with raw:
+        raw.sendall(handshake(site, f"{flavour}/?connect=linger", key))
+        await site.events.wait(key, "connect")
+        if abrupt:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if flavour == "sync":
+        await site.open_gate(key)
+    await site.events.wait(key, "disconnect", SOON)
+    if flavour == "async":
+        await site.expect_line("the handler of websocket.connect was still running")
+
+
+async def test_a_crash(site: Site, flavour, actor, left_open):
+    bystander = await site.connect(f"{flavour}/")
+    client = await site.connect(f"{flavour}/")
+    await client.send("!crash")
+    assert (await client.closed())[0] == 1011
+    assert (await site.events.wait(client.key, "disconnect", SOON))["code"] == 1011
+    await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
+    await bystander.send("hello")
+    assert await bystander.recv() == "hello"
+
+
+async def test_a_crash_is_logged_once_and_leaves_nothing(site: Site, flavour, actor):
+    """Also where the server cannot tell the client."""
+    client = await site.connect(f"{flavour}/")
+    await client.send("!crash")
+    await site.events.wait(client.key, "disconnect", SOON)
+    await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
+
+
+async def test_a_crash_in_disconnect(site: Site, flavour, actor):
+    client = await site.connect(f"{flavour}/", query={"disconnect": "crash"})
+    await client.close()
+    await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
+
+
+async def test_a_crash_after_which_disconnect_crashes(site: Site, flavour, actor):
+    client = await site.connect(f"{flavour}/", query={"disconnect": "crash"})
+    await client.send("!crash")
+    await site.events.wait(client.key, "disconnect", SOON)
+    await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
+    await site.expect_line(f"{actor} at /ws/{flavour}/ failed while it was disconnecting")
+    site.expected_tracebacks += 1
+
+
+@pytest.mark.slow
+async def test_a_thousand_resets(site: Site):
+    async def visit(number: int) -> None:
+        client = await site.connect("sync/" if number % 2 else "async/")
+        if number % 3:
+            await client.send("!shout to all" if number % 30 == 1 else "hello")
+        reset(client)
+
+    async with asyncio.timeout(60):
+        for start in range(0, 1000, 50):
+            await asyncio.gather(*(visit(number) for number in range(start, start + 50)))

@@ -1,0 +1,154 @@
+"""The inbox of a connection over any layer, also one that knows only the well-known methods."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from channels.layers import InMemoryChannelLayer
+from channels.layers.inbox import ReceivingInbox, open_inbox
+
+from .helpers import message, until
+
+
+class MinimalLayer:
+    """A third party's layer: no base class, no mailboxes, nothing but the well-known methods."""
+
+    def __init__(self):
+        self.queues = defaultdict(asyncio.Queue)
+        self.groups = defaultdict(set)
+        self.received = 0
+        self.made = 0
+
+    async def send(self, channel, message):
+        self.queues[channel].put_nowait(message)
+
+    async def receive(self, channel):
+        received = await self.queues[channel].get()
+        if isinstance(received, BaseException):
+            raise received
+        self.received += 1
+        return received
+
+    async def new_channel(self):
+        self.made += 1
+        return f"minimal!{self.made}"
+
+    async def group_add(self, group, channel):
+        self.groups[group].add(channel)
+
+    async def group_discard(self, group, channel):
+        self.groups[group].discard(channel)
+
+    async def group_send(self, group, message):
+        for channel in self.groups[group]:
+            await self.send(channel, message)
+
+
+@pytest.fixture
+async def layer():
+    return MinimalLayer()
+
+
+@pytest.fixture
+async def wakes():
+    return []
+
+
+@pytest.fixture
+async def inbox(layer, wakes):
+    inbox = open_inbox(layer, "minimal!1", lambda: wakes.append(1))
+    yield inbox
+    await inbox.close()
+
+
+async def take(inbox):
+    """What the inbox gives next, as a connection that is woken would find it."""
+    found = []
+
+    def look():
+        taken = inbox.take()
+        if taken is not None:
+            found.append(taken)
+        return found
+
+    await until(look)
+    return found[0]
+
+
+def running_tasks():
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def test_a_layer_with_mailboxes_gives_one_and_needs_no_task():
+    layer = InMemoryChannelLayer()
+    woken = []
+    before = running_tasks()
+    inbox = open_inbox(layer, "a", lambda: woken.append(1))
+    assert running_tasks() == before
+    await layer.send("a", message(1))
+    assert woken
+    assert inbox.take() == message(1)
+    assert inbox.take() is None
+    await inbox.close()
+
+
+async def test_any_other_layer_is_received_from(layer, inbox):
+    assert isinstance(inbox, ReceivingInbox)
+    assert inbox.overflowed is False
+    assert inbox.take() is None
+
+
+async def test_messages_come_in_order_and_each_wakes(layer, inbox, wakes):
+    await layer.group_add("group", "minimal!1")
+    for n in range(20):
+        await layer.group_send("group", message(n))
+    assert [await take(inbox) for _ in range(20)] == [message(n) for n in range(20)]
+    assert len(wakes) == 20
+    assert inbox.take() is None
+
+
+async def test_what_is_not_asked_for_stays_in_the_layer(layer, inbox, wakes):
+    for n in range(10):
+        await layer.send("minimal!1", message(n))
+    await until(lambda: wakes)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert layer.received == 1
+    assert layer.queues["minimal!1"].qsize() == 9
+
+
+async def test_a_failing_receive_reaches_whoever_takes(layer, inbox, wakes):
+    await layer.send("minimal!1", message(1))
+    await layer.send("minimal!1", ConnectionError("the broker is gone"))
+    assert await take(inbox) == message(1)  # what came before it first
+    await until(lambda: len(wakes) == 2)
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="the broker is gone"):
+            inbox.take()
+
+
+async def test_closing_stops_receiving(layer):
+    before = running_tasks()
+    inbox = open_inbox(layer, "minimal!1", lambda: None)
+    await until(lambda: layer.queues["minimal!1"]._getters)
+    await inbox.close()
+    assert running_tasks() == before
+    await layer.send("minimal!1", message())
+    await asyncio.sleep(0)
+    assert layer.queues["minimal!1"].qsize() == 1
+    await inbox.close()
+
+
+@pytest.mark.parametrize("stage", ["not started", "has a message", "failed"])
+async def test_closing_at_any_stage(layer, stage):
+    before = running_tasks()
+    inbox = open_inbox(layer, "minimal!1", lambda: None)
+    if stage == "has a message":
+        await layer.send("minimal!1", message())
+        await until(lambda: layer.received)
+    elif stage == "failed":
+        await layer.send("minimal!1", ValueError("broken"))
+        await until(inbox._task.done)
+    await inbox.close()
+    assert running_tasks() == before
