@@ -48,6 +48,9 @@ class Capabilities:
     holds_back_client: bool = True
     #: ``send()`` waits for a client that does not read.
     holds_back_application: bool = True
+    #: When the server is told to stop, applications learn of it before their process ends.
+    #: Daphne means to cancel them, but trips over its own list while a WebSocket is open.
+    ends_applications: bool = True
     #: The lifespan protocol is spoken.
     lifespan: bool = True
     #: The application may close with the codes that the protocol defines (1001 to 2999) as well.
@@ -98,6 +101,7 @@ SERVERS = {
             receives_close_reason=False,
             holds_back_client=False,
             holds_back_application=False,
+            ends_applications=False,
             lifespan=False,
             protocol_close_codes=False,
             explains_protocol_errors=False,
@@ -190,10 +194,10 @@ class RunningServer:
         """Ask the process to stop (SIGTERM), as a deployment does, and do not wait for it."""
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = STOP_SECONDS) -> None:
         """Wait until the process has ended by itself, and fail if it does not."""
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self._command} did not stop:\n{self.output}") from None
         finally:

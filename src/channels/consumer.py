@@ -39,7 +39,7 @@ class AsyncConsumer:
     """
 
     # The methods of this class that messages may call, on top of what subclasses define.
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
+    _protocol_handlers: ClassVar[frozenset[str]] = frozenset({"layer_gap"})
     _sync: ClassVar[bool] = False
 
     #: Which entry of ``CHANNEL_LAYERS`` to use.
@@ -77,6 +77,12 @@ class AsyncConsumer:
         """
         await cast("Callable[[Message], Awaitable[None]]", find_handler(self, message))(message)
 
+    async def layer_gap(self, message: Message) -> None:
+        """Called once when messages to this channel may have been lost, with the ``reason``.
+
+        Override it to fetch what the client may have missed.
+        """
+
     async def send(self, message: Message) -> None:
         """Send an ASGI message to the client, as a dict with a ``type``."""
         await self.base_send(message)
@@ -113,6 +119,12 @@ class SyncConsumer(AsyncConsumer):
         """
         handler = find_handler(self, message)
         await threads.run(handler, message, pooled=from_server(getattr(self, "scope", {})))
+
+    def layer_gap(self, message: Message) -> None:  # type: ignore[override]
+        """Called once when messages to this channel may have been lost, with the ``reason``.
+
+        Override it to fetch what the client may have missed.
+        """
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         """Send an ASGI message to the client, as a dict with a ``type``."""

@@ -122,6 +122,9 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
         self.record("sleeping")
         await asyncio.sleep(float(argument))
         self.record("slept")
+
+    async def do_answer_after(self, argument: str) -> None:
+        await self.do_sleep(argument)
         await self.send("slept")
 
     async def do_wait(self, argument: str) -> None:
@@ -195,6 +198,9 @@ class SyncActor(Recording, WebsocketConsumer):
         self.record("sleeping")
         time.sleep(float(argument))
         self.record("slept")
+
+    def do_answer_after(self, argument: str) -> None:
+        self.do_sleep(argument)
         self.send("slept")
 
     def do_wait(self, argument: str) -> None:

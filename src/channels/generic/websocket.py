@@ -144,7 +144,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
             raise binary_where_text_expected()
         try:
             content = self.decode_json(text_data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
             blame_client(error, INVALID_PAYLOAD)
             raise
         self.receive_json(content, **kwargs)
@@ -264,7 +264,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
             raise binary_where_text_expected()
         try:
             content = await self.decode_json(text_data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
             blame_client(error, INVALID_PAYLOAD)
             raise
         await self.receive_json(content, **kwargs)

@@ -10,7 +10,10 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 from ..exceptions import SerializationError
 from .statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
 
-__all__ = ["Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "check_overflow"]
+__all__ = ["GAP", "Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "check_overflow"]
+
+#: The type of what a consumer is told when messages to it may have been lost.
+GAP = "layer.gap"
 
 #: What a full mailbox does with one more message: refuse it, make room by dropping the oldest,
 #: or give the consumer up, whose connection is then closed (with code 1013).
@@ -57,6 +60,7 @@ class Mailbox:
         "_wake",
         "capacity",
         "channel",
+        "gap",
         "overflowed",
         "readers",
     )  # fmt: skip
@@ -68,6 +72,8 @@ class Mailbox:
         self.capacity = capacity
         #: Set once under the policy "disconnect"; the reader is to be given up.
         self.overflowed = False
+        #: Why messages may have been lost, until the consumer has been told.
+        self.gap: str | None = None
         #: Callers of ``receive`` that are under way.
         self.readers = 0
         self._owner = owner
@@ -167,6 +173,10 @@ class Mailbox:
 
     def take(self) -> dict[str, Any] | None:
         """The oldest message that has not expired, or None."""
+        if self.gap is not None:
+            told = {"type": GAP, "reason": self.gap}
+            self.gap = None
+            return told
         queue = self._queue
         while queue:
             now = time.monotonic()
@@ -221,6 +231,13 @@ class Mailbox:
             except ValueError:
                 if self._queue:
                     self._call_next(None)
+
+    def announce_gap(self, reason: str) -> None:
+        """Have the attached consumer told, before anything else, that it may have missed some."""
+        with self._owner.lock:
+            if self._wake is not None and self.gap is None:
+                self.gap = reason
+                self._notify(None)
 
     # The end
 

@@ -97,11 +97,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
-        unpack = snapshot(message)
-        now = time.monotonic()
-        entry: Entry = (now + self.expiry, unpack)
+        entry: Entry = (time.monotonic() + self.expiry, snapshot(message))
+        if not self.deliver(channel, entry):
+            raise ChannelFull(
+                f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its "
+                "capacity"
+            )
+
+    def deliver(self, channel: str, entry: Entry) -> bool:
+        """Put a message into one mailbox; False, and nothing is counted, if it is full."""
         with self.lock:
-            self._look_after(now)
+            self._look_after(time.monotonic())
             mailbox = self._find(channel)
             lost = mailbox.put(entry, asyncio.get_running_loop())
             if lost != "full":
@@ -109,10 +115,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                 if lost:
                     self._count_lost(mailbox, lost)
         self.statistics.report()
-        if lost == "full":
-            raise ChannelFull(
-                f"Channel {channel} holds {mailbox.capacity} messages, which is its capacity"
-            )
+        return lost != "full"
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one."""
@@ -180,6 +183,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         """Let ``channel`` have what is sent to ``group``; adding it again renews its membership."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
+        self.join(group, channel)
+
+    def join(self, group: str, channel: str) -> None:
+        """:meth:`group_add` with names known to be valid."""
         now = time.monotonic()
         with self.lock:
             self._look_after(now)
@@ -195,21 +202,40 @@ class InMemoryChannelLayer(BaseChannelLayer):
         """Let ``channel`` have it no longer. No error if it was not a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
+        self.part(group, channel)
+
+    def part(self, group: str, channel: str) -> None:
+        """:meth:`group_discard` with names known to be valid."""
         with self.lock:
             self._discard(group, channel)
 
+    def has_members(self, group: str) -> bool:
+        """Whether anybody is in the group."""
+        return group in self._groups
+
+    def count_members(self, group: str) -> int:
+        """How many channels are in the group."""
+        return len(self._groups.get(group, ()))
+
+    def qsize(self, channel: str) -> int:
+        """How many messages wait in the channel."""
+        mailbox = self._mailboxes.get(channel)
+        return 0 if mailbox is None else mailbox.qsize()
+
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
-        unpack = snapshot(message)
-        if not self._is_group(group):
+        entry: Entry = (time.monotonic() + self.expiry, snapshot(message))
+        if self._is_group(group):
+            self.deliver_to_group(group, entry)
+        else:
             self.require_valid_group_name(group)
-            return
-        now = time.monotonic()
-        entry: Entry = (now + self.expiry, unpack)
+
+    def deliver_to_group(self, group: str, entry: Entry) -> None:
+        """Put a message into the mailbox of every member of a group."""
         loop = asyncio.get_running_loop()
         losses: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
-            self._look_after(now)
+            self._look_after(time.monotonic())
             members = self._groups.get(group, {})
             get = self._mailboxes.get
             for channel in members:
@@ -239,11 +265,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             members.pop(channel, None)
             if not members:
                 del self._groups[group]
+                self.group_emptied(group)
         groups = self._memberships.get(channel)
         if groups is not None:
             groups.discard(group)
             if not groups:
                 del self._memberships[channel]
+
+    def group_emptied(self, group: str) -> None:
+        """Called with the lock held when the last member of a group has left it."""
 
     def _leave_all(self, channel: str) -> None:
         for group in tuple(self._memberships.get(channel, ())):

@@ -102,7 +102,8 @@ def left_open(request: pytest.FixtureRequest, kind: ServerKind) -> None:
     """For tests in which the framework closes a socket with a code that the protocol defines.
 
     Daphne raises when the application closes with any code but 1000 and 3000 to 4999. The
-    framework does not try another one then, and returns with the socket still open.
+    framework does not try another one then, and returns with the socket still open, which it
+    must not. That the server cannot carry the code is no part of the failure.
     """
     if not kind.can.protocol_close_codes:
         reason = "the server refuses the close code, and the socket is left open"

@@ -7,7 +7,7 @@ import re
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +21,7 @@ __all__ = ["APPLICATION", "Client", "Events", "Site", "reset", "until"]
 
 APPLICATION = "tests.realapp.asgi:application"
 DEADLINE = 10.0
+CLOSE_DEADLINE = 3.0
 
 # Names for connections, unique in the test run.
 numbers = itertools.count(1)
@@ -44,7 +45,7 @@ class Client(ClientConnection):
 
     async def closed(self) -> tuple[int | None, str | None]:
         """Wait for the end of the connection; its code and reason."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(CLOSE_DEADLINE):
             await self.wait_closed()
         return self.close_code, self.close_reason
 
@@ -137,6 +138,20 @@ class Site:
         self._clients.append(client)
         return client  # type: ignore[no-any-return]
 
+    def handshake(self, path: str, key: str, *headers: bytes) -> bytes:
+        """The bytes that open a WebSocket, for clients that are not as well-behaved as ours."""
+        target = self.url(path, key).removeprefix(self.server.ws_url)
+        lines = [
+            f"GET {target} HTTP/1.1".encode(),
+            f"Host: 127.0.0.1:{self.server.port}".encode(),
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            b"Sec-WebSocket-Version: 13",
+            *headers,
+        ]
+        return b"\r\n".join([*lines, b"", b""])
+
     @property
     def log(self) -> list[str]:
         """The lines that the server has printed since the test began."""
@@ -152,6 +167,13 @@ class Site:
         assert len(lines) == 1, lines
         self.expected.append(lines[0])
         return str(lines[0])
+
+    def codes(self, code: int) -> Container[int | None]:
+        """The codes that the client may see when the framework closes with ``code``.
+
+        Where the server refuses that one, any other will do, if only there is an end.
+        """
+        return {code} if self.can.protocol_close_codes else range(1000, 5000)
 
     async def expect_crash(self, consumer: str, path: str, error: str) -> None:
         """Wait for the one line and the one traceback that a crash leaves in the log."""
@@ -186,9 +208,13 @@ class Site:
         self.check_disconnects()
         self.check_log()
 
+    def visitors(self) -> set[str]:
+        """The connections of this test that have reached the application."""
+        return self.events.keys() - self._old_keys - {"lifespan"}
+
     def check_disconnects(self) -> None:
         """``disconnect()`` ran exactly once for every connection of this test."""
-        for key in self.events.keys() - self._old_keys - {"lifespan"}:
+        for key in self.visitors():
             connects, disconnects = (self.events.of(key, e) for e in ("connect", "disconnect"))
             assert len(connects) == len(disconnects) == 1, self.events.of(key)
 

@@ -54,24 +54,12 @@ async def test_leaving_while_a_sync_handler_runs(site: Site):
     await site.events.wait(client.key, "disconnect", SOON)
 
 
-def handshake(site: Site, path: str, key: str) -> bytes:
-    lines = [
-        f"GET /ws/{path}&key={key} HTTP/1.1",
-        f"Host: 127.0.0.1:{site.server.port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
-        "Sec-WebSocket-Version: 13",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
 @pytest.mark.parametrize("abrupt", [False, True])
 async def test_leaving_during_connect(site: Site, flavour, abrupt):
     key = site.key()
     raw = socket.create_connection(("127.0.0.1", site.server.port))
     with raw:
-        raw.sendall(handshake(site, f"{flavour}/?connect=linger", key))
+        raw.sendall(site.handshake(f"{flavour}/?connect=linger", key))
         await site.events.wait(key, "connect")
         if abrupt:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -82,23 +70,15 @@ async def test_leaving_during_connect(site: Site, flavour, abrupt):
         await site.expect_line("the handler of websocket.connect was still running")
 
 
-async def test_a_crash(site: Site, flavour, actor, left_open):
+async def test_a_crash(site: Site, flavour, actor):
     bystander = await site.connect(f"{flavour}/")
     client = await site.connect(f"{flavour}/")
     await client.send("!crash")
-    assert (await client.closed())[0] == 1011
+    assert (await client.closed())[0] in site.codes(1011)
     assert (await site.events.wait(client.key, "disconnect", SOON))["code"] == 1011
     await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
     await bystander.send("hello")
     assert await bystander.recv() == "hello"
-
-
-async def test_a_crash_is_logged_once_and_leaves_nothing(site: Site, flavour, actor):
-    """Also where the server cannot tell the client."""
-    client = await site.connect(f"{flavour}/")
-    await client.send("!crash")
-    await site.events.wait(client.key, "disconnect", SOON)
-    await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
 
 
 async def test_a_crash_in_disconnect(site: Site, flavour, actor):
@@ -127,3 +107,4 @@ async def test_a_thousand_resets(site: Site):
     async with asyncio.timeout(60):
         for start in range(0, 1000, 50):
             await asyncio.gather(*(visit(number) for number in range(start, start + 50)))
+    assert len(site.visitors()) == 1000

@@ -1,5 +1,6 @@
 """Being let in, being refused, and what the application learns about its client."""
 
+import asyncio
 import json
 from urllib.parse import quote
 
@@ -109,3 +110,17 @@ async def test_headers_full_of_rubbish(site, flavour):
     async with await site.connect(f"{flavour}/auth/", additional_headers=headers) as client:
         scope = await described(client)
     assert ["x-rubbish", headers[0][1]] in scope["headers"]
+
+
+@pytest.mark.parametrize(
+    "header", [b"X-Rubbish: \xff\xfe\x80", b"Cookie: sessionid=\xff\xfe; \xe9=\xe9", b"Cookie:"]
+)
+async def test_bytes_outside_of_ascii_in_headers(site, flavour, header):
+    key = site.key()
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+    writer.write(site.handshake(f"{flavour}/auth/", key, header))
+    status = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert status.startswith(b"HTTP/1.1 101")
+    await site.events.wait(key, "disconnect")

@@ -15,10 +15,10 @@ class Clock:
         self.now = 1000.0
 
     @classmethod
-    def install(cls, setattr):
+    def install(cls, patch):
         clock = cls()
         for module in (memory, mailbox, statistics):
-            setattr(module, "time", clock)
+            patch(module, "time", clock)
         return clock
 
     def monotonic(self):
@@ -68,7 +68,12 @@ async def until(condition):
 
 async def waiting(layer, channel, readers=1):
     """Return when that many callers of ``receive`` wait in line for ``channel``."""
-    await until(lambda: len(layer._mailboxes[channel]._waiters or ()) == readers)
+
+    def in_line():
+        mailbox = layer._mailboxes.get(channel)
+        return mailbox is not None and len(mailbox._waiters or ()) == readers
+
+    await until(in_line)
 
 
 def in_thread(function, *args):

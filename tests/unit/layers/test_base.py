@@ -21,9 +21,9 @@ BAD = [
     "tab\t",
     "slash/",
     "unicode_é",
-    "digits_١٢٣",  # \d matches these unless it is told not to
-    "full_width_１",
-    "ſ",  # matches [a-z] under re.IGNORECASE
+    "digits_\u0661\u0662",  # \d matches these unless it is told not to
+    "full_width_\uff11",
+    "\u017f",  # matches [a-z] under re.IGNORECASE
     "percent%",
     "*",
     None,
@@ -49,7 +49,7 @@ def test_valid_group_names(layer, name):
     assert layer.require_valid_group_name(name) is True
 
 
-@pytest.mark.parametrize("name", [*BAD, "!", "!local", "two!marks!", "digits!١", "line!x\n"])
+@pytest.mark.parametrize("name", [*BAD, "!", "!local", "two!marks!", "digits!\u0661", "line!x\n"])
 def test_invalid_channel_names(layer, name):
     with pytest.raises(TypeError, match="Channel name must be a valid unicode string with length"):
         layer.require_valid_channel_name(name)
@@ -73,13 +73,13 @@ def test_the_error_says_what_is_allowed_and_what_was_given(layer):
 
 @given(st.text() | st.text(min_size=80, max_size=3000))
 def test_the_error_is_one_short_line(name):
-    try:
+    if re.fullmatch(r"[a-zA-Z0-9._-]+(![a-zA-Z0-9._-]*)?", name) and len(name) < 100:
+        assert BaseChannelLayer().require_valid_channel_name(name)
+        return
+    with pytest.raises(InvalidNameError) as caught:
         BaseChannelLayer().require_valid_channel_name(name)
-    except InvalidNameError as error:
-        assert len(str(error)) < 300
-        assert str(error).isprintable()
-    else:
-        assert re.fullmatch(r"[a-zA-Z0-9._!-]{1,99}", name)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
 
 
 def test_a_name_to_receive_from_ends_at_the_mark(layer):
@@ -108,7 +108,7 @@ def test_deprecated_names_still_work_and_say_so_at_the_caller(layer):
     with pytest.warns(DeprecationWarning, match="require_valid_group_name") as caught:
         assert layer.valid_group_name("a")
     assert caught[0].filename == __file__
-    with pytest.warns(DeprecationWarning), pytest.raises(TypeError):
+    with pytest.warns(DeprecationWarning, match="valid_channel"), pytest.raises(TypeError):
         layer.valid_channel_name("a!b", receive=True)
 
 

@@ -116,6 +116,11 @@ async def test_what_is_not_asked_for_stays_in_the_layer(layer, inbox, wakes):
         await asyncio.sleep(0)
     assert layer.received == 1
     assert layer.queues["minimal!1"].qsize() == 9
+    for taken in range(1, 5):
+        await take(inbox)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert layer.received == taken + 1
 
 
 async def test_a_failing_receive_reaches_whoever_takes(layer, inbox, wakes):

@@ -43,9 +43,8 @@ async def test_overflow(overflow, kept, way, attached, drops):
     for n in range(5):
         try:
             await getattr(layer, way)("a" if way == "send" else "group", message(n))
-        except ChannelFull as error:
+        except ChannelFull:
             refused += 1
-            assert "Channel a holds 3 messages" in str(error)
     lossless = way == "send" and overflow != "drop_oldest"
     assert refused == (2 if lossless else 0)
     assert drops == ([] if lossless else [("a", CAPACITY, 1)] * 2)
@@ -292,7 +291,8 @@ def test_an_abandoned_receiver_may_be_collected_while_the_lock_is_held():
         with layer.lock:
             coroutine.close()  # what the collector does
 
-    thread = in_thread(collect)
+    thread = threading.Thread(target=collect, daemon=True)  # or its hanging would hang the tests
+    thread.start()
     thread.join(5)
     assert not thread.is_alive()
     assert layer._mailboxes == {}

@@ -93,11 +93,9 @@ def test_only_a_dict_is_a_message(value):
         snapshot(value)
 
 
-@pytest.mark.parametrize(
-    "kind", [collections.OrderedDict, collections.UserDict(a=1).data.__class__]
-)
+@pytest.mark.parametrize("kind", [collections.OrderedDict, collections.Counter])
 def test_a_kind_of_dict_is_carried_as_a_dict(kind):
-    assert type(snapshot(kind(type="x"))()) is dict
+    assert type(snapshot(kind(type=1))()) is dict
 
 
 @pytest.mark.parametrize(
@@ -120,17 +118,15 @@ def test_other_values_keep_their_type(value):
     assert type(copy["value"]) is type(value)
 
 
-@pytest.mark.parametrize(
-    "value", [threading.Lock(), (n for n in ()), memoryview(b""), asyncio.Lock, lambda: None]
-)
+@pytest.mark.parametrize("value", [threading.Lock(), (n for n in ()), memoryview(b"")])
 def test_what_cannot_be_copied_is_refused_at_once(value):
-    try:
-        copy = snapshot({"type": "x", "value": value})()
-    except SerializationError as error:
-        assert "send plain values" in str(error)
-    else:
-        assert copy["value"] is value  # functions and classes cannot change
-        assert callable(value)
+    with pytest.raises(SerializationError, match="send plain values"):
+        snapshot({"type": "x", "value": value})
+
+
+@pytest.mark.parametrize("value", [asyncio.Lock, len, test_only_a_dict_is_a_message])
+def test_functions_and_classes_are_shared(value):
+    assert snapshot({"type": "x", "value": value})()["value"] is value
 
 
 def test_a_message_that_contains_itself_is_refused():

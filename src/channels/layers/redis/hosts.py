@@ -74,7 +74,7 @@ class _Base:
             if options.pop("ssl", False) and self._class is None:
                 connection_class = _connection.SSLConnection
         connection: Connection = connection_class(**options)
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]
         return connection
 
     def moved(self, host: str, port: int) -> None:
@@ -110,7 +110,9 @@ class SentinelServer(_Base):
 
     async def connect(self) -> Connection:
         """A new connection to the master, ready for commands."""
-        sentinel = Sentinel(self._sentinels, sentinel_kwargs=self._sentinel_kwargs)
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            self._sentinels, sentinel_kwargs=self._sentinel_kwargs
+        )
         try:
             host, port = await sentinel.discover_master(self._master_name)
         finally:

@@ -11,6 +11,7 @@ something to a value, or it is a script that remembers the sender's last sequenc
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import time
@@ -116,10 +117,14 @@ class Link:
         self._waiting.append(_Call(command, script, future, deadline))
         if self._task is None:
             self._task = self._loop.create_task(self._work())
-        elif self._more is not None:
-            self._more.set_result(None)
-            self._more = None
+        else:
+            self._wake()
         return future
+
+    def _wake(self) -> None:
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
 
     # Work
 
@@ -150,7 +155,7 @@ class Link:
         if connection is None:
             async with asyncio.timeout(self._server.response_timeout * 2):
                 connection = self._connection = await self._server.connect()
-        batch = [self._waiting[i] for i in range(min(len(self._waiting), _BATCH))]
+        batch = list(itertools.islice(self._waiting, _BATCH))
         async with asyncio.timeout(self._server.response_timeout):
             await connection.send_packed_command(
                 connection.pack_commands([call.command for call in batch]), check_health=False
@@ -247,9 +252,7 @@ class Link:
         self._closing = True
         task, self._task = self._task, None
         if task is not None:
-            if self._more is not None:
-                self._more.set_result(None)
-                self._more = None
+            self._wake()
             _, late = await asyncio.wait((task,), timeout=self._server.response_timeout)
             for unfinished in late:
                 unfinished.cancel()
@@ -262,7 +265,7 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):
-                connection._close()
+                connection._close()  # type: ignore[no-untyped-call]
 
 
 def _explain(error: Exception) -> Exception:

@@ -36,7 +36,7 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')) d
       full = full + 1
     else
       redis.call('XADD', queue, '*', 'm', ARGV[5])
-      redis.call('PEXPIRE', queue, ARGV[7])
+      if redis.call('PTTL', queue) < tonumber(ARGV[7]) then redis.call('PEXPIRE', queue, ARGV[7]) end
       sent = sent + 1
     end
   end

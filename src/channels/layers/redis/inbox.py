@@ -1,0 +1,206 @@
+"""Reading the inbox of this process from one server, for as long as the process wants it."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from .hosts import Connection, Server
+from .link import backoff, is_transient
+from .scripts import SCRIPTS
+
+__all__ = ["InboxReader", "Recipient"]
+
+logger = logging.getLogger("channels.layers")
+
+# Seconds that a read waits for something to come, and that its answer may be late. Together they
+# bound how long a connection that died without a word goes unnoticed.
+_BLOCK, _GRACE = 5.0, 5.0
+
+# Entries in one read, and entries read before the server may drop them. They are dropped at the
+# latest when the lease is renewed.
+_BATCH = 1000
+_TRIM_EVERY = 256
+
+
+class Recipient(Protocol):
+    """Who gets what an inbox holds."""
+
+    def inbox_received(self, field: bytes, data: bytes, age: float) -> None:
+        """An entry came; it was appended ``age`` seconds ago by the server's clock."""
+
+    def inbox_read(self, partition: int, last: str) -> None:
+        """Entries up to ``last`` are no longer needed."""
+
+    def inbox_lost(self, partition: int, reason: str) -> None:
+        """Messages may have been lost."""
+
+    def inbox_groups(self, partition: int) -> Iterable[str]:
+        """The keys of the groups to be a member of."""
+
+
+class InboxReader:
+    """Keeps one inbox alive, and hands on what comes in.
+
+    Args:
+        server: where the inbox is.
+        partition: the number of the server.
+        base: of all keys there.
+        process: the name of this process.
+        lease: seconds for which the inbox outlives the last sign of life.
+        recipient: who gets what it holds.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        partition: int,
+        base: str,
+        process: str,
+        lease: float,
+        recipient: Recipient,
+    ) -> None:
+        self._server = server
+        self._partition = partition
+        self.inbox = f"{base}:inbox:{process}"
+        self.lost = f"{base}:lost:{process}"
+        self.member = f"p:{process}"
+        self._lease = int(lease * 1000)
+        self._recipient = recipient
+        self._last: str | None = None
+        self._untrimmed = 0
+        # What to add to time.monotonic() to have the server's clock, in seconds.
+        self._offset = 0.0
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """Start reading."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def resume_from(self, other: "InboxReader") -> None:
+        """Go on where a reader on another event loop has stopped."""
+        self._last = other._last
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                self._connection = connection = await self._connect()
+                await self._register(connection)
+                attempt = 0
+                if not self.ready.done():
+                    self.ready.set_result(None)
+                await self._read(connection)
+            except Exception as error:
+                attempt += 1
+                if not is_transient(error):
+                    logger.exception("Reading %s failed; trying again", self.inbox)
+                elif attempt == 3:
+                    logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
+            finally:
+                await self._disconnect()
+            await asyncio.sleep(backoff(max(attempt, 1)))
+
+    async def _connect(self) -> Connection:
+        async with asyncio.timeout(self._server.response_timeout * 2):
+            return await self._server.connect()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def _ask(self, connection: Connection, *command: Any) -> Any:
+        async with asyncio.timeout(self._server.response_timeout):
+            await connection.send_command(*command, check_health=False)
+            return await connection.read_response()
+
+    async def _register(self, connection: Connection) -> None:
+        """Have an inbox, know where to go on in it, and be a member of the groups."""
+        script = SCRIPTS["register"].source
+        now, made, raw_last = await self._ask(
+            connection, "EVAL", script, 1, self.inbox, self._lease
+        )
+        self.set_clock(now)
+        last = raw_last.decode()
+        before = self._last
+        if before is None:
+            self._last = last
+        elif made or _order(last) < _order(before):
+            self._last = last
+            self._recipient.inbox_lost(
+                self._partition, "the inbox was gone" if made else "the server has an older state"
+            )
+        groups = list(self._recipient.inbox_groups(self._partition))
+        for command in self.renewals(groups):
+            await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
+
+    def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:
+        """The arguments of the script that renews the lease, a thousand groups at a time."""
+        chunks = [groups[i : i + 1000] for i in range(0, len(groups), 1000)] or [[]]
+        return [
+            (2 + len(chunk), self.inbox, self.lost, *chunk, self.member, self._lease)
+            for chunk in chunks
+        ]
+
+    def set_clock(self, now: int) -> None:
+        """Take note of what the server's clock says now, in milliseconds."""
+        self._offset = now / 1000 - time.monotonic()
+
+    async def _read(self, connection: Connection) -> None:
+        block = int(_BLOCK * 1000)
+        while True:
+            async with asyncio.timeout(_BLOCK + _GRACE):
+                await connection.send_command(
+                    "XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last,
+                    check_health=False,
+                )  # fmt: skip
+                answer = await connection.read_response()
+            if answer:
+                self._hand_over(answer[0][1])
+
+    def _hand_over(self, entries: list[Any]) -> None:
+        received, clock = self._recipient.inbox_received, time.monotonic() + self._offset
+        for raw_id, fields in entries:
+            if fields:
+                age = clock - int(raw_id.partition(b"-")[0]) / 1000
+                try:
+                    received(fields[0], fields[1], max(age, 0.0))
+                except Exception:
+                    logger.exception("An entry of %s could not be handed over", self.inbox)
+        self._last = entries[-1][0].decode()
+        self._untrimmed += len(entries)
+        if self._untrimmed >= _TRIM_EVERY:
+            self.trim()
+
+    def trim(self) -> None:
+        """Let the server drop what has been read."""
+        if self._untrimmed and self._last is not None:
+            self._untrimmed = 0
+            self._recipient.inbox_read(self._partition, self._last)
+
+    async def reset(self) -> None:
+        """Connect and register anew."""
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def stop(self) -> None:
+        """Stop reading; nothing is left behind but the inbox."""
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=1)
+        self.trim()
+
+
+def _order(stream_id: str) -> tuple[int, int]:
+    """Stream ids compare as pairs of numbers."""
+    milliseconds, _, sequence = stream_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

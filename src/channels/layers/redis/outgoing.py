@@ -1,0 +1,42 @@
+"""What one event loop sends: a link to each server, and the numbers that make repeats harmless."""
+
+import itertools
+import uuid
+from typing import Any
+
+from .hosts import Server
+from .link import Link
+
+__all__ = ["Outgoing"]
+
+# Milliseconds for which a server remembers a sender's last number after its last message. Longer
+# than any call is repeated.
+SENDER_LEASE = 120_000
+
+
+class Outgoing:
+    """The links of the running event loop.
+
+    Each script that appends something is given the next number of this sender, and the server
+    ignores a number that it has seen. Calls on one link stay in order, so one number per link is
+    all that it need remember.
+    """
+
+    def __init__(self, servers: list[Server], bases: list[str]) -> None:
+        self.links = [Link(server) for server in servers]
+        self._bases = bases
+        self._name = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+
+    async def append(self, partition: int, script: str, keys: list[str], *arguments: Any) -> Any:
+        """Run a script that appends, exactly once, and return its answer."""
+        sender = f"{self._bases[partition]}:sender:{self._name}"
+        link = self.links[partition]
+        return await link.run(
+            script, [*keys, sender], [next(self._numbers), SENDER_LEASE, *arguments]
+        )
+
+    async def aclose(self) -> None:
+        """Finish what is under way and disconnect."""
+        for link in self.links:
+            await link.aclose()

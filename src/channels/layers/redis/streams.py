@@ -1,0 +1,642 @@
+"""The Redis channel layer: one inbox stream for each process, read without a gap.
+
+A process appends what it sends to the inboxes of the processes concerned, in one script per
+message, and reads its own inbox with blocking ``XREAD`` from the last entry it saw. So a broken
+connection neither loses nor repeats anything, and what a group message costs the server depends
+on the number of processes, not on that of members: each process hands it to its own.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from re import Pattern
+from typing import Any, TypeVar
+
+from ..._runtime.loops import PerLoop, bridge, is_passing
+from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
+from ..base import BaseChannelLayer
+from ..mailbox import Mailbox, Overflow
+from ..memory import InMemoryChannelLayer
+from ..messages import snapshot
+from ..serializers import Key, registry
+from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
+from .hosts import parse_hosts
+from .inbox import InboxReader
+from .link import PATIENCE, BrokerUnavailable
+from .outgoing import Outgoing
+from .queues import QueueReader
+from .sharding import consistent_hash
+
+__all__ = ["RedisChannelLayer"]
+
+_T = TypeVar("_T")
+
+# Seconds for which a process, and its memberships, outlive the last sign of life. It gives one
+# every third of that.
+LEASE = 60.0
+
+# Messages that may wait for one process. Each channel's own capacity counts when they arrive.
+INBOX_CAPACITY = 10_000
+
+# The first byte of an inbox entry's field; the name of a group or a channel follows.
+_TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
+
+
+class _Here(InMemoryChannelLayer):
+    """The half of the layer that is in this process: its channels, and their groups."""
+
+    def __init__(self, layer: "RedisChannelLayer", **options: Any) -> None:
+        super().__init__(**options)
+        self.statistics = layer.statistics
+        self.emptied: deque[str] = deque()
+        self._layer = weakref.proxy(layer)
+
+    def group_emptied(self, group: str) -> None:
+        """Nobody here is in the group any more."""
+        self.emptied.append(group)
+
+    async def close_mailbox(self, mailbox: Mailbox) -> None:
+        """End a consumer's channel, and the process's membership of groups it was the last in."""
+        await super().close_mailbox(mailbox)
+        self._layer.leave_emptied_groups()
+
+    def mailboxes(self) -> list[Mailbox]:
+        """All of them."""
+        with self.lock:
+            return list(self._mailboxes.values())
+
+
+class RedisChannelLayer(BaseChannelLayer):
+    """Carries messages between processes and machines through Redis or Valkey.
+
+    Args:
+        hosts: where the servers are; see the reference. Names are spread over several.
+        prefix: of all keys.
+        expiry: seconds after which an unread message is dropped.
+        group_expiry: seconds after which the membership of a channel that no consumer reads ends.
+            A connected consumer stays a member as long as it is connected.
+        capacity: messages a channel holds.
+        channel_capacity: other capacities for some channels: globs or compiled regular
+            expressions, and messages.
+        symmetric_encryption_keys: keys under which messages are encrypted: the first encrypts,
+            all decrypt.
+        random_prefix_length: accepted for compatibility. Equal messages are kept apart as they are.
+        serializer_format: ``"msgpack"``, ``"json"``, or what your project registered.
+        overflow: what a consumer's full channel does; see
+            :class:`~channels.layers.InMemoryChannelLayer`.
+        inbox_capacity: messages that may wait for one process, beyond which they are dropped and
+            counted.
+        lease: seconds after its last sign of life for which the server keeps what is a process's.
+    """
+
+    extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    def __init__(
+        self,
+        hosts: Any = None,
+        prefix: str = "asgi",
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
+        symmetric_encryption_keys: "Sequence[Key] | None" = None,
+        random_prefix_length: int = 12,
+        serializer_format: str = "msgpack",
+        *,
+        overflow: Overflow = "drop_newest",
+        inbox_capacity: int = INBOX_CAPACITY,
+        lease: float = LEASE,
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        self.prefix = prefix
+        self.group_expiry = group_expiry
+        self.inbox_capacity = inbox_capacity
+        self.lease = lease
+        self.servers, self._bases = parse_hosts(hosts, prefix)
+        self.serializer = registry.get_serializer(
+            serializer_format,
+            expiry=expiry,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+        )
+        #: What was sent to channels of this process, delivered and dropped so far.
+        self.statistics = Statistics(self)
+        self._here_options = {
+            "expiry": expiry,
+            "group_expiry": group_expiry,
+            "capacity": capacity,
+            "channel_capacity": channel_capacity,
+            "overflow": overflow,
+        }
+        self._begin()
+        _layers.add(self)
+
+    def _begin(self) -> None:
+        """Be a process of its own, with nothing open. Again after a fork."""
+        #: Names this process to all others; its channels' names carry it.
+        self.client_prefix = uuid.uuid4().hex
+        self._here = _Here(self, **self._here_options)
+        self._outgoing = PerLoop(lambda: Outgoing(self.servers, self._bases))
+        self._queues: PerLoop[dict[str, QueueReader]] = PerLoop(dict)
+        self._readers: list[InboxReader] = []
+        self._reading_loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._joined: dict[str, asyncio.Future[Any] | None] = {}
+        self._in_flight: dict[str, int] = {}
+
+    def count_pending(self) -> int:
+        """Messages that have arrived here and wait to be read."""
+        return self._here.count_pending()
+
+    # Names and keys
+
+    def _partition(self, name: str) -> int:
+        return consistent_hash(name, len(self.servers))
+
+    def _group_key(self, group: str) -> str:
+        return f"{self._bases[self._partition(group)]}:group:{group}"
+
+    def _queue_key(self, channel: str) -> str:
+        return f"{self._bases[self._partition(channel)]}:queue:{channel}"
+
+    @staticmethod
+    def _process_of(channel: str) -> str | None:
+        """The process that reads a channel, or None for one that any may read."""
+        head, mark, _ = channel.partition("!")
+        return head.rpartition(".")[2] if mark else None
+
+    # Sending
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
+        self.require_valid_channel_name(channel)
+        data = self.serializer.serialize(message)
+        if is_passing(asyncio.get_running_loop()):
+            await bridge.cross(self._send(channel, data))
+        else:
+            await self._send(channel, data)
+
+    async def _send(self, channel: str, data: bytes) -> None:
+        process = self._process_of(channel)
+        if process is None:
+            await self._send_to_queue(channel, data)
+        elif process != self.client_prefix:
+            await self._send_to_process(process, channel, data)
+        else:
+            # What is on its way to a channel of our own takes its room already.
+            flying = self._in_flight.get(channel, 0)
+            if self._here.qsize(channel) + flying >= self.get_capacity(channel):
+                raise self._full(channel, self.get_capacity(channel))
+            self._in_flight[channel] = flying + 1
+            try:
+                await self._send_to_process(process, channel, data)
+            except BaseException:
+                self._landed(channel)
+                raise
+
+    async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
+        partition = self._partition(channel)
+        inbox = f"{self._bases[partition]}:inbox:{process}"
+        taken = await self._outgoing.get().append(
+            partition, "send", [inbox], f"c{channel}", data, self.inbox_capacity
+        )
+        if taken == 0:
+            self._drop(CLOSED, channel)
+            self._landed(channel)
+        elif taken < 0:
+            raise self._full(f"{channel}'s process", self.inbox_capacity)
+
+    async def _send_to_queue(self, channel: str, data: bytes) -> None:
+        capacity = self.get_capacity(channel)
+        taken, expired = await self._outgoing.get().append(
+            self._partition(channel), "enqueue", [self._queue_key(channel)], data, capacity,
+            self._milliseconds(self.expiry),
+        )  # fmt: skip
+        if expired:
+            self._drop(EXPIRED, channel, expired)
+        if not taken:
+            raise self._full(channel, capacity)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
+        self.require_valid_group_name(group)
+        data = self.serializer.serialize(message)
+        if is_passing(asyncio.get_running_loop()):
+            await bridge.cross(self._group_send(group, data))
+        else:
+            await self._group_send(group, data)
+
+    async def _group_send(self, group: str, data: bytes) -> None:
+        partition = self._partition(group)
+        base = self._bases[partition]
+        _, full, expired = await self._outgoing.get().append(
+            partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}", data,
+            self.inbox_capacity, self._milliseconds(self.expiry),
+        )  # fmt: skip
+        if full:
+            self._drop(CAPACITY, group, full)
+        if expired:
+            self._drop(EXPIRED, group, expired)
+
+    @staticmethod
+    def _milliseconds(seconds: float) -> int:
+        return max(int(seconds * 1000), 1)
+
+    @staticmethod
+    def _full(what: str, capacity: int) -> ChannelFull:
+        return ChannelFull(f"Channel {what} holds {capacity} messages, which is its capacity")
+
+    def _drop(self, reason: str, channel: str, count: int = 1) -> None:
+        """Count messages that were lost before they reached a mailbox here."""
+        with self._here.lock:
+            self.statistics.sent += count
+            self.statistics.count(reason, channel, count)
+        self.statistics.report()
+
+    def _landed(self, channel: str) -> None:
+        """A message to a channel of our own is no longer on its way."""
+        flying = self._in_flight.pop(channel, 0) - 1
+        if flying > 0:
+            self._in_flight[channel] = flying
+
+    # Receiving
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """The name of a new channel that only this process receives from."""
+        await self._on_reading_loop(self._reading())
+        return f"{prefix}.{self.client_prefix}!{uuid.uuid4().hex}"
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
+        self.require_valid_channel_name(channel)
+        return await self._on_reading_loop(self._receive(channel))
+
+    async def _receive(self, channel: str) -> dict[str, Any]:
+        process = self._process_of(channel)
+        if process is None:
+            return await self._queue(channel).receive()
+        if process != self.client_prefix:
+            raise InvalidChannelLayerError(
+                f"Channel {channel} belongs to another process or layer, which alone receives from "
+                "it"
+            )
+        await self._reading()
+        return await self._here.receive(channel)
+
+    def _queue(self, channel: str) -> QueueReader:
+        queues = self._queues.get()
+        if channel not in queues:
+            partition = self._partition(channel)
+
+            def open_message(data: bytes, sent: float) -> dict[str, Any] | None:
+                return self._open(channel, data)
+
+            queues[channel] = QueueReader(
+                self.servers[partition],
+                self._outgoing.get().links[partition],
+                self._queue_key(channel),
+                self.client_prefix,
+                self.expiry,
+                open_message,
+            )
+        return queues[channel]
+
+    def _open(self, channel: str, data: bytes) -> dict[str, Any] | None:
+        """The message that a queue held, or None after counting its loss."""
+        try:
+            message = self.serializer.deserialize(data)
+        except SerializationError:
+            self._drop(UNDECODABLE, channel)
+            return None
+        with self._here.lock:
+            self.statistics.sent += 1
+            self.statistics.delivered += 1
+        return message
+
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """The mailbox of ``channel`` for a consumer on the running event loop."""
+        return self._here.open_mailbox(channel, wake)
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Let ``channel`` have what is sent to ``group`` from now on."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await self._on_reading_loop(self._group_add(group, channel))
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        process = self._process_of(channel)
+        if process == self.client_prefix:
+            await self._reading()
+            await self._here.group_add(group, channel)
+            await self._join(group)
+        elif process is None:
+            member = f"q:{self.get_capacity(channel)}:{channel}"
+            await (
+                self._outgoing.get()
+                .links[self._partition(group)]
+                .run(
+                    "join",
+                    [self._group_key(group)],
+                    [member, self._milliseconds(self.group_expiry)],
+                )
+            )
+        else:
+            await self._tell(process, _JOIN, group, channel, self._milliseconds(self.lease))
+
+    async def _join(self, group: str) -> None:
+        """Make this process a member, unless it is one, and wait until it is."""
+        if group in self._joined:
+            pending = self._joined[group]
+            if pending is not None:
+                await asyncio.shield(pending)
+            return
+        link = self._outgoing.get().links[self._partition(group)]
+        member = f"p:{self.client_prefix}"
+        pending = link.run(
+            "join", [self._group_key(group)], [member, self._milliseconds(self.lease)]
+        )
+        self._joined[group] = pending
+        try:
+            await asyncio.shield(pending)
+        except Exception:
+            if self._joined.get(group) is pending:
+                del self._joined[group]
+            raise
+        if self._joined.get(group) is pending:
+            self._joined[group] = None
+
+    async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
+        """Have another process let one of its channels join or leave."""
+        partition = self._partition(group)
+        inbox = f"{self._bases[partition]}:inbox:{process}"
+        await self._outgoing.get().append(
+            partition, "invite", [self._group_key(group), inbox],
+            f"p:{process}", lease, kind + group.encode("ascii"), channel,
+        )  # fmt: skip
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Let ``channel`` have it no longer. No error if it was not a member."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await self._on_reading_loop(self._group_discard(group, channel))
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        process = self._process_of(channel)
+        if process == self.client_prefix:
+            await self._here.group_discard(group, channel)
+            left = self.leave_emptied_groups()
+            if left:
+                await asyncio.gather(*left)
+        elif process is None:
+            link = self._outgoing.get().links[self._partition(group)]
+            for capacity in {self.get_capacity(channel), self.capacity}:
+                await link.call("ZREM", self._group_key(group), f"q:{capacity}:{channel}")
+        else:
+            await self._tell(process, _LEAVE, group, channel, 0)
+
+    def leave_emptied_groups(self) -> "list[asyncio.Future[Any]]":
+        """End the process's membership of groups that nobody here is in any more."""
+        left: list[asyncio.Future[Any]] = []
+        emptied = self._here.emptied
+        while emptied:
+            group = emptied.popleft()
+            if self._here.has_members(group) or group not in self._joined:
+                continue
+            del self._joined[group]
+            link = self._outgoing.get().links[self._partition(group)]
+            future = link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}")
+            future.add_done_callback(_forget)
+            left.append(future)
+        return left
+
+    # What the inbox brings (see inbox.Recipient)
+
+    def inbox_received(self, field: bytes, data: bytes, age: float) -> None:
+        """An entry came."""
+        kind, name = field[:1], field[1:].decode("ascii")
+        if kind == _TO_GROUP:
+            if self._here.has_members(name):
+                self._deliver(name, data, age, to_group=True)
+        elif kind == _TO_CHANNEL:
+            self._landed(name)
+            self._deliver(name, data, age, to_group=False)
+        elif kind in (_JOIN, _LEAVE):
+            self._obey(kind, name, data.decode("ascii"))
+
+    def _deliver(self, name: str, data: bytes, age: float, *, to_group: bool) -> None:
+        """Decode a message once, and put it into the mailboxes that are to have it."""
+        try:
+            unpack = snapshot(self.serializer.deserialize(data))
+        except SerializationError:
+            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
+            return
+        entry = (time.monotonic() + self.expiry - age, unpack)
+        if to_group:
+            self._here.deliver_to_group(name, entry)
+        elif not self._here.deliver(name, entry):
+            self._drop(CAPACITY, name)
+
+    def _obey(self, kind: bytes, group: str, channel: str) -> None:
+        """Another process lets one of our channels join or leave a group."""
+        if kind == _JOIN:
+            self._here.join(group, channel)
+            self._joined.setdefault(group, None)
+        else:
+            self._here.part(group, channel)
+            self.leave_emptied_groups()
+
+    def inbox_read(self, partition: int, last: str) -> None:
+        """Entries before ``last`` are no longer needed."""
+        reader = self._readers[partition] if partition < len(self._readers) else None
+        if reader is not None:
+            link = self._outgoing.get().links[partition]
+            link.call("XTRIM", reader.inbox, "MINID", last).add_done_callback(_forget)
+
+    def inbox_lost(self, partition: int, reason: str) -> None:
+        """Messages may have been lost: whoever may have missed one is told, once."""
+        for mailbox in self._here.mailboxes():
+            mailbox.announce_gap(reason)
+
+    def inbox_groups(self, partition: int) -> Iterable[str]:
+        """The keys of the groups that the process is a member of."""
+        return [self._group_key(g) for g in list(self._joined) if self._partition(g) == partition]
+
+    # Event loops
+
+    async def _on_reading_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Await it here, or over the bridge if this loop exists for a single call only."""
+        if is_passing(asyncio.get_running_loop()):
+            return await bridge.cross(coroutine)
+        return await coroutine
+
+    async def _reading(self) -> None:
+        """Have the inbox read, by this event loop unless another one does."""
+        loop = self._reading_loop
+        if loop is None or loop.is_closed() or self._keeper is None or self._keeper.done():
+            self._start_reading()
+        here = asyncio.get_running_loop()
+        for reader in self._readers:
+            ready = reader.ready
+            if ready.done():
+                continue
+            waiting = (
+                asyncio.shield(ready)
+                if ready.get_loop() is here
+                else asyncio.wrap_future(
+                    asyncio.run_coroutine_threadsafe(_await(ready), ready.get_loop())
+                )
+            )
+            try:
+                await asyncio.wait_for(waiting, PATIENCE)
+            except TimeoutError:
+                raise BrokerUnavailable(
+                    f"The broker did not answer for {PATIENCE:g} seconds"
+                ) from None
+
+    def _start_reading(self) -> None:
+        loop = asyncio.get_running_loop()
+        before, self._readers = self._readers, []
+        self._reading_loop = loop
+        for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True)):
+            reader = InboxReader(server, number, base, self.client_prefix, self.lease, self)
+            if before:
+                reader.resume_from(before[number])
+            self._readers.append(reader)
+        for reader in self._readers:
+            reader.start()
+        self._keeper = loop.create_task(self._keep(self._readers))
+
+    async def _keep(self, readers: list[InboxReader]) -> None:
+        """Give signs of life, for as long as the event loop runs."""
+        try:
+            while True:
+                await asyncio.sleep(self.lease / 3)
+                for number, reader in enumerate(readers):
+                    reader.trim()
+                    await self._renew(number, reader)
+                self.leave_emptied_groups()
+        finally:
+            for reader in readers:
+                await reader.stop()
+
+    async def _renew(self, partition: int, reader: InboxReader) -> None:
+        link = self._outgoing.get().links[partition]
+        groups = list(self.inbox_groups(partition))
+        for count, *rest in reader.renewals(groups):
+            keys, arguments = rest[:count], rest[count:]
+            try:
+                now, alive, lost = await link.run("renew", keys, arguments)
+            except Exception:  # noqa: BLE001 - the reader sees it too, and tells
+                return
+            reader.set_clock(now)
+            if lost:
+                self._drop(CAPACITY, "the process's inbox", lost)
+            if not alive:
+                await reader.reset()
+                return
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group. Consumers stay connected."""
+        await self._on_reading_loop(self._flush())
+
+    async def _flush(self) -> None:
+        await self._here.flush()
+        self._here.emptied.clear()
+        self._joined.clear()
+        self._in_flight.clear()
+        for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
+            cursor = b"0"
+            while True:
+                pattern = _escape(base) + ":*"
+                cursor, keys = await link.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+                keys = [key for key in keys if not self._is_own_inbox(key)]
+                if keys:
+                    await link.call("UNLINK", *keys)
+                if cursor == b"0":
+                    break
+        for reader in self._readers:
+            partition = self._readers.index(reader)
+            await self._outgoing.get().links[partition].call("XTRIM", reader.inbox, "MAXLEN", 0)
+
+    def _is_own_inbox(self, key: bytes) -> bool:
+        return key.endswith(f":inbox:{self.client_prefix}".encode("ascii"))
+
+    async def aclose(self) -> None:
+        """Stop reading, let others know, and close every connection. It can be used again."""
+        loop = asyncio.get_running_loop()
+        if is_passing(loop):
+            await bridge.cross(self._aclose())
+            return
+        await self._aclose()
+        for other, _ in self._outgoing.all():
+            if other is not loop and other.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), other))
+
+    async def _aclose(self) -> None:
+        for queue in (self._queues.pop() or {}).values():
+            await queue.aclose()
+        outgoing = self._outgoing.peek()
+        if self._reading_loop is asyncio.get_running_loop():
+            keeper, self._keeper, self._reading_loop = self._keeper, None, None
+            if keeper is not None and not keeper.done():
+                keeper.cancel()
+                await asyncio.wait((keeper,), timeout=5)
+            readers, self._readers = self._readers, []
+            await self._here.flush()
+            await self._sign_off(readers, outgoing)
+        if outgoing is not None:
+            self._outgoing.pop()
+            await outgoing.aclose()
+
+    async def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing | None) -> None:
+        """Remove what is this process's from the servers, if they answer."""
+        if outgoing is None:
+            return
+        calls = []
+        for group in list(self._joined):
+            link = outgoing.links[self._partition(group)]
+            calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
+        self._joined.clear()
+        self._here.emptied.clear()
+        for link, reader in zip(outgoing.links, readers, strict=False):
+            calls.append(link.call("UNLINK", reader.inbox, reader.lost))
+        for call in calls:
+            call.add_done_callback(_forget)
+
+    async def close_pools(self) -> None:
+        """The well-known name of :meth:`aclose`."""
+        await self.aclose()
+
+
+async def _await(future: "asyncio.Future[_T]") -> _T:
+    return await asyncio.shield(future)
+
+
+def _forget(future: "asyncio.Future[Any]") -> None:
+    """What this was for is made good by a lease, should it fail."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _escape(text: str) -> str:
+    """``text`` as a glob that matches it alone."""
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)
+
+
+_layers: "weakref.WeakSet[RedisChannelLayer]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child is a process of its own; its parent's connections are its parent's."""
+    for layer in list(_layers):
+        layer._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)

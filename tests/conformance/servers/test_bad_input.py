@@ -1,0 +1,116 @@
+"""Whatever a client sends gets the right answer and one line in the log, and harms nobody else."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from .site import Site
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+async def bystander(site: Site, flavour) -> AsyncIterator[None]:
+    """Another connection, which must not notice anything."""
+    client = await site.connect(f"{flavour}/")
+    yield
+    await client.send("still here")
+    assert await client.recv() == "still here"
+
+
+@pytest.fixture
+def json_class(flavour: str) -> str:
+    return f"{flavour.capitalize()}Json"
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "hello\x00\n\x1b[31m", "[" * 100])
+async def test_malformed_json(site: Site, flavour, json_class, text):
+    client = await site.connect(f"{flavour}/json/")
+    await client.send(text)
+    await site.expect_line(
+        f"{json_class} at /ws/{flavour}/json/ closed with 1007: JSONDecodeError:"
+    )
+    assert (await client.closed())[0] in site.codes(1007)
+
+
+@pytest.mark.usefixtures("bystander")
+async def test_binary_where_text_is_expected(site: Site, flavour, json_class):
+    client = await site.connect(f"{flavour}/json/")
+    await client.send(b'{"a": 1}')
+    await site.expect_line(
+        f"{json_class} at /ws/{flavour}/json/ closed with 1003: ValueError: No text section"
+    )
+    assert (await client.closed())[0] in site.codes(1003)
+
+
+async def test_good_json(site: Site, flavour):
+    client = await site.connect(f"{flavour}/json/")
+    content = {"a": [1, 2.5, None, True, "Grüße 🙂"]}
+    await client.send(json.dumps(content))
+    assert json.loads(await client.recv()) == content
+
+
+@pytest.mark.usefixtures("bystander")
+async def test_json_nested_too_deeply(site: Site, flavour, json_class):
+    client = await site.connect(f"{flavour}/json/")
+    await client.send("[" * 100_000)
+    assert (await client.closed())[0] in site.codes(1007)
+    await site.expect_line(f"{json_class} at /ws/{flavour}/json/ closed with 1007:")
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"type": "no.such.thing"}, "No handler for message type no.such.thing"),
+        ({"type": "groups"}, "names a method of the framework"),
+        ({"type": "accept"}, "names a method of the framework"),
+        ({"type": "send"}, "names a method of the framework"),
+        ({"type": "close"}, "names a method of the framework"),
+        ({"type": "dispatch"}, "names a method of the framework"),
+        ({"type": "base.send"}, "names a method of the framework"),
+        ({"type": "channel_layer"}, "names a method of the framework"),
+        ({"type": "as.asgi"}, "names a method of the framework"),
+        ({"type": "_secret"}, "leading underscore"),
+        ({"type": ".secret"}, "leading underscore"),
+        ({"type": ""}, ""),
+        ({"type": "evil\n\x1b[31mline"}, "evil\\n\\x1b[31mline"),
+        ({"type": "x" * 5000}, "..."),
+        ({"type": 5}, "must be a string"),
+        ({"type": None}, "must be a string"),
+        ({"no": "type"}, "has no 'type'"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
+)
+async def test_layer_messages_that_nothing_handles(site: Site, flavour, actor, message, complaint):
+    client = await site.connect(f"{flavour}/")
+    await client.send(f"!layer {json.dumps(message)}")
+    line = await site.expect_line(f"{actor} at /ws/{flavour}/ dropped a layer message:", complaint)
+    assert len(line) < 500
+    await client.send("unharmed")
+    assert await client.recv() == "unharmed"
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("group", ["x" * 100, "x" * 100_000, "with space", "Zürich", "", "a!b"])
+async def test_group_names_from_the_client(site: Site, flavour, actor, group):
+    client = await site.connect(f"{flavour}/")
+    await client.send(f"!join {group}")
+    await site.expect_crash(actor, f"/ws/{flavour}/", "channels.exceptions.InvalidNameError")
+    assert (await client.closed())[0] in site.codes(1011)
+
+
+async def test_a_group_name_as_long_as_it_may_be(site: Site, flavour):
+    client = await site.connect(f"{flavour}/")
+    await client.send("!join " + "x" * 99)
+    assert await client.recv() == "joined"
+
+
+@pytest.mark.usefixtures("bystander")
+async def test_the_path_cannot_forge_log_lines(site: Site):
+    with pytest.raises(InvalidStatus):
+        await site.connect("none%0AERROR%20channels:%20forged%1b%5b31m/")
+    await site.expect_line("Refused websocket", "none\\nERROR", "[404]")

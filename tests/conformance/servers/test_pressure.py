@@ -1,0 +1,89 @@
+"""One side is slower than the other: nobody else suffers, memory is bounded, nothing is lost."""
+
+import asyncio
+import time
+
+import pytest
+
+from .site import Client, Site, reset, until
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+MEBIBYTE = 2**20
+FRAME = 64 * 2**10
+FRAMES = 512
+STILL = 0.5  # seconds without progress after which a side is taken to be held back
+
+
+async def slowest_echo(client: Client, seconds: float) -> float:
+    """The longest time that an echo takes, in seconds."""
+    slowest, end = 0.0, time.monotonic() + seconds
+    while (start := time.monotonic()) < end:
+        await client.send("hello")
+        assert await client.recv() == "hello"
+        slowest = max(slowest, time.monotonic() - start)
+        await asyncio.sleep(0.01)
+    return slowest
+
+
+async def test_a_blocking_handler_delays_nobody_else(site: Site):
+    blocker = await site.connect("sync/")
+    others = [await site.connect("sync/"), await site.connect("async/")]
+    await blocker.send("!sleep 3")
+    await site.events.wait(blocker.key, "sleeping")
+    slowest = await asyncio.gather(*(slowest_echo(other, 2.5) for other in others))
+    assert not site.events.of(blocker.key, "slept")
+    assert max(slowest) < 0.5
+    await site.events.wait(blocker.key, "slept")
+
+
+class Flood:
+    """Sends numbered frames, without waiting for answers."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.sent, self.progress = client, 0, time.monotonic()
+
+    async def run(self) -> None:
+        for number in range(FRAMES):
+            await self.client.send(number.to_bytes(4) * (FRAME // 4))
+            self.sent, self.progress = number + 1, time.monotonic()
+
+    def is_still(self) -> bool:
+        return time.monotonic() - self.progress > STILL
+
+
+async def test_a_flood_is_held_back_by_tcp_and_nothing_is_lost(site: Site, flavour):
+    client = await site.connect(f"{flavour}/")
+    await client.send("!wait")
+    await site.events.wait(client.key, "waiting")
+    before = site.server.resident_bytes()
+    flood = Flood(client)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(flood.run())
+        await until(flood.is_still, "the flood comes to a stand")
+        if site.can.holds_back_client:
+            assert not sending.done()
+            # What waits is in the sockets' buffers, which are the kernel's.
+            assert site.server.resident_bytes() - before < FRAMES * FRAME // 2
+        else:
+            assert sending.done()
+        await site.open_gate(client.key)
+        for number in range(FRAMES):
+            frame = await client.recv()
+            assert (len(frame), int.from_bytes(frame[:4])) == (FRAME, number)
+
+
+async def test_a_client_that_does_not_read(site: Site, flavour):
+    client = await site.connect(f"{flavour}/")
+    before = site.server.resident_bytes()
+    client.transport.pause_reading()
+    await client.send("!pour")
+    await site.events.wait(client.key, "pouring")
+    if site.can.holds_back_application:
+        with pytest.raises(AssertionError, match="not within"):
+            await site.events.wait(client.key, "poured", deadline=1.0)
+        assert site.server.resident_bytes() - before < 32 * MEBIBYTE  # half of what it pours
+    else:
+        await site.events.wait(client.key, "poured")
+    reset(client)
+    await site.events.wait(client.key, "disconnect")

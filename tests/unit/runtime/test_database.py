@@ -1,0 +1,317 @@
+"""Connections that async handlers opened are let go of, and nobody else pays for it."""
+
+import asyncio
+import contextvars
+import functools
+import gc
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.db.utils import ProgrammingError
+
+from channels._runtime import database
+from tests.unit.layers.helpers import until
+
+from .database_file import ALIAS, aquery, connected, database_file, forget, is_open, query
+
+
+@pytest.fixture(autouse=True)
+def allow_databases(django_db_blocker):
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A database with Django's default: connections are for one request, or message."""
+    with database_file(tmp_path / "test.sqlite3"):
+        yield
+
+
+@pytest.fixture
+def lasting_file(tmp_path, monkeypatch):
+    """One with lasting connections, and a check of their health that is true to its name."""
+
+    def is_usable(self):
+        try:
+            self.connection.execute("SELECT 1")
+        except Exception:
+            return False
+        return True
+
+    monkeypatch.setattr(DatabaseWrapper, "is_usable", is_usable)
+    options = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    with database_file(tmp_path / "test.sqlite3", **options):
+        yield
+
+
+@pytest.fixture
+async def hops():
+    """Calls that this event loop hands over to threads."""
+    loop = asyncio.get_running_loop()
+    run_in_executor, calls = loop.run_in_executor, []
+
+    def count(executor, function, *args):
+        calls.append(function)
+        return run_in_executor(executor, function, *args)
+
+    loop.run_in_executor = count
+    return calls
+
+
+def is_closed(connection):
+    return not is_open(connection)
+
+
+async def nothing():
+    return None
+
+
+async def test_an_application_without_a_database_never_hops(hops):
+    async with connected() as do:
+        for _ in range(20):
+            await do(nothing)
+    assert hops == []
+    assert database.opened == {}
+
+
+async def test_a_connection_of_one_message_is_closed_after_it(file):
+    async with connected() as do:
+        connection = await do(aquery)
+        await until(lambda: not is_open(connection))
+        again = await do(aquery)
+        assert again is connection  # Django's object for the thread, connected anew
+        await until(lambda: not is_open(connection))
+
+
+async def test_it_is_closed_in_its_own_thread(file, monkeypatch):
+    threads = []
+    close = BaseDatabaseWrapper.close
+
+    def note(self):
+        threads.append(threading.get_ident())
+        close(self)
+
+    monkeypatch.setattr(DatabaseWrapper, "close", note)
+    async with connected() as do:
+        connection = await do(aquery)
+        await until(lambda: not is_open(connection))
+    assert threads == [connection._thread_ident]
+    assert threads[0] != threading.get_ident()
+
+
+async def test_after_the_database_was_let_go_nothing_hops(file, hops):
+    async with connected() as do:
+        connection = await do(aquery)
+        await until(lambda: not is_open(connection))
+        await do(nothing)
+        hops.clear()
+        for _ in range(10):
+            await do(nothing)
+    assert hops == []
+
+
+async def test_a_lasting_connection_is_kept_and_costs_no_hops(lasting_file, hops):
+    async with connected() as do:
+        connection = await do(aquery)
+        inner = connection.connection
+        hops.clear()
+        for _ in range(10):
+            await do(nothing)
+        assert hops == []
+        await do(aquery)
+        assert connection.connection is inner
+
+
+async def test_a_connection_past_its_age_is_closed_before_the_next_query(lasting_file):
+    async with connected() as do:
+        connection = await do(aquery)
+        inner = connection.connection
+        connection.close_at = 0.0  # on the monotonic clock, long ago
+        await do(aquery)
+        assert connection.connection is not inner
+
+
+async def test_a_connection_killed_between_messages_does_not_break_the_next_query(lasting_file):
+    async with connected() as do:
+        connection = await do(aquery)
+        inner = connection.connection
+        await sync_to_async(inner.close)()  # as the database server would
+        await do(aquery)
+        assert connection.connection is not inner
+
+
+async def test_a_connection_that_failed_is_replaced(lasting_file):
+    async def fail():
+        connection = await aquery()
+        await sync_to_async(connection.connection.close)()
+        with pytest.raises(ProgrammingError):
+            await aquery()
+        return connection
+
+    async with connected() as do:
+        connection = await do(fail)
+        await until(lambda: not is_open(connection))
+        await do(aquery)
+
+
+async def test_a_busy_database_thread_holds_up_nobody_else(file):
+    """One consumer's slow query, on a connection that is already due, delays no other consumer."""
+    begun, finish = threading.Event(), threading.Event()
+
+    def slow_query():
+        connection = query()
+        begun.set()
+        finish.wait(10)
+        return connection
+
+    async with connected() as slow, connected() as quick:
+        waiting = asyncio.create_task(slow(sync_to_async(slow_query)))
+        await asyncio.to_thread(begun.wait, 5)
+        try:
+            for _ in range(5):
+                await quick(nothing)
+            assert not waiting.done()
+        finally:
+            finish.set()
+        connection = await waiting
+        await until(lambda: not is_open(connection))
+
+
+async def test_closing_is_ordered_once_however_many_messages_pass_meanwhile(file, hops):
+    begun, finish = threading.Event(), threading.Event()
+
+    def slow_query():
+        query()
+        begun.set()
+        finish.wait(10)
+
+    async with connected() as slow, connected() as quick:
+        waiting = asyncio.create_task(slow(sync_to_async(slow_query)))
+        await asyncio.to_thread(begun.wait, 5)
+        hops.clear()
+        for _ in range(20):
+            await quick(nothing)
+        ordered = len(hops)
+        finish.set()
+        await waiting
+    assert ordered == 1
+
+
+async def test_what_is_opened_while_another_is_being_closed_is_closed_too(file):
+    """The connection is opened anew by the very next call of the thread."""
+    async with connected() as one, connected() as other:
+        for _ in range(50):
+            connection, same = await asyncio.gather(one(aquery), other(aquery))
+            assert connection is same
+            await until(functools.partial(is_closed, connection))
+
+
+async def test_a_connection_inside_atomic_is_never_closed(file):
+    def begin():
+        connection = query()
+        atomic = transaction.atomic(using=ALIAS)
+        atomic.__enter__()
+        return connection, atomic
+
+    async with connected() as do:
+        connection, atomic = await sync_to_async(begin)()
+        database.opened[id(connection)] = lambda: connection
+        connection.close_at = 0.0
+        connection.health_check_done = True
+        await do(aquery)
+        await do(nothing)
+        assert is_open(connection)
+        assert connection.health_check_done  # nor will Django check, and close, it in there
+        await sync_to_async(atomic.__exit__)(None, None, None)
+        await do(nothing)
+        await until(lambda: not is_open(connection))
+
+
+def test_old_connections_of_this_thread_but_not_inside_atomic(file):
+    connection = query()
+    with transaction.atomic(using=ALIAS):
+        database.close_old_connections()
+        assert is_open(connection)
+    database.close_old_connections()
+    assert not is_open(connection)
+
+
+def test_closing_opens_no_connection(file):
+    database.close_old_connections()
+    assert not hasattr(connections._connections, ALIAS)
+
+
+async def test_what_sync_code_opens_is_not_watched(file):
+    thread = threading.Thread(target=lambda: (query(), forget()))
+    thread.start()
+    thread.join()
+    assert database.opened == {}
+
+
+async def test_a_connection_of_another_thread_is_looked_at_once(file, hops):
+    """No handler can close it, so it is not tried with each message."""
+    begun, finish = threading.Event(), threading.Event()
+
+    def elsewhere():
+        query()
+        begun.set()
+        finish.wait(10)
+        forget()
+
+    async def open_elsewhere():
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(None, contextvars.copy_context().run, elsewhere)
+        await asyncio.to_thread(begun.wait, 5)
+        return future
+
+    async with connected() as do:
+        future = await do(open_elsewhere)
+        await until(lambda: not database.opened)
+        hops.clear()
+        for _ in range(5):
+            await do(nothing)
+        assert hops == []
+        finish.set()
+        await future
+
+
+async def test_a_connection_that_was_collected_is_forgotten():
+    class Connection:
+        connection = object()
+
+    connection = Connection()
+    token = database.watching.set(True)
+    try:
+        database._connection_created(connection)
+        assert len(database.opened) == 1
+        del connection
+        gc.collect()
+        assert database.opened == {}
+    finally:
+        database.watching.reset(token)
+
+
+async def test_a_connection_that_fails_to_close_crashes_no_consumer(file, monkeypatch, caplog):
+    def fail(self):
+        raise RuntimeError("cannot close")
+
+    async with connected() as do:
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseWrapper, "_close", fail)
+            await do(aquery)
+            await until(lambda: "Closing old database connections failed" in caplog.text)
+        await do(aquery)
+        await do(nothing)
+
+
+async def test_nothing_is_left_running(file):
+    async with connected() as do:
+        connection = await do(aquery)
+        await until(lambda: not is_open(connection))
+    await until(lambda: not database._closing)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

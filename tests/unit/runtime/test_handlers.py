@@ -1,0 +1,201 @@
+"""Which handler takes a message, and which methods no message may call."""
+
+import functools
+
+import pytest
+
+from channels._runtime.handlers import find_handler, get_handler_name
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.exceptions import ChannelsError, UnknownMessageType
+from channels.generic.http import AsyncHttpConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
+
+CLASSES = [
+    AsyncConsumer,
+    SyncConsumer,
+    AsyncHttpConsumer,
+    WebsocketConsumer,
+    JsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    AsyncJsonWebsocketConsumer,
+]
+WEBSOCKETS = CLASSES[3:]
+
+
+def find(consumer, message_type):
+    return find_handler(consumer, {"type": message_type})
+
+
+@pytest.mark.parametrize(
+    ("message_type", "name"),
+    [
+        ("websocket.connect", "websocket_connect"),
+        ("chat_message", "chat_message"),
+        ("a.b.c", "a_b_c"),
+        ("a..b", "a__b"),
+        ("a._b", "a__b"),
+        ("ünicode.ï", "ünicode_ï"),
+    ],
+)
+def test_names(message_type, name):
+    assert get_handler_name({"type": message_type}) == name
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({}, "Incoming message has no 'type' attribute"),
+        ({"text": "x"}, "Incoming message has no 'type' attribute"),
+        ({"type": "_private"}, "leading underscore"),
+        ({"type": ".private"}, "leading underscore"),
+        ({"type": "__class__"}, "leading underscore"),
+        ({"type": None}, "must be a string, not NoneType"),
+        ({"type": 5}, "must be a string, not int"),
+        ({"type": ["chat"]}, "must be a string, not list"),
+        ({"type": b"chat"}, "must be a string, not bytes"),
+    ],
+)
+def test_messages_without_a_usable_type(message, complaint):
+    for call in (get_handler_name, functools.partial(find_handler, AsyncConsumer())):
+        with pytest.raises(ValueError, match=complaint) as caught:
+            call(message)
+        assert isinstance(caught.value, UnknownMessageType)
+        assert isinstance(caught.value, ChannelsError)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_no_message_calls_what_the_framework_defines(cls):
+    """Every public name of every base class is refused, but for the protocol's handlers."""
+    consumer = type("Project", (cls,), {})()
+    consumer.scope, consumer.channel_name = {}, "name"
+    consumer.channel_layer = consumer.base_send = consumer.channel_receive = print
+    handlers = {"websocket_connect", "websocket_receive", "websocket_disconnect"}
+    handlers |= {"http_request", "http_disconnect", "layer_gap"}
+    names = {name for name in dir(consumer) if not name.startswith("_")}
+    assert names >= {"dispatch", "send", "as_asgi", "scope", "channel_layer", "base_send"}
+    for name in names:
+        if name in handlers:
+            assert find(consumer, name) == getattr(consumer, name)
+        else:
+            with pytest.raises(ValueError, match=r"No handler|names a method of the framework"):
+                find(consumer, name)
+
+
+@pytest.mark.parametrize("cls", WEBSOCKETS)
+@pytest.mark.parametrize("name", ["connect", "receive", "disconnect", "close", "accept", "send"])
+def test_overriding_a_framework_method_does_not_open_it(cls, name):
+    """Projects override these; messages still may not call them."""
+    consumer = type("Project", (cls,), {name: lambda self, *args, **kwargs: None})()
+    with pytest.raises(UnknownMessageType, match=f"'{name}' names a method of the framework"):
+        find(consumer, name)
+
+
+@pytest.mark.parametrize("message_type", ["send.json", "as.asgi", "channel.layer"])
+def test_dots_are_no_way_around_it(message_type):
+    consumer = AsyncJsonWebsocketConsumer()
+    consumer.channel_layer = print
+    with pytest.raises(UnknownMessageType, match="names a method of the framework"):
+        find(consumer, message_type)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_unknown_type(cls):
+    with pytest.raises(ValueError, match=r"No handler for message type chat\.message"):
+        find(cls(), "chat.message")
+
+
+def test_the_same_name_is_free_where_the_framework_does_not_use_it():
+    """A plain consumer has no ``receive`` or ``close`` of its own."""
+
+    class Project(AsyncConsumer):
+        async def receive(self, message):
+            pass
+
+    consumer = Project()
+    assert find(consumer, "receive") == consumer.receive
+
+
+@pytest.mark.parametrize("value", [5, "text", None, ["list"], {}])
+def test_an_attribute_that_is_no_method_is_no_handler(value):
+    consumer = AsyncConsumer()
+    consumer.user = value
+    with pytest.raises(UnknownMessageType, match="No handler for message type user"):
+        find(consumer, "user")
+
+
+def test_the_body_of_a_request_is_no_handler():
+    with pytest.raises(UnknownMessageType):
+        find(AsyncHttpConsumer(), "body")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_handlers_added_to_the_class_after_it_was_used(cls):
+    project = type("Project", (cls,), {})
+    consumer = project()
+    with pytest.raises(UnknownMessageType):
+        find(consumer, "late.handler")
+
+    def late_handler(self, message):
+        return message
+
+    project.late_handler = late_handler
+    assert find(consumer, "late.handler") == consumer.late_handler
+    del project.late_handler
+    with pytest.raises(UnknownMessageType):
+        find(consumer, "late.handler")
+
+
+def test_handlers_on_the_instance():
+    consumer = AsyncConsumer()
+    consumer.own_handler = handler = lambda message: message
+    assert find(consumer, "own.handler") is handler
+    with pytest.raises(UnknownMessageType):
+        find(AsyncConsumer(), "own.handler")
+
+
+def test_descriptors_that_return_partials():
+    class Action:
+        def __get__(self, instance, owner):
+            return functools.partial(self.call, instance)
+
+        def call(self, instance, message):
+            return instance, message
+
+    class Project(AsyncWebsocketConsumer):
+        do_it = Action()
+
+    consumer = Project()
+    handler = find(consumer, "do.it")
+    assert isinstance(handler, functools.partial)
+    assert handler({"type": "do.it"}) == (consumer, {"type": "do.it"})
+
+
+def test_handlers_from_getattr_and_mixins():
+    class Mixin:
+        def from_mixin(self, message):
+            pass
+
+    class Project(Mixin, AsyncWebsocketConsumer):
+        def __getattr__(self, name):
+            if name.startswith("dynamic_"):
+                return lambda message: name
+            raise AttributeError(name)
+
+    consumer = Project()
+    assert find(consumer, "from.mixin") == consumer.from_mixin
+    assert find(consumer, "dynamic.one")({}) == "dynamic_one"
+    with pytest.raises(UnknownMessageType):
+        find(consumer, "static")
+
+
+def test_the_error_of_a_hostile_type_is_one_short_line():
+    for message_type in ("x\r\nINFO forged", "y" * 10_000, "\x1b[31m", "z\u202e"):
+        with pytest.raises(UnknownMessageType) as caught:
+            find(AsyncConsumer(), message_type)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300

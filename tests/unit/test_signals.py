@@ -1,0 +1,54 @@
+"""Signals reach their listeners and disturb nobody."""
+
+import logging
+
+import pytest
+from django.dispatch import Signal
+
+from channels import signals
+
+NAMES = [name for name in signals.__all__ if name != "emit"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_a_signal_and_documented(name):
+    assert isinstance(getattr(signals, name), Signal)
+    assert f"``{name}``" in signals.__doc__
+
+
+def test_listeners_get_the_sender_and_the_arguments():
+    heard = []
+
+    def hear(sender, **arguments):
+        heard.append((sender, arguments["status"], arguments["reason"]))
+
+    signal = Signal()
+    signal.connect(hear)
+    signals.emit(signal, test_signals := object(), status=1, reason="x")
+    assert heard == [(test_signals, 1, "x")]
+
+
+def test_without_listeners_nothing_is_called():
+    class Counting(Signal):
+        def send_robust(self, sender, **named):
+            raise AssertionError
+
+    signals.emit(Counting(), None)
+
+
+async def test_a_listener_that_raises_is_logged_and_the_others_are_called(caplog):
+    heard = []
+
+    def fail(**kwargs):
+        raise ValueError("broken listener")
+
+    def hear(**kwargs):
+        heard.append(1)
+
+    signal = Signal()
+    signal.connect(fail)
+    signal.connect(hear)
+    with caplog.at_level(logging.ERROR):
+        signals.emit(signal, None)
+    assert heard == [1]
+    assert "broken listener" in caplog.text
