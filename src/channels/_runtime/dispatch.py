@@ -306,13 +306,8 @@ class Connection:
                 raise  # somebody else's
         finally:
             self._handling = None
-            if self._cancel_timer is not None:
-                self._cancel_timer.cancel()
-                self._cancel_timer = None
-            if self._overdue:
-                self._overdue = False
-                if self._task is not None:
-                    self._task.uncancel()
+            if self._cancel_timer is not None or self._overdue:
+                self._unbind_handler()
         if database.opened:
             await database.release()
         if self._closed and self._protocol == "http":
@@ -341,6 +336,15 @@ class Connection:
             self._cancel_timer = self._loop.call_later(
                 self._consumer.disconnect_grace, self._cancel_handler
             )
+
+    def _unbind_handler(self) -> None:
+        if self._cancel_timer is not None:
+            self._cancel_timer.cancel()
+            self._cancel_timer = None
+        if self._overdue:
+            self._overdue = False
+            if self._task is not None:
+                self._task.uncancel()
 
     def _cancel_handler(self) -> None:
         self._cancel_timer = None

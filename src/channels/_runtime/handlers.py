@@ -40,22 +40,38 @@ def find_handler(
 ) -> Callable[[Any], Awaitable[None] | None]:
     """The handler of ``message``, looked up by name on the instance.
 
-    Packages add handlers to classes and instances at any time, so nothing but the (class, name)
-    verdict of the framework's own methods is remembered between messages.
+    Packages add handlers to classes and instances at any time, so between messages nothing is
+    remembered but that messages of this type may call a method of this name.
 
     Raises:
         UnknownMessageType: there is no such handler, or its name is a framework method's.
     """
-    name = get_handler_name(message)
-    if name in _forbidden_names(consumer.__class__):
-        raise UnknownMessageType(
-            f"Message type {printable(message['type'])!r} names a method of the framework, which "
-            "messages may not call; rename the type and its handler"
-        )
+    try:
+        name = _names[consumer.__class__, message["type"]]
+    except (KeyError, TypeError):
+        name = _permitted_name(consumer.__class__, message)
     handler: Callable[[Any], Awaitable[None] | None] | None = getattr(consumer, name, None)
     if not callable(handler):  # nor is a plain attribute that happens to have that name one
         raise UnknownMessageType(f"No handler for message type {printable(message['type'])}")
     return handler
+
+
+# By class and type of message: the name of the handler, once it has been found permissible.
+_names: dict[tuple[type, str], str] = {}
+_NAMES_KEPT = 10_000  # types come from the application, but who knows from where it has them
+
+
+def _permitted_name(cls: type, message: Mapping[str, Any]) -> str:
+    name = get_handler_name(message)
+    if name in _forbidden_names(cls):
+        raise UnknownMessageType(
+            f"Message type {printable(message['type'])!r} names a method of the framework, which "
+            "messages may not call; rename the type and its handler"
+        )
+    if len(_names) >= _NAMES_KEPT:
+        _names.clear()
+    _names[cls, message["type"]] = name
+    return name
 
 
 @lru_cache(maxsize=1024)

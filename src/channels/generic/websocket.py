@@ -28,6 +28,10 @@ __all__ = [
     "WebsocketConsumer",
 ]
 
+# What json.loads() and json.dumps() do, but for looking at arguments that are never given.
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder().encode
+
 _HANDLERS = frozenset({"websocket_connect", "websocket_disconnect", "websocket_receive"})
 
 
@@ -159,12 +163,12 @@ class JsonWebsocketConsumer(WebsocketConsumer):
     @classmethod
     def decode_json(cls, text_data: str) -> Any:
         """The content of ``text_data``; ``ValueError`` if it is not JSON."""
-        return json.loads(text_data)
+        return _decode(text_data)
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text."""
-        return json.dumps(content)
+        return _encode(content)
 
 
 class AsyncWebsocketConsumer(AsyncConsumer):
@@ -279,9 +283,9 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
         """The content of ``text_data``; ``ValueError`` if it is not JSON."""
-        return json.loads(text_data)
+        return _decode(text_data)
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text."""
-        return json.dumps(content)
+        return _encode(content)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._runtime.types import Inbox
+from ..exceptions import ChannelsError
 
 __all__ = ["ReceivingInbox", "open_inbox"]
 
@@ -54,6 +55,12 @@ class ReceivingInbox:
                 if len(self._messages) >= _READ_AHEAD:
                     self._room.clear()
                     await self._room.wait()
+        except asyncio.CancelledError:
+            # Unless it was close(), something within the layer was cancelled. The consumer must
+            # not stay connected and hear nothing any more.
+            self._error = ChannelsError("The channel layer cancelled its own receive()")
+            self._wake()
+            raise
         except Exception as error:  # noqa: BLE001 - raised again where the consumer is told
             self._error = error
             self._wake()

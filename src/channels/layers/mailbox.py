@@ -173,11 +173,13 @@ class Mailbox:
 
     def take(self) -> dict[str, Any] | None:
         """The oldest message that has not expired, or None."""
+        queue = self._queue
+        if not queue and self.gap is None:
+            return None
         if self.gap is not None:
             told = {"type": GAP, "reason": self.gap}
             self.gap = None
             return told
-        queue = self._queue
         while queue:
             now = time.monotonic()
             with self._owner.lock:

@@ -26,13 +26,15 @@ def json_class(flavour: str) -> str:
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "hello\x00\n\x1b[31m", "[" * 100])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{'a': 1}", "hello\x00\n\x1b[31m", "[" * 100_000],
+    ids=["empty", "unfinished", "wrong quotes", "control characters", "nested too deeply"],
+)
 async def test_malformed_json(site: Site, flavour, json_class, text):
     client = await site.connect(f"{flavour}/json/")
     await client.send(text)
-    await site.expect_line(
-        f"{json_class} at /ws/{flavour}/json/ closed with 1007: JSONDecodeError:"
-    )
+    await site.expect_line(f"{json_class} at /ws/{flavour}/json/ closed with 1007:")
     assert (await client.closed())[0] in site.codes(1007)
 
 
@@ -51,14 +53,6 @@ async def test_good_json(site: Site, flavour):
     content = {"a": [1, 2.5, None, True, "Grüße 🙂"]}
     await client.send(json.dumps(content))
     assert json.loads(await client.recv()) == content
-
-
-@pytest.mark.usefixtures("bystander")
-async def test_json_nested_too_deeply(site: Site, flavour, json_class):
-    client = await site.connect(f"{flavour}/json/")
-    await client.send("[" * 100_000)
-    assert (await client.closed())[0] in site.codes(1007)
-    await site.expect_line(f"{json_class} at /ws/{flavour}/json/ closed with 1007:")
 
 
 @pytest.mark.usefixtures("bystander")
@@ -95,7 +89,11 @@ async def test_layer_messages_that_nothing_handles(site: Site, flavour, actor, m
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("group", ["x" * 100, "x" * 100_000, "with space", "Zürich", "", "a!b"])
+@pytest.mark.parametrize(
+    "group",
+    ["x" * 100, "x" * 100_000, "with space", "Zürich", "", "a!b"],
+    ids=["too long", "far too long", "space", "umlaut", "empty", "bang"],
+)
 async def test_group_names_from_the_client(site: Site, flavour, actor, group):
     client = await site.connect(f"{flavour}/")
     await client.send(f"!join {group}")

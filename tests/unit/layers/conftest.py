@@ -1,4 +1,6 @@
-"""A clock that tests set, and drops as listeners hear of them."""
+"""A clock that tests set, threads that take turns often, drops as listeners hear of them."""
+
+import sys
 
 import pytest
 
@@ -10,6 +12,15 @@ from .helpers import Clock
 @pytest.fixture
 def clock(monkeypatch):
     return Clock.install(monkeypatch.setattr)
+
+
+@pytest.fixture
+def restless():
+    """Threads take turns as often as they can, so that races come out."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture

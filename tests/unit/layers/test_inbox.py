@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import pytest
 
+from channels.exceptions import ChannelsError
 from channels.layers import InMemoryChannelLayer
 from channels.layers.inbox import ReceivingInbox, open_inbox
 
@@ -131,6 +132,15 @@ async def test_a_failing_receive_reaches_whoever_takes(layer, inbox, wakes):
     for _ in range(2):
         with pytest.raises(ConnectionError, match="the broker is gone"):
             inbox.take()
+
+
+async def test_a_receive_that_is_cancelled_within_the_layer_does_not_go_unnoticed(
+    layer, inbox, wakes
+):
+    await layer.send("minimal!1", asyncio.CancelledError())
+    await until(lambda: wakes)
+    with pytest.raises(ChannelsError, match="cancelled its own receive"):
+        inbox.take()
 
 
 async def test_closing_stops_receiving(layer):

@@ -136,7 +136,7 @@ async def test_another_thread_wakes_on_the_consumers_loop():
     assert take_all(mailbox) == [1]
 
 
-async def test_no_message_falls_between_threads_and_a_consumer_that_starts_and_stops():
+async def test_no_message_falls_between_threads_and_a_consumer_that_starts_and_stops(restless):
     """Each message is taken, or counted as dropped, while mailboxes come and go."""
     layer = InMemoryChannelLayer(capacity=10_000)
     taken, done = [], threading.Event()
@@ -324,3 +324,27 @@ async def test_a_receiver_that_finds_only_expired_messages_goes_on_waiting(clock
     assert drops == [("a", EXPIRED, 1)]
     await layer.send("a", message(1))
     assert await soon(receiver) == message(1)
+
+
+# Gaps
+
+
+async def test_a_consumer_is_told_of_a_gap_once_and_before_anything_else():
+    layer, woken = InMemoryChannelLayer(), []
+    mailbox = layer.open_mailbox("a", lambda: woken.append(1))
+    await layer.send("a", message(1))
+    woken.clear()
+    in_thread(mailbox.announce_gap, "the broker was away").join()
+    mailbox.announce_gap("and again")
+    await until(lambda: woken)
+    assert mailbox.take() == {"type": "layer.gap", "reason": "the broker was away"}
+    assert mailbox.take() == message(1)
+    assert mailbox.take() is None
+    assert balanced(layer)
+
+
+async def test_nobody_is_told_of_a_gap_where_no_consumer_is():
+    layer = InMemoryChannelLayer()
+    await layer.send("a", message(1))
+    layer._mailboxes["a"].announce_gap("the broker was away")
+    assert await soon(layer.receive("a")) == message(1)

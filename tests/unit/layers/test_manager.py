@@ -77,6 +77,13 @@ def test_set_replaces_and_returns_the_old_one():
         assert get_channel_layer("unconfigured") == "third"
 
 
+def test_set_with_what_it_returned_restores_what_was():
+    with layers(default={"BACKEND": MEMORY, "CONFIG": {"capacity": 5}}):
+        old = channel_layers.set("default", "other")
+        assert channel_layers.set("default", old) == "other"
+        assert get_channel_layer().capacity == 5
+
+
 def test_a_test_backend_takes_the_test_config():
     entry = {"BACKEND": MEMORY, "CONFIG": {"capacity": 5}, "TEST_CONFIG": {"capacity": 2}}
     with layers(default=entry):

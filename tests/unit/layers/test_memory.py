@@ -424,7 +424,7 @@ async def test_a_group_send_makes_no_task_per_member():
 # Threads and event loops
 
 
-async def test_threads_and_loops_at_once_lose_and_repeat_nothing():
+async def test_threads_and_loops_at_once_lose_and_repeat_nothing(restless):
     """Four receivers on loops of their own, four senders in threads, one channel each way."""
     layer = InMemoryChannelLayer(capacity=100_000)
     per_sender, senders, receivers = 250, 4, 4
@@ -480,7 +480,7 @@ async def test_a_send_between_a_receivers_look_and_its_wait_is_not_missed():
     assert receiver.result() == message(1)
 
 
-async def test_a_send_just_as_a_receiver_is_about_to_wait_is_not_missed():
+async def test_a_send_just_as_a_receiver_is_about_to_wait_is_not_missed(restless):
     """Over and over, a thread sends at whatever point of ``receive`` it happens to meet."""
     layer = InMemoryChannelLayer(capacity=10_000)
     rounds = 500
@@ -522,7 +522,7 @@ def test_one_layer_on_event_loops_one_after_another():
     assert layer._mailboxes == {}
 
 
-async def test_members_join_and_leave_from_threads_while_messages_are_sent():
+async def test_members_join_and_leave_from_threads_while_messages_are_sent(restless):
     layer = InMemoryChannelLayer(capacity=5)
     stop = threading.Event()
 

@@ -50,6 +50,14 @@ def lasting_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def watching():
+    """What the test does is done as by an async handler."""
+    token = database.watching.set(True)
+    yield
+    database.watching.reset(token)
+
+
+@pytest.fixture
 async def hops():
     """Calls that this event loop hands over to threads."""
     loop = asyncio.get_running_loop()
@@ -128,12 +136,15 @@ async def test_a_lasting_connection_is_kept_and_costs_no_hops(lasting_file, hops
 
 
 async def test_a_connection_past_its_age_is_closed_before_the_next_query(lasting_file):
+    def which():
+        return query().connection
+
     async with connected() as do:
-        connection = await do(aquery)
-        inner = connection.connection
+        first = await do(sync_to_async(which))
+        (connection,) = [reference() for reference in database.opened.values()]
+        assert await do(sync_to_async(which)) is first
         connection.close_at = 0.0  # on the monotonic clock, long ago
-        await do(aquery)
-        assert connection.connection is not inner
+        assert await do(sync_to_async(which)) is not first
 
 
 async def test_a_connection_killed_between_messages_does_not_break_the_next_query(lasting_file):
@@ -202,8 +213,20 @@ async def test_closing_is_ordered_once_however_many_messages_pass_meanwhile(file
     assert ordered == 1
 
 
-async def test_what_is_opened_while_another_is_being_closed_is_closed_too(file):
-    """The connection is opened anew by the very next call of the thread."""
+async def test_what_is_opened_while_another_is_being_closed_is_closed_too(file, watching):
+    """The thread opens the connection anew before the event loop hears that it was closed."""
+    connection = await aquery()
+    await database.release()  # the thread has the order
+    again = threading.Event()
+    task = asyncio.create_task(sync_to_async(lambda: (query(), again.set()))())
+    await asyncio.sleep(0)  # and this after it
+    assert again.wait(5)  # the event loop hears of both only now
+    assert is_open(connection)
+    await task
+    await until(lambda: not is_open(connection))
+
+
+async def test_handlers_of_two_consumers_on_one_connection(file):
     async with connected() as one, connected() as other:
         for _ in range(50):
             connection, same = await asyncio.gather(one(aquery), other(aquery))
@@ -211,25 +234,26 @@ async def test_what_is_opened_while_another_is_being_closed_is_closed_too(file):
             await until(functools.partial(is_closed, connection))
 
 
-async def test_a_connection_inside_atomic_is_never_closed(file):
+async def test_a_connection_inside_atomic_is_let_be(file, watching, hops):
     def begin():
         connection = query()
         atomic = transaction.atomic(using=ALIAS)
         atomic.__enter__()
         return connection, atomic
 
-    async with connected() as do:
-        connection, atomic = await sync_to_async(begin)()
-        database.opened[id(connection)] = lambda: connection
-        connection.close_at = 0.0
-        connection.health_check_done = True
-        await do(aquery)
-        await do(nothing)
-        assert is_open(connection)
-        assert connection.health_check_done  # nor will Django check, and close, it in there
-        await sync_to_async(atomic.__exit__)(None, None, None)
-        await do(nothing)
-        await until(lambda: not is_open(connection))
+    connection, atomic = await sync_to_async(begin)()
+    hops.clear()
+    connection.close_at, connection.health_check_done = None, True
+    await database.release()
+    assert connection.health_check_done  # or Django would check, and close, it in there
+    connection.close_at = 0.0
+    for _ in range(5):
+        await database.release()
+    assert hops == []
+    assert is_open(connection)
+    await sync_to_async(atomic.__exit__)(None, None, None)
+    await database.release()
+    await until(lambda: not is_open(connection))
 
 
 def test_old_connections_of_this_thread_but_not_inside_atomic(file):
