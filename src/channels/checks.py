@@ -13,6 +13,7 @@
 ``channels.W004``  A channel layer has a setting that nobody reads.
 ``channels.W005``  The in-memory layer, although there are several server processes.
 ``channels.W006``  The in-memory layer in a deployment (``check --deploy``).
+``channels.W007``  ``ASGI_APPLICATION`` queries the database when it is imported, and fails.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports.
@@ -30,6 +31,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 __all__ = [
@@ -59,6 +61,16 @@ def check_application(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         application: object = get_default_application()
     except ImproperlyConfigured as error:
         problem = str(error)
+    except DatabaseError as error:
+        # No error: it may be for want of the tables that this very command is to make.
+        return [
+            Warning(
+                f"ASGI_APPLICATION {setting!r} queries the database when it is imported, which "
+                f"raised {_describe(error)}",
+                hint="Make no queries at import; a server cannot start without the tables.",
+                id="channels.W007",
+            )
+        ]
     except (Exception, SystemExit) as error:  # noqa: BLE001  project code, at import
         problem = f"Importing ASGI_APPLICATION {setting!r} raised {_describe(error)}"
     else:

@@ -131,6 +131,7 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
         self.record("waiting")
         while not gates[self.asked("key")].is_set():
             await asyncio.sleep(0.01)
+        self.record("waited")
 
     async def do_pour(self, argument: str) -> None:
         self.record("pouring")
@@ -206,6 +207,7 @@ class SyncActor(Recording, WebsocketConsumer):
     def do_wait(self, argument: str) -> None:
         self.record("waiting")
         gates[self.asked("key")].wait(LINGER)
+        self.record("waited")
 
     def do_pour(self, argument: str) -> None:
         self.record("pouring")

@@ -98,6 +98,14 @@ def test_an_application_that_cannot_be_found(settings, setting, reason):
     assert reason in run()[0].msg
 
 
+def test_an_application_that_queries_at_import_may_be_migrated(settings, monkeypatch, tmp_path):
+    source = "from django.db import OperationalError\nraise OperationalError('no such table: x')"
+    module("querying_asgi", source, monkeypatch, tmp_path)
+    settings.ASGI_APPLICATION = "querying_asgi.application"
+    assert ids() == ["channels.W007"]
+    assert "no such table" in run()[0].msg
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

@@ -77,10 +77,11 @@ async def release() -> None:
 async def _close_stale(loop: asyncio.AbstractEventLoop) -> None:
     try:
         while stale := _find_stale():
-            reached = await _close_in_sensitive_thread()
+            settled = await _close_in_sensitive_thread()
             for connection in stale:
-                # One of a thread that cannot be reached from here is left to whatever runs there.
-                if id(connection) not in reached:
+                # Another thread's, which is left to whatever runs there, or one that does not
+                # close, as those of in-memory SQLite databases.
+                if id(connection) not in settled:
                     opened.pop(id(connection), None)
     except Exception:
         logger.exception("Closing old database connections failed")
@@ -89,9 +90,13 @@ async def _close_stale(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _close_here() -> set[int]:
-    """Close this thread's old connections; the ids of all it has."""
+    """Close this thread's old connections; the ids of its connections that are not stale now."""
     close_old_connections()
-    return {id(connection) for connection in connections.all(initialized_only=True)}
+    return {
+        id(connection)
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is None or connection.in_atomic_block or not _is_stale(connection)
+    }
 
 
 _close_in_sensitive_thread = sync_to_async(_close_here, thread_sensitive=True)

@@ -8,17 +8,42 @@ their calls cross a bridge to one loop that stays, on a daemon thread.
 """
 
 import asyncio
+import atexit
+import contextlib
+import contextvars
+import logging
 import os
+import selectors
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from asgiref.sync import AsyncToSync
 
-__all__ = ["Bridge", "PerLoop", "bridge", "is_passing"]
+from ..exceptions import ChannelsError
+
+__all__ = ["Bridge", "BridgeClosed", "CallTimeout", "PerLoop", "bridge", "is_passing"]
+
+logger = logging.getLogger("channels.layers")
 
 _T = TypeVar("_T")
+
+# Seconds that the interpreter waits, as it exits, for what was handed in to be finished.
+EXIT_GRACE = 5.0
+
+_TOO_LATE = "The interpreter is exiting: nothing can be sent any more"
+
+
+class BridgeClosed(ChannelsError, RuntimeError):
+    """The interpreter is exiting, so nothing can be sent any more."""
+
+
+class CallTimeout(ChannelsError, TimeoutError):
+    """A call took longer than its caller would wait. What it sends may still arrive."""
 
 
 def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
@@ -29,6 +54,9 @@ def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
 class PerLoop(Generic[_T]):
     """One value for each event loop, made when it is first asked for.
 
+    A value may have a coroutine method ``aclose()``, which is awaited when the bridge's loop ends,
+    and a method ``abandon()``, which is called some time after any other loop has been closed.
+
     Args:
         make: called on the loop, without arguments.
     """
@@ -37,6 +65,7 @@ class PerLoop(Generic[_T]):
         self._make = make
         self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = WeakKeyDictionary()
         self._lock = threading.Lock()
+        _kept.add(self)
 
     def get(self) -> _T:
         """The running loop's value."""
@@ -44,9 +73,23 @@ class PerLoop(Generic[_T]):
         value = self._values.get(loop)
         if value is None:
             value = self._make()
-            with self._lock:
-                self._values[loop] = value
+            orphans = self._put(loop, value)
+            for orphan in orphans:
+                abandon = getattr(orphan, "abandon", None)
+                if abandon is not None:
+                    abandon()
         return value
+
+    def _put(self, loop: asyncio.AbstractEventLoop, value: _T) -> list[_T]:
+        """Keep a value, and return those of loops that have been closed.
+
+        A value keeps its loop alive as a rule, so nobody else would ever let go of them.
+        """
+        with self._lock:
+            closed = [other for other in self._values if other.is_closed()]
+            orphans = [self._values.pop(other) for other in closed]
+            self._values[loop] = value
+        return orphans
 
     def peek(self) -> _T | None:
         """The running loop's value if it has one."""
@@ -57,62 +100,285 @@ class PerLoop(Generic[_T]):
         with self._lock:
             return self._values.pop(asyncio.get_running_loop(), None)
 
+    async def aclose(self) -> None:
+        """Forget the running loop's value, and close it if it can be closed."""
+        aclose = getattr(self.pop(), "aclose", None)
+        if aclose is not None:
+            await aclose()
+
     def all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
         """Every loop that still exists, and its value."""
         with self._lock:
             return list(self._values.items())
 
 
+# All there are, for the end of the bridge.
+_kept: "WeakSet[PerLoop[Any]]" = WeakSet()
+
+
+class _Call(Generic[_T]):
+    """One coroutine on its way over the bridge, and then what came of it.
+
+    Args:
+        coroutine: to be awaited on the bridge, in the caller's context.
+        notify: called when it is over, on the bridge's thread.
+    """
+
+    __slots__ = ("_coroutine", "_error", "_notify", "_result", "context", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T], notify: Callable[[], object]) -> None:
+        self._coroutine = coroutine
+        self._notify = notify
+        self._error: BaseException | None = None
+        self.context = contextvars.copy_context()
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Await the coroutine and keep what comes of it."""
+        try:
+            self._result = await self._coroutine
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._notify()
+
+    def fail(self, error: BaseException) -> None:
+        """End it before it has been started."""
+        self._coroutine.close()
+        self._error = error
+        self._notify()
+
+    def outcome(self) -> _T:
+        """What the coroutine returned, or raise what it raised. To be asked for once."""
+        if self._error is None:
+            return self._result
+        try:
+            raise self._error
+        finally:
+            self._error = None  # its traceback holds this frame, which holds it
+
+
 class Bridge:
-    """An event loop on a daemon thread, started when it is first needed, one for each process."""
+    """An event loop on a daemon thread, started when it is first needed, one for each process.
+
+    Calls that are handed in while the loop is busy are taken over together: many threads wake it
+    once, and what they send to a broker travels in one pipeline. Calls start in the order in which
+    they were handed in.
+    """
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._selector: selectors.BaseSelector | None = None
+        self._thread: threading.Thread | None = None
+        self._context = contextvars.Context()
+        self._handed_in: deque[_Call[Any]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._woken = False
+        self._ended = False
+
+    # The loop
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, running."""
-        if self._loop is None or self._pid != os.getpid():
-            with self._lock:
-                if self._loop is None or self._pid != os.getpid():
-                    self._start()
-        if self._loop is None:
-            raise RuntimeError("The bridge's event loop did not start")
-        return self._loop
+        """The loop, running.
 
-    def _start(self) -> None:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._run, args=(loop,), name="channels-bridge")
-        thread.daemon = True
-        thread.start()
-        self._loop, self._pid = loop, os.getpid()
-
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_forever()
-
-    def after_fork(self) -> None:
-        """Forget the parent's loop and lock, which a fork may have left in any state."""
-        self._lock = threading.Lock()
-        self._loop = None
+        Raises:
+            BridgeClosed: the interpreter is exiting.
+        """
+        return self._loop or self._start()
 
     def is_here(self) -> bool:
         """Whether the caller runs on the bridge's loop."""
         return self._loop is not None and asyncio.get_running_loop() is self._loop
 
-    def call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run ``coroutine`` on the bridge, and wait for it. For threads without an event loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+    def _start(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                if self._ended:
+                    raise BridgeClosed(_TOO_LATE)
+                selector = selectors.DefaultSelector()
+                loop = asyncio.SelectorEventLoop(selector)
+                thread = threading.Thread(target=self._run, args=(loop,), name="channels-bridge")
+                thread.daemon = True
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    loop.close()
+                    raise BridgeClosed(_TOO_LATE) from error
+                self._loop, self._selector, self._thread = loop, selector, thread
+            return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while not self._ended:
+            try:
+                loop.run_forever()
+            except BaseException:  # noqa: BLE001 - SystemExit, say; its caller gets it, others go on
+                logger.debug("A call stopped the bridge's event loop; going on", exc_info=True)
+        loop.close()
+        while self._handed_in:
+            self._handed_in.popleft().fail(BridgeClosed(_TOO_LATE))
+
+    # Calls
+
+    def call(self, coroutine: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
+        """Run ``coroutine`` on the bridge, and wait for it. For threads without an event loop.
+
+        Args:
+            coroutine: what to run. It sees the caller's context variables.
+            timeout: seconds to wait, after which it is cancelled; None for as long as it takes.
+
+        Raises:
+            CallTimeout: it took longer than ``timeout``.
+            BridgeClosed: the interpreter is exiting.
+        """
+        # The cheapest thing that one thread can wait for and another one end.
+        over = threading.Lock()
+        over.acquire()
+        call = _Call(coroutine, over.release)
+        try:
+            self._hand_in(call)
+            in_time = over.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+        except BaseException:  # KeyboardInterrupt, say
+            self._give_up(call)
+            raise
+        if not in_time:
+            self._give_up(call)
+            raise CallTimeout(f"No answer within {timeout:g} seconds; it may still take effect")
+        return call.outcome()
 
     async def cross(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Run ``coroutine`` on the bridge, and await it on the running loop."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        call = _Call(coroutine, partial(_settle, loop, over))
+        self._hand_in(call)
+        try:
+            await over
+        except BaseException:
+            self._give_up(call)
+            raise
+        return call.outcome()
+
+    def _hand_in(self, call: _Call[Any]) -> None:
+        try:
+            loop = self._loop or self._start()
+            self._handed_in.append(call)
+            if not self._woken:
+                self._woken = True
+                loop.call_soon_threadsafe(self._take_over, context=self._context)
+        except RuntimeError as error:  # BridgeClosed, or the loop has been closed this very moment
+            with contextlib.suppress(ValueError):
+                self._handed_in.remove(call)
+            call.fail(error)
+
+    def _take_over(self) -> None:
+        """Start what has been handed in. On the bridge's thread."""
+        self._woken = False  # before looking, so that what is handed in from now on wakes again
+        loop, handed_in, under_way = asyncio.get_running_loop(), self._handed_in, self._under_way
+        while handed_in:
+            call = handed_in.popleft()
+            call.task = task = loop.create_task(call.run(), context=call.context)
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+    def _give_up(self, call: _Call[Any]) -> None:
+        """Cancel a call that nobody waits for any more."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the call over
+                # What was handed in before is taken over before.
+                self._loop.call_soon_threadsafe(_cancel, call)
+
+    # The end
+
+    def end(self, grace: float = EXIT_GRACE) -> None:
+        """Finish what has been handed in, close what is kept for the loop, and stop it.
+
+        Args:
+            grace: seconds for each of these steps.
+        """
+        with self._lock:
+            self._ended = True
+            loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            asyncio.run_coroutine_threadsafe(self._finish(loop, grace), loop)
+            self._thread.join(3 * grace)
+
+    async def _finish(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
+        try:
+            self._take_over()
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=grace)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    for kept in list(_kept):
+                        await kept.aclose()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=grace)
+            await loop.shutdown_asyncgens()
+        finally:
+            loop.stop()
+
+    def after_fork(self) -> None:
+        """In the child: begin anew, without touching what is the parent's."""
+        if self._selector is not None:
+            _let_go_of_descriptors(self._selector)
+            _of_parents.append((self._loop, self._handed_in, self._under_way))
+        self._begin()
+
+
+# Event loops that ran in a parent process, kept so that they are never collected as garbage: what
+# they would do then, and warn of, is the parent's business.
+_of_parents: list[Any] = []
+
+
+def _let_go_of_descriptors(selector: selectors.BaseSelector) -> None:
+    """Have a forked child share no socket with its parent.
+
+    They are replaced by ones that lead nowhere. To close them through the loop would not do: the
+    kernel's epoll set is shared by both processes, so the parent would go deaf.
+    """
+    descriptors = [key.fd for key in selector.get_map().values()]
+    if hasattr(selector, "fileno"):
+        descriptors.append(selector.fileno())
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        for descriptor in descriptors:
+            os.dup2(nowhere, descriptor, inheritable=False)
+    finally:
+        if nowhere not in descriptors:
+            os.close(nowhere)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, over: "asyncio.Future[None]") -> None:
+    """Tell another loop that a call is over; should it have ended meanwhile, nobody waits."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_resolve, over)
+
+
+def _resolve(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+def _cancel(call: _Call[Any]) -> None:
+    if call.task is not None:
+        call.task.cancel()
 
 
 #: The process's bridge.
 bridge = Bridge()
 
-os.register_at_fork(after_in_child=bridge.after_fork)
+# Runs when no thread but daemons is left, after the handlers that a project registers.
+atexit.register(bridge.end)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=bridge.after_fork)

@@ -99,12 +99,11 @@ def actor(flavour: str) -> str:
 
 @pytest.fixture
 def left_open(request: pytest.FixtureRequest, kind: ServerKind) -> None:
-    """For tests in which the framework closes a socket with a code that the protocol defines.
+    """For a test in which the application closes with a code that some servers refuse.
 
-    Daphne raises when the application closes with any code but 1000 and 3000 to 4999. The
-    framework does not try another one then, and returns with the socket still open, which it
-    must not. That the server cannot carry the code is no part of the failure.
+    Daphne raises for any but 1000 and 3000 to 4999. The exception ends the consumer, but the
+    framework has by then noted that the socket is closed, and leaves it open.
     """
     if not kind.can.protocol_close_codes:
-        reason = "the server refuses the close code, and the socket is left open"
+        reason = "the server refuses the application's close code, and the socket is left open"
         request.applymarker(pytest.mark.xfail(strict=True, reason=reason))

@@ -71,7 +71,8 @@ async def test_the_application_closes_with_a_code_of_the_protocol(
 ):
     client = await site.connect(f"{flavour}/")
     await client.send("!close 1001")
-    assert (await client.closed())[0] in site.codes(1001)
+    # Refused by the server, it is a mistake in the handler, which ends the connection as others do.
+    assert (await client.closed())[0] == site.code(1001)
     if not site.can.protocol_close_codes:
         await site.expect_crash(actor, f"/ws/{flavour}/", "Exception: invalid close code")
 

@@ -136,6 +136,26 @@ async def test_another_thread_wakes_on_the_consumers_loop():
     assert take_all(mailbox) == [1]
 
 
+async def test_a_message_that_comes_while_a_consumer_is_being_attached_is_not_lost(monkeypatch):
+    """Neither half of it is seen: no consumer without an event loop, which would be a dead one."""
+    layer, threads = InMemoryChannelLayer(), []
+
+    class Asyncio:
+        def __getattr__(self, name):
+            if name == "get_running_loop":
+                threads.append(in_thread(asyncio.run, layer.send("a", message(1))))
+                threads[0].join(0.1)  # in vain, if the lock is held
+                monkeypatch.undo()
+            return getattr(asyncio, name)
+
+    monkeypatch.setattr("channels.layers.mailbox.asyncio", Asyncio())
+    mailbox = layer.open_mailbox("a", lambda: None)
+    (thread,) = threads
+    await asyncio.to_thread(thread.join)
+    assert mailbox.take() == message(1)
+    assert layer.statistics.dropped == {}
+
+
 async def test_no_message_falls_between_threads_and_a_consumer_that_starts_and_stops(restless):
     """Each message is taken, or counted as dropped, while mailboxes come and go."""
     layer = InMemoryChannelLayer(capacity=10_000)

@@ -7,7 +7,7 @@ import gc
 import threading
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper
@@ -21,6 +21,8 @@ from .database_file import ALIAS, aquery, connected, database_file, forget, is_o
 
 @pytest.fixture(autouse=True)
 def allow_databases(django_db_blocker):
+    """And do not look at connections that other tests have left open."""
+    database.opened.clear()
     with django_db_blocker.unblock():
         yield
 
@@ -101,7 +103,8 @@ async def test_it_is_closed_in_its_own_thread(file, monkeypatch):
     close = BaseDatabaseWrapper.close
 
     def note(self):
-        threads.append(threading.get_ident())
+        if self.alias == ALIAS:
+            threads.append(threading.get_ident())
         close(self)
 
     monkeypatch.setattr(DatabaseWrapper, "close", note)
@@ -304,6 +307,24 @@ async def test_a_connection_of_another_thread_is_looked_at_once(file, hops):
         await future
 
 
+@pytest.fixture
+def memory():
+    with database_file(":memory:"):
+        yield
+
+
+async def test_a_connection_that_does_not_close_is_tried_once(memory, hops):
+    """Django never closes those of in-memory SQLite databases."""
+    async with connected() as do:
+        connection = await do(aquery)
+        await until(lambda: not database._closing)
+        assert is_open(connection)
+        hops.clear()
+        for _ in range(5):
+            await do(nothing)
+        assert hops == []
+
+
 async def test_a_connection_that_was_collected_is_forgotten():
     class Connection:
         connection = object()
@@ -331,6 +352,21 @@ async def test_a_connection_that_fails_to_close_crashes_no_consumer(file, monkey
             await until(lambda: "Closing old database connections failed" in caplog.text)
         await do(aquery)
         await do(nothing)
+
+
+@pytest.mark.parametrize("last", [aquery, nothing])
+def test_under_a_sync_caller_connections_are_its_own_and_nothing_hangs(file, last):
+    """As in ``TestCase``. The event loop may end while the closing is still under way."""
+
+    async def use():
+        async with connected() as do:
+            connection = await do(aquery)
+            assert connection._thread_ident == threading.main_thread().ident
+            await do(last)
+
+    for _ in range(10):
+        async_to_sync(use)()
+    assert database._closing == {}
 
 
 async def test_nothing_is_left_running(file):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -296,10 +295,3 @@ def test_a_forked_process_makes_its_own_pool():
         check=False,
     )
     assert run.returncode == 0, run.stderr
-
-
-async def test_a_hundred_handlers_that_block_take_as_long_as_the_pool_is_narrow(pool_of):
-    pool_of(25)
-    started = time.monotonic()
-    await asyncio.gather(*(threads.run(time.sleep, 0.01, pooled=True) for _ in range(100)))
-    assert time.monotonic() - started < 0.5  # one after another: a second and more

@@ -1,190 +1,51 @@
-"""The option ``hosts``: where the servers are, and how to connect to each.
+"""The option ``hosts``: everything it may say, and the servers it stands for."""
 
-Everything here ends in connections of redis-py, made one by one and owned by who asked for them.
-There is no pool that a burst of callers could drain, and no timeout or retry that this package
-did not set itself.
-"""
-
-import contextlib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
+
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import parse_url
 
 from ...exceptions import ChannelsError
+from .servers import (
+    Address,
+    ClusterServer,
+    Connection,
+    SentinelServer,
+    Server,
+    SingleServer,
+)
 
-try:
-    from redis.asyncio import connection as _connection
-    from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import Sentinel
-    from redis.backoff import NoBackoff
-    from redis.crc import key_slot
-except ImportError as error:  # pragma: no cover - tested in an environment of its own
-    raise ImportError(
-        'The Redis channel layers need redis-py; install it with: pip install "channels[redis]"'
-    ) from error
-
-__all__ = ["ClusterServer", "SentinelServer", "Server", "SingleServer", "parse_hosts"]
-
-Connection = _connection.Connection
-
-# Seconds to connect, and the default for how long an answer may take.
-CONNECT_TIMEOUT = 5.0
-RESPONSE_TIMEOUT = 5.0
+__all__ = [
+    "ClusterServer",
+    "Connection",
+    "HostsError",
+    "SentinelServer",
+    "Server",
+    "SingleServer",
+    "parse_hosts",
+]
 
 # Slot groups of a cluster over which groups and channels are spread. All processes must agree.
 CLUSTER_PARTITIONS = 8
 
+_SHAPES = (
+    'write a URL ("redis://host:6379/0", "rediss://...", "unix:///path"), a pair of host and '
+    "port, or a dict"
+)
+
 
 class HostsError(ChannelsError, ValueError):
-    """The option ``hosts`` cannot be understood."""
-
-
-class Server(Protocol):
-    """Where one partition of the keys lives."""
-
-    response_timeout: float
-
-    async def connect(self) -> Connection:
-        """A new connection, ready for commands."""
-
-    def moved(self, host: str, port: int) -> None:
-        """The server said that the keys have moved."""
-
-
-class _Base:
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.response_timeout = float(options.pop("socket_timeout", None) or RESPONSE_TIMEOUT)
-        self._class = options.pop("connection_class", None)
-        self._options = options
-
-    async def _open(self, **where: Any) -> Connection:
-        options = {
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            **self._options,
-            **where,
-            # RESP2, whose answers have one shape in every version of the client and the server.
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_timeout": None,
-            "health_check_interval": 0,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        connection_class = self._class or Connection
-        if "path" not in options:
-            options.setdefault("socket_keepalive", True)
-            if options.pop("ssl", False) and self._class is None:
-                connection_class = _connection.SSLConnection
-        connection: Connection = connection_class(**options)
-        await connection.connect()  # type: ignore[no-untyped-call]
-        return connection
-
-    def moved(self, host: str, port: int) -> None:
-        """Only a cluster's keys move."""
-
-
-class SingleServer(_Base):
-    """One server at a fixed address."""
-
-    async def connect(self) -> Connection:
-        """A new connection, ready for commands."""
-        return await self._open()
-
-
-class SentinelServer(_Base):
-    """The master that the sentinels name at the moment of connecting."""
-
-    def __init__(
-        self,
-        sentinels: Sequence[tuple[str, int]],
-        master_name: str,
-        sentinel_kwargs: Mapping[str, Any] | None,
-        options: dict[str, Any],
-    ) -> None:
-        super().__init__(options)
-        self._sentinels = [tuple(address) for address in sentinels]
-        self._master_name = master_name
-        self._sentinel_kwargs = {
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_timeout": CONNECT_TIMEOUT,
-            **(sentinel_kwargs or {}),
-        }
-
-    async def connect(self) -> Connection:
-        """A new connection to the master, ready for commands."""
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            self._sentinels, sentinel_kwargs=self._sentinel_kwargs
-        )
-        try:
-            host, port = await sentinel.discover_master(self._master_name)
-        finally:
-            for client in sentinel.sentinels:
-                await client.aclose()
-        return await self._open(host=host, port=port)
-
-
-class ClusterServer(_Base):
-    """The node of a cluster that holds one slot."""
-
-    def __init__(self, nodes: Sequence[tuple[str, int]], tag: str, options: dict[str, Any]) -> None:
-        super().__init__(options)
-        self._nodes = [(host, int(port)) for host, port in nodes]
-        self._slot = key_slot(tag.encode("ascii"))
-        self._owner: tuple[str, int] | None = None
-
-    def moved(self, host: str, port: int) -> None:
-        """The slot is at another node."""
-        self._owner = (host, int(port)) if host else None
-
-    async def connect(self) -> Connection:
-        """A new connection to the slot's owner, ready for commands."""
-        if self._owner is not None:
-            owner, self._owner = self._owner, None
-            with contextlib.suppress(Exception):  # then the other nodes are asked
-                return await self._open(host=owner[0], port=owner[1])
-        host, port = await self._find_owner()
-        return await self._open(host=host, port=port)
-
-    async def _find_owner(self) -> tuple[str, int]:
-        failure: Exception | None = None
-        for host, port in list(self._nodes):
-            try:
-                connection = await self._open(host=host, port=port)
-            except Exception as error:  # noqa: BLE001 - the next node may answer
-                failure = error
-                continue
-            try:
-                await connection.send_command("CLUSTER", "SLOTS")
-                ranges = await connection.read_response()
-            except Exception as error:  # noqa: BLE001
-                failure = error
-                continue
-            finally:
-                await connection.disconnect(nowait=True)
-            owner = self._read_slots(ranges, host)
-            if owner is not None:
-                return owner
-        raise ConnectionError(
-            f"No node of the cluster knows the owner of slot {self._slot}"
-        ) from failure
-
-    def _read_slots(self, ranges: Any, asked: str) -> tuple[str, int] | None:
-        owner: tuple[str, int] | None = None
-        nodes: list[tuple[str, int]] = []
-        for start, end, *replicas in ranges:
-            for position, (raw_host, port, *_) in enumerate(replicas):
-                host = raw_host.decode() if raw_host else asked
-                if (host, port) not in nodes:
-                    nodes.append((host, port))
-                if position == 0 and start <= self._slot <= end:
-                    owner = (host, port)
-        self._nodes = nodes + [node for node in self._nodes if node not in nodes]
-        return owner
+    """The option ``hosts`` cannot be understood; says where and why."""
 
 
 def parse_hosts(hosts: Any, prefix: str) -> tuple[list[Server], list[str]]:
     """The servers that the option names, one for each partition of the keys.
 
     Args:
-        hosts: URLs, pairs of host and port, or dicts; see the reference of the layer's options.
+        hosts: a list of URLs, pairs of host and port, or dicts; by default a server on this
+            machine. See the reference of the layer's options.
         prefix: of all keys.
 
     Returns:
@@ -192,65 +53,99 @@ def parse_hosts(hosts: Any, prefix: str) -> tuple[list[Server], list[str]]:
         a cluster keeps the keys of one partition together.
 
     Raises:
-        ValueError: the option cannot be understood; says what it may be.
+        HostsError: the option cannot be understood.
     """
     if isinstance(hosts, str | bytes):
         raise HostsError("You must pass a list of Redis hosts, even if there is only one.")
+    if hosts is not None and (not isinstance(hosts, Sequence) or isinstance(hosts, bytearray)):
+        raise HostsError(f"hosts must be a list, not a {type(hosts).__name__}; in it, {_SHAPES}.")
     entries = list(hosts or [("localhost", 6379)])
-    cluster = [entry for entry in entries if isinstance(entry, Mapping) and "cluster" in entry]
-    if cluster:
-        if len(entries) > 1:
-            raise HostsError("A cluster must be the only entry of hosts.")
-        return _parse_cluster(dict(cluster[0]), prefix)
-    servers = [_parse_host(entry) for entry in entries]
-    return servers, [f"{{{prefix}:{number}}}" for number in range(len(servers))]
+    clusters = [entry for entry in entries if isinstance(entry, Mapping) and "cluster" in entry]
+    if clusters and len(entries) > 1:
+        raise HostsError("A cluster must be the only entry of hosts.")
+    servers: list[Server] = []
+    for number, entry in enumerate(entries):
+        try:
+            if clusters:
+                servers += _parse_cluster(dict(entry), prefix)
+            else:
+                servers.append(_parse_host(entry))
+        except (TypeError, ValueError, redis_errors.RedisError) as error:
+            raise HostsError(f"hosts[{number}]: {error}") from error
+    return servers, [_base(prefix, number) for number in range(len(servers))]
 
 
-def _parse_cluster(options: dict[str, Any], prefix: str) -> tuple[list[Server], list[str]]:
+def _base(prefix: str, number: int) -> str:
+    return f"{{{prefix}:{number}}}"
+
+
+def _parse_cluster(options: dict[str, Any], prefix: str) -> list[ClusterServer]:
     nodes = options.pop("cluster")
-    count = int(options.pop("partitions", CLUSTER_PARTITIONS))
-    addresses: list[tuple[str, int]] = []
+    if not isinstance(nodes, list | tuple) or not nodes:
+        raise HostsError("cluster must be a list of some of the cluster's nodes.")
+    count = options.pop("partitions", CLUSTER_PARTITIONS)
+    if not isinstance(count, int) or count < 1:
+        raise HostsError(f"partitions must be a number from 1 up, not {count!r}.")
+    addresses: list[Address] = []
     for node in nodes:
-        where = _address_options(node)
-        addresses.append((where.pop("host"), where.pop("port", 6379)))
-        options = {**where, **options}
-    tags = [f"{prefix}:{number}" for number in range(count)]
-    servers: list[Server] = [ClusterServer(addresses, tag, dict(options)) for tag in tags]
-    return servers, [f"{{{tag}}}" for tag in tags]
+        where = _connection_options(node)
+        if "path" in where:
+            raise HostsError("A node of a cluster has a host and a port, and no path.")
+        addresses.append((where.pop("host", "localhost"), int(where.pop("port", 6379))))
+        options = {**options, **where}
+    return [ClusterServer(addresses, _base(prefix, number), options) for number in range(count)]
 
 
 def _parse_host(entry: Any) -> Server:
-    if not isinstance(entry, Mapping):
-        return SingleServer(_address_options(entry))
-    options = dict(entry)
-    if "sentinels" in options:
-        try:
-            master_name = options.pop("master_name")
-        except KeyError:
-            raise HostsError("A host with sentinels needs a master_name too.") from None
-        sentinels = options.pop("sentinels")
-        return SentinelServer(sentinels, master_name, options.pop("sentinel_kwargs", None), options)
-    if "address" in options:
-        options = {**_address_options(options.pop("address")), **options}
-    if not ({"host", "path", "port"} & options.keys()):
+    if isinstance(entry, Mapping) and {"sentinels", "master_name"} & entry.keys():
+        return _parse_sentinels(dict(entry))
+    return SingleServer(_connection_options(entry))
+
+
+def _parse_sentinels(options: dict[str, Any]) -> SentinelServer:
+    sentinels, master_name = options.pop("sentinels", None), options.pop("master_name", None)
+    if not isinstance(sentinels, list | tuple) or not sentinels or not master_name:
         raise HostsError(
-            "A host given as a dict needs one of the keys address, host, path, sentinels and "
-            f"cluster; it has {', '.join(sorted(map(str, options))) or 'none'}."
+            "To ask sentinels takes both sentinels, a list of pairs of host and port, and "
+            "master_name."
         )
-    if "path" in options:
-        options.setdefault("connection_class", _connection.UnixDomainSocketConnection)
-    return SingleServer(options)
+    if not options.pop("is_master", True):
+        raise HostsError("A channel layer writes, so it needs the master; leave out is_master.")
+    sentinel_options = options.pop("sentinel_kwargs", None)
+    if sentinel_options is None:
+        sentinel_options = {k: v for k, v in options.items() if k.startswith("socket_")}
+    addresses = [_parse_pair(sentinel) for sentinel in sentinels]
+    return SentinelServer(addresses, str(master_name), sentinel_options, options)
 
 
-def _address_options(address: Any) -> dict[str, Any]:
-    """What redis-py's connections call the parts of an address."""
-    if isinstance(address, str):
-        if "://" not in address:
-            raise HostsError(
-                f"{address!r} is no URL; write redis://host:port/0, rediss:// or unix://, or a "
-                "pair of host and port."
-            )
-        return dict(_connection.parse_url(address))
-    if isinstance(address, Sequence) and len(address) == 2:
-        return {"host": str(address[0]), "port": int(address[1])}
-    raise HostsError(f"Cannot understand the host {address!r}; give a URL or (host, port).")
+def _connection_options(entry: Any) -> dict[str, Any]:
+    """What redis-py's connections call the parts of an entry."""
+    if isinstance(entry, Mapping):
+        options = dict(entry)
+        address = options.pop("address", None)
+        # What an address says counts, as it does with redis-py.
+        return options if address is None else {**options, **_connection_options(address)}
+    if isinstance(entry, bytes):
+        entry = entry.decode()
+    if isinstance(entry, str):
+        return _parse_url(entry)
+    host, port = _parse_pair(entry)
+    return {"host": host, "port": port}
+
+
+def _parse_url(url: str) -> dict[str, Any]:
+    if not re.match(r"(rediss?|unix)://", url, re.IGNORECASE):
+        shown = re.sub(r"//.*@", "//***@", url)  # it may hold a password
+        raise HostsError(f"{shown!r} is no URL of a server; {_SHAPES}.")
+    options = dict(parse_url(url))
+    if "connection_class" in options and url.lower().startswith("unix") and "path" not in options:
+        raise HostsError("A unix:// URL needs the path of the socket: unix:///path/to/socket.")
+    return options
+
+
+def _parse_pair(pair: Any) -> Address:
+    if isinstance(pair, list | tuple) and len(pair) == 2:
+        host, port = pair
+        if isinstance(host, str) and host and str(port).isdecimal() and 0 < int(port) < 65536:
+            return host, int(port)
+    raise HostsError(f"Cannot understand {pair!r}; {_SHAPES}.")

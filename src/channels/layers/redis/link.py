@@ -5,8 +5,9 @@ under way travels next. So a burst of callers costs one round trip and one conne
 server sees one process's commands in the order in which they were called.
 
 When the connection breaks, what has not been answered is sent again over the next one. Nobody can
-know whether the server carried it out, so every command must be one that may be repeated: it sets
-something to a value, or it is a script that remembers the sender's last sequence number.
+know whether the server carried it out, so a command must be one that may be repeated: it sets
+something to a value, or it is a script that remembers the sender's last sequence number. What may
+not be repeated is called so, and ends as :class:`Unconfirmed`.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from ...exceptions import ChannelsError
 from .hosts import Connection, Server
 from .scripts import SCRIPTS, Script
 
-__all__ = ["BrokerError", "BrokerUnavailable", "Link", "backoff", "is_transient"]
+__all__ = ["BrokerError", "BrokerUnavailable", "Link", "Unconfirmed", "backoff", "is_transient"]
 
 logger = logging.getLogger("channels.layers")
 
@@ -54,6 +55,10 @@ class BrokerUnavailable(BrokerError, ConnectionError):
     """The broker could not be reached for as long as a call is repeated."""
 
 
+class Unconfirmed(BrokerError):
+    """The connection broke before the answer to a command came that may not be repeated."""
+
+
 def backoff(attempt: int) -> float:
     """Seconds to wait before attempt number ``attempt``, from 1."""
     ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(attempt - 1, 10))
@@ -81,6 +86,7 @@ class _Call(NamedTuple):
     script: Script | None
     future: "asyncio.Future[Any]"
     deadline: float
+    repeat: bool
 
 
 class Link:
@@ -91,6 +97,8 @@ class Link:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Call] = deque()
+        # How many of those the server may have got already.
+        self._written = 0
         self._connection: Connection | None = None
         self._more: asyncio.Future[None] | None = None
         self._closing = False
@@ -98,23 +106,28 @@ class Link:
 
     # Calls
 
-    def run(self, name: str, keys: list[str], arguments: list[Any]) -> "asyncio.Future[Any]":
+    def run(
+        self, name: str, keys: list[str], arguments: list[Any], *, repeat: bool = True
+    ) -> "asyncio.Future[Any]":
         """Have a script run; the future gets its answer."""
         script = SCRIPTS[name]
-        return self._enqueue(("EVALSHA", script.sha, len(keys), *keys, *arguments), script)
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return self._enqueue(command, script, repeat)
 
-    def call(self, *command: Any) -> "asyncio.Future[Any]":
+    def call(self, *command: Any, repeat: bool = True) -> "asyncio.Future[Any]":
         """Have a command carried out; the future gets its answer."""
-        return self._enqueue(command, None)
+        return self._enqueue(command, None, repeat)
 
-    def _enqueue(self, command: tuple[Any, ...], script: Script | None) -> "asyncio.Future[Any]":
+    def _enqueue(
+        self, command: tuple[Any, ...], script: Script | None, repeat: bool
+    ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closing or len(self._waiting) >= MAX_WAITING:
             why = "closed" if self._closing else f"behind by {MAX_WAITING} commands"
             future.set_exception(BrokerUnavailable(f"The connection to the broker is {why}"))
             return future
         deadline = time.monotonic() + self._patience
-        self._waiting.append(_Call(command, script, future, deadline))
+        self._waiting.append(_Call(command, script, future, deadline, repeat))
         if self._task is None:
             self._task = self._loop.create_task(self._work())
         else:
@@ -143,6 +156,7 @@ class Link:
                 attempt = 0
             except Exception as error:  # noqa: BLE001 - every failure ends in a retry or a future
                 await self._disconnect()
+                self._fail_unconfirmed(error)
                 self._give_up(error)
                 if self._waiting:
                     attempt += 1
@@ -156,6 +170,7 @@ class Link:
             async with asyncio.timeout(self._server.response_timeout * 2):
                 connection = self._connection = await self._server.connect()
         batch = list(itertools.islice(self._waiting, _BATCH))
+        self._written = len(batch)
         async with asyncio.timeout(self._server.response_timeout):
             await connection.send_packed_command(
                 connection.pack_commands([call.command for call in batch]), check_health=False
@@ -178,6 +193,7 @@ class Link:
         """
         for _ in batch:
             self._waiting.popleft()
+        self._written = 0
         again: list[_Call] = []
         failure: Exception | None = None
         unknown_script = False
@@ -216,6 +232,19 @@ class Link:
             )
             for _ in commands:
                 await connection.read_response()
+
+    def _fail_unconfirmed(self, error: Exception) -> None:
+        """End the calls that the server may have carried out and that may not be repeated."""
+        written, self._written = self._written, 0
+        again: list[_Call] = []
+        for call in [self._waiting.popleft() for _ in range(written)]:
+            if call.repeat:
+                again.append(call)
+            elif not call.future.done():
+                failure = Unconfirmed(f"The connection broke before the broker answered: {error}")
+                failure.__cause__ = error
+                call.future.set_exception(failure)
+        self._waiting.extendleft(reversed(again))
 
     def _give_up(self, error: Exception) -> None:
         """Fail the calls that have waited too long, or all if trying again cannot help."""
