@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
 
 from asgiref.sync import AsyncToSync
 
 from ..exceptions import ChannelsError
+from . import forks
+from .per_loop import PerLoop, kept
 
 __all__ = ["Bridge", "BridgeClosed", "CallTimeout", "PerLoop", "bridge", "is_passing"]
 
@@ -49,71 +50,6 @@ class CallTimeout(ChannelsError, TimeoutError):
 def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether ``loop`` was made by ``async_to_sync`` for a single call."""
     return loop in AsyncToSync.loop_thread_executors
-
-
-class PerLoop(Generic[_T]):
-    """One value for each event loop, made when it is first asked for.
-
-    A value may have a coroutine method ``aclose()``, which is awaited when the bridge's loop ends,
-    and a method ``abandon()``, which is called some time after any other loop has been closed.
-
-    Args:
-        make: called on the loop, without arguments.
-    """
-
-    def __init__(self, make: Callable[[], _T]) -> None:
-        self._make = make
-        self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-        _kept.add(self)
-
-    def get(self) -> _T:
-        """The running loop's value."""
-        loop = asyncio.get_running_loop()
-        value = self._values.get(loop)
-        if value is None:
-            value = self._make()
-            orphans = self._put(loop, value)
-            for orphan in orphans:
-                abandon = getattr(orphan, "abandon", None)
-                if abandon is not None:
-                    abandon()
-        return value
-
-    def _put(self, loop: asyncio.AbstractEventLoop, value: _T) -> list[_T]:
-        """Keep a value, and return those of loops that have been closed.
-
-        A value keeps its loop alive as a rule, so nobody else would ever let go of them.
-        """
-        with self._lock:
-            closed = [other for other in self._values if other.is_closed()]
-            orphans = [self._values.pop(other) for other in closed]
-            self._values[loop] = value
-        return orphans
-
-    def peek(self) -> _T | None:
-        """The running loop's value if it has one."""
-        return self._values.get(asyncio.get_running_loop())
-
-    def pop(self) -> _T | None:
-        """Forget the running loop's value, and return it."""
-        with self._lock:
-            return self._values.pop(asyncio.get_running_loop(), None)
-
-    async def aclose(self) -> None:
-        """Forget the running loop's value, and close it if it can be closed."""
-        aclose = getattr(self.pop(), "aclose", None)
-        if aclose is not None:
-            await aclose()
-
-    def all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
-        """Every loop that still exists, and its value."""
-        with self._lock:
-            return list(self._values.items())
-
-
-# All there are, for the end of the bridge.
-_kept: "WeakSet[PerLoop[Any]]" = WeakSet()
 
 
 class _Call(Generic[_T]):
@@ -219,7 +155,7 @@ class Bridge:
         while not self._ended:
             try:
                 loop.run_forever()
-            except BaseException:  # noqa: BLE001 - SystemExit, say; its caller gets it, others go on
+            except BaseException:  # SystemExit, say; its caller gets it, others go on
                 logger.debug("A call stopped the bridge's event loop; going on", exc_info=True)
         loop.close()
         while self._handed_in:
@@ -317,8 +253,8 @@ class Bridge:
                 await asyncio.wait(self._under_way, timeout=grace)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
-                    for kept in list(_kept):
-                        await kept.aclose()
+                    for values in list(kept):
+                        await values.aclose()
             left = asyncio.all_tasks() - {asyncio.current_task()}
             for task in left:
                 task.cancel()
@@ -331,32 +267,8 @@ class Bridge:
     def after_fork(self) -> None:
         """In the child: begin anew, without touching what is the parent's."""
         if self._selector is not None:
-            _let_go_of_descriptors(self._selector)
-            _of_parents.append((self._loop, self._handed_in, self._under_way))
+            forks.disown(self._selector, self._loop, self._handed_in, self._under_way)
         self._begin()
-
-
-# Event loops that ran in a parent process, kept so that they are never collected as garbage: what
-# they would do then, and warn of, is the parent's business.
-_of_parents: list[Any] = []
-
-
-def _let_go_of_descriptors(selector: selectors.BaseSelector) -> None:
-    """Have a forked child share no socket with its parent.
-
-    They are replaced by ones that lead nowhere. To close them through the loop would not do: the
-    kernel's epoll set is shared by both processes, so the parent would go deaf.
-    """
-    descriptors = [key.fd for key in selector.get_map().values()]
-    if hasattr(selector, "fileno"):
-        descriptors.append(selector.fileno())
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    try:
-        for descriptor in descriptors:
-            os.dup2(nowhere, descriptor, inheritable=False)
-    finally:
-        if nowhere not in descriptors:
-            os.close(nowhere)
 
 
 def _settle(loop: asyncio.AbstractEventLoop, over: "asyncio.Future[None]") -> None:

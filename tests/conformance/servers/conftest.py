@@ -16,6 +16,9 @@ from tests.servers import ROOT, SERVERS, RunningServer, ServerKind
 
 from .site import APPLICATION, Site
 
+# So many states in a row must be the same.
+AT_REST = 5
+
 Start: TypeAlias = Callable[[], AbstractContextManager[tuple[RunningServer, Path]]]
 
 
@@ -65,11 +68,18 @@ def running(start: Start) -> Iterator[tuple[RunningServer, Path, dict[str, Any]]
 
 
 async def idle_state(server: RunningServer, directory: Path) -> dict[str, Any]:
-    """The state after a first request has loaded what is loaded lazily."""
+    """The state in which the server comes to rest.
+
+    The first requests load what is loaded lazily, and one may still see the last task of another.
+    """
     site = Site(server, directory)
     async with site.http:
-        await site.state()
-        return await site.state()
+        states: list[dict[str, Any]] = []
+        while len(states) < AT_REST or any(state != states[-1] for state in states[-AT_REST:]):
+            assert len(states) < 100, f"does not come to rest: {states[-AT_REST:]}"
+            await asyncio.sleep(0.02)
+            states.append(await site.state())
+        return states[-1]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The option ``hosts``: everything it may say, and the servers it stands for."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -57,7 +57,7 @@ def parse_hosts(hosts: Any, prefix: str) -> tuple[list[Server], list[str]]:
     """
     if isinstance(hosts, str | bytes):
         raise HostsError("You must pass a list of Redis hosts, even if there is only one.")
-    if hosts is not None and (not isinstance(hosts, Sequence) or isinstance(hosts, bytearray)):
+    if hosts is not None and (isinstance(hosts, Mapping) or not isinstance(hosts, Iterable)):
         raise HostsError(f"hosts must be a list, not a {type(hosts).__name__}; in it, {_SHAPES}.")
     entries = list(hosts or [("localhost", 6379)])
     clusters = [entry for entry in entries if isinstance(entry, Mapping) and "cluster" in entry]

@@ -1,0 +1,34 @@
+"""What a forked child does with an event loop that ran in its parent."""
+
+import os
+import selectors
+from typing import Any
+
+__all__ = ["disown"]
+
+# Kept so that they are never collected as garbage: what they would do then, and warn of, is the
+# parent's business.
+_of_parents: list[Any] = []
+
+
+def disown(selector: selectors.BaseSelector, *things: Any) -> None:
+    """Have a forked child share no socket with its parent, and disturb none.
+
+    The descriptors are replaced by ones that lead nowhere. To close them through the event loop
+    would not do: the kernel's epoll set is shared by both processes, so the parent would go deaf.
+
+    Args:
+        selector: of the loop.
+        things: the loop, and what else would be missed only by the parent.
+    """
+    _of_parents.append((selector, things))
+    descriptors = [key.fd for key in selector.get_map().values()]
+    if hasattr(selector, "fileno"):
+        descriptors.append(selector.fileno())
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        for descriptor in descriptors:
+            os.dup2(nowhere, descriptor, inheritable=False)
+    finally:
+        if nowhere not in descriptors:
+            os.close(nowhere)

@@ -1,0 +1,76 @@
+"""State that belongs to one event loop, on an object that many loops use."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
+
+__all__ = ["PerLoop", "kept"]
+
+_T = TypeVar("_T")
+
+
+class PerLoop(Generic[_T]):
+    """One value for each event loop, made when it is first asked for.
+
+    A value may have a coroutine method ``aclose()``, which is awaited when the bridge's loop ends,
+    and a method ``abandon()``, which is called some time after any other loop has been closed.
+
+    Args:
+        make: called on the loop, without arguments.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        kept.add(self)
+
+    def get(self) -> _T:
+        """The running loop's value."""
+        loop = asyncio.get_running_loop()
+        value = self._values.get(loop)
+        if value is None:
+            value = self._make()
+            orphans = self._put(loop, value)
+            for orphan in orphans:
+                abandon = getattr(orphan, "abandon", None)
+                if abandon is not None:
+                    abandon()
+        return value
+
+    def _put(self, loop: asyncio.AbstractEventLoop, value: _T) -> list[_T]:
+        """Keep a value, and return those of loops that have been closed.
+
+        A value keeps its loop alive as a rule, so nobody else would ever let go of them.
+        """
+        with self._lock:
+            closed = [other for other in self._values if other.is_closed()]
+            orphans = [self._values.pop(other) for other in closed]
+            self._values[loop] = value
+        return orphans
+
+    def peek(self) -> _T | None:
+        """The running loop's value if it has one."""
+        return self._values.get(asyncio.get_running_loop())
+
+    def pop(self) -> _T | None:
+        """Forget the running loop's value, and return it."""
+        with self._lock:
+            return self._values.pop(asyncio.get_running_loop(), None)
+
+    async def aclose(self) -> None:
+        """Forget the running loop's value, and close it if it can be closed."""
+        aclose = getattr(self.pop(), "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    def all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
+        """Every loop that still exists, and its value."""
+        with self._lock:
+            return list(self._values.items())
+
+
+#: Everything that is kept so.
+kept: "WeakSet[PerLoop[Any]]" = WeakSet()

@@ -1,0 +1,319 @@
+"""What the layers over Redis have in common: options, names, named channels, the local half."""
+
+import asyncio
+import os
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from re import Pattern
+from typing import Any, TypeVar
+
+from ..._runtime.loops import PerLoop, bridge, is_passing
+from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
+from ..base import BaseChannelLayer
+from ..mailbox import Mailbox, Overflow
+from ..memory import InMemoryChannelLayer
+from ..serializers import Key, registry
+from ..statistics import EXPIRED, UNDECODABLE, Statistics
+from .hosts import parse_hosts
+from .outgoing import Outgoing
+from .queues import QueueReader
+from .sharding import consistent_hash
+
+__all__ = ["Here", "RedisLayer"]
+
+_T = TypeVar("_T")
+
+
+class Here(InMemoryChannelLayer):
+    """The half of a layer that is in this process: its channels, and their groups.
+
+    Args:
+        statistics: of the layer.
+        emptied: called with the name of a group that the last member here has left, in whichever
+            thread that was, while the lock is held.
+        options: of the in-memory layer.
+    """
+
+    def __init__(
+        self, statistics: Statistics, emptied: Callable[[str], None], **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.statistics = statistics
+        self._emptied = emptied
+
+    def group_emptied(self, group: str) -> None:
+        """Nobody here is in the group any more."""
+        self._emptied(group)
+
+    def is_member(self, group: str, channel: str) -> bool:
+        """Whether ``channel`` is in ``group``."""
+        return channel in self._groups.get(group, ())
+
+    def mailboxes(self) -> list[tuple[Mailbox, list[str]]]:
+        """Each mailbox, and the groups that its channel is in."""
+        with self.lock:
+            return [
+                (mailbox, list(self._memberships.get(channel, ())))
+                for channel, mailbox in self._mailboxes.items()
+            ]
+
+
+class RedisLayer(BaseChannelLayer):
+    """The common part of the layers over Redis.
+
+    A subclass carries messages between processes: it implements :meth:`_send_to_process` and
+    :meth:`_group_send`, and starts to receive what is sent to this process in :meth:`_receiving`.
+    Named channels are queues on the server, and work here.
+    """
+
+    extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    def __init__(
+        self,
+        hosts: Any,
+        prefix: str,
+        expiry: float,
+        group_expiry: float,
+        capacity: int,
+        channel_capacity: "Mapping[str | Pattern[str], int] | None",
+        symmetric_encryption_keys: "Sequence[Key] | None",
+        serializer_format: str,
+        overflow: Overflow,
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        self.prefix = prefix
+        self.group_expiry = group_expiry
+        self.servers, self._bases = parse_hosts(hosts, prefix)
+        self.serializer = registry.get_serializer(
+            serializer_format,
+            expiry=expiry,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+        )
+        #: What was sent to channels of this process, delivered and dropped so far.
+        self.statistics = Statistics(self)
+        self._here_options = {
+            "expiry": expiry,
+            "group_expiry": group_expiry,
+            "capacity": capacity,
+            "channel_capacity": channel_capacity,
+            "overflow": overflow,
+        }
+        self._begin()
+        _layers.add(self)
+
+    def _begin(self) -> None:
+        """Be a process of its own, with nothing open. Again after a fork."""
+        #: Names this process to all others; its channels' names carry it.
+        self.client_prefix = uuid.uuid4().hex
+        layer = weakref.proxy(self)
+        self._here = Here(
+            self.statistics, lambda group: layer._group_emptied(group), **self._here_options
+        )
+        self._outgoing = PerLoop(lambda: Outgoing(self.servers, self._bases))
+        self._queues: PerLoop[dict[str, QueueReader]] = PerLoop(dict)
+        # Messages on their way to channels of our own, which take up their room already.
+        self._in_flight: dict[str, int] = {}
+
+    # For subclasses
+
+    async def _receiving(self) -> None:
+        """Have what is sent to this process received, and wait until it is."""
+        raise NotImplementedError
+
+    async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
+        """Send to a channel of a process, which may be this one."""
+        raise NotImplementedError
+
+    async def _group_send(self, group: str, data: bytes) -> None:
+        """Send to all members of a group."""
+        raise NotImplementedError
+
+    def _group_emptied(self, group: str) -> None:
+        """Nobody in this process is in the group any more. See :class:`Here`."""
+        raise NotImplementedError
+
+    # Names and numbers
+
+    def _partition(self, name: str) -> int:
+        return consistent_hash(name, len(self.servers))
+
+    def _queue_key(self, channel: str) -> str:
+        return f"{self._bases[self._partition(channel)]}:queue:{channel}"
+
+    @staticmethod
+    def _process_of(channel: str) -> str | None:
+        """The process that reads a channel, or None for one that any may read."""
+        head, mark, _ = channel.partition("!")
+        return head.rpartition(".")[2] if mark else None
+
+    @staticmethod
+    def _milliseconds(seconds: float) -> int:
+        return max(int(seconds * 1000), 1)
+
+    def count_pending(self) -> int:
+        """Messages that have arrived here and wait to be read."""
+        return self._here.count_pending()
+
+    def _drop(self, reason: str, channel: str, count: int = 1) -> None:
+        """Count messages that were lost before they reached a mailbox here."""
+        with self._here.lock:
+            self.statistics.sent += count
+            self.statistics.count(reason, channel, count)
+        self.statistics.report()
+
+    # Sending
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
+        self.require_valid_channel_name(channel)
+        data = self.serializer.serialize(message)
+        await self._off_passing_loop(self._send(channel, data))
+
+    async def _send(self, channel: str, data: bytes) -> None:
+        process = self._process_of(channel)
+        if process is None:
+            await self._send_to_queue(channel, data)
+        elif process != self.client_prefix:
+            await self._send_to_process(process, channel, data)
+        else:
+            flying = self._in_flight.get(channel, 0)
+            if self._here.qsize(channel) + flying >= self.get_capacity(channel):
+                raise self._full(channel)
+            self._in_flight[channel] = flying + 1
+            try:
+                await self._send_to_process(process, channel, data)
+            except BaseException:
+                self._landed(channel)
+                raise
+
+    def _landed(self, channel: str) -> None:
+        """A message to a channel of our own is no longer on its way."""
+        flying = self._in_flight.pop(channel, 0) - 1
+        if flying > 0:
+            self._in_flight[channel] = flying
+
+    async def _send_to_queue(self, channel: str, data: bytes) -> None:
+        taken, expired = await self._outgoing.get().append(
+            self._partition(channel), "enqueue", [self._queue_key(channel)],
+            data, self.get_capacity(channel), self._milliseconds(self.expiry),
+        )  # fmt: skip
+        if expired:
+            self._drop(EXPIRED, channel, expired)
+        if not taken:
+            raise self._full(channel)
+
+    def _full(self, channel: str) -> ChannelFull:
+        return ChannelFull(
+            f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its capacity"
+        )
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
+        self.require_valid_group_name(group)
+        data = self.serializer.serialize(message)
+        await self._off_passing_loop(self._group_send(group, data))
+
+    @staticmethod
+    async def _off_passing_loop(coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Await it here, or over the bridge if this loop exists for a single call only."""
+        if is_passing(asyncio.get_running_loop()):
+            return await bridge.cross(coroutine)
+        return await coroutine
+
+    # Receiving
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """The name of a new channel that only this process receives from."""
+        await self._off_passing_loop(self._receiving())
+        return f"{prefix}.{self.client_prefix}!{uuid.uuid4().hex}"
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
+        self.require_valid_channel_name(channel)
+        return await self._off_passing_loop(self._receive(channel))
+
+    async def _receive(self, channel: str) -> dict[str, Any]:
+        process = self._process_of(channel)
+        if process is None:
+            return await self._queue(channel).receive()
+        if process != self.client_prefix:
+            raise InvalidChannelLayerError(
+                f"Channel {channel} belongs to another process or layer, which alone receives from "
+                "it"
+            )
+        await self._receiving()
+        return await self._here.receive(channel)
+
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """The mailbox of ``channel`` for a consumer on the running event loop."""
+        return self._here.open_mailbox(channel, wake)
+
+    def _queue(self, channel: str) -> QueueReader:
+        queues = self._queues.get()
+        if channel not in queues:
+            partition = self._partition(channel)
+
+            def open_message(data: bytes, sent: float) -> dict[str, Any] | None:
+                return self._open(channel, data)
+
+            queues[channel] = QueueReader(
+                self.servers[partition],
+                self._outgoing.get().links[partition],
+                self._queue_key(channel),
+                self.client_prefix,
+                self.expiry,
+                open_message,
+            )
+        return queues[channel]
+
+    def _open(self, channel: str, data: bytes) -> dict[str, Any] | None:
+        """The message that a queue held, or None after counting its loss."""
+        try:
+            message = self.serializer.deserialize(data)
+        except SerializationError:
+            self._drop(UNDECODABLE, channel)
+            return None
+        with self._here.lock:
+            self.statistics.sent += 1
+            self.statistics.delivered += 1
+        return message
+
+    # The whole
+
+    async def _delete_keys(self) -> None:
+        """Delete every key of this prefix."""
+        for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
+            pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in base) + ":*"
+            cursor = b""
+            while cursor != b"0":
+                cursor, keys = await link.call(
+                    "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000
+                )
+                if keys:
+                    await link.call("UNLINK", *keys)
+
+    async def close_pools(self) -> None:
+        """The well-known name of :meth:`aclose`."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. The layer can be used again."""
+        raise NotImplementedError
+
+
+_layers: "weakref.WeakSet[RedisLayer]" = weakref.WeakSet()
+
+# What a child has of its parent's connections. To let go of them would close what the parent
+# uses: they share the selector of its event loop.
+_inherited: list[dict[str, Any]] = []
+
+
+def _after_fork() -> None:
+    """A child is a process of its own; its parent's connections are its parent's."""
+    for layer in list(_layers):
+        _inherited.append(vars(layer).copy())
+        layer._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,249 @@
+"""Channel layers for code without an event loop: views, signals, commands, tasks, threads.
+
+Whatever the layer, its calls run on one event loop that the process keeps on a thread of its own,
+so all threads together use one long-lived connection. Calls block until the layer has done its
+part, and may be made from any number of threads at once. After a fork the child has a connection
+of its own, made when it first sends.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from django.db import transaction
+
+from .. import DEFAULT_CHANNEL_LAYER
+from .._runtime.loops import BridgeClosed, CallTimeout, bridge
+from ..exceptions import ChannelsError, InvalidChannelLayerError
+from .manager import get_channel_layer
+from .messages import snapshot
+from .serializers import BaseMessageSerializer
+
+__all__ = [
+    "BridgeClosed",
+    "CallTimeout",
+    "EventLoopRunning",
+    "SyncChannelLayer",
+    "get_sync_channel_layer",
+    "group_send_on_commit",
+    "send_on_commit",
+]
+
+_T = TypeVar("_T")
+
+# Seconds to wait for anything but a message. Longer than the project's own layers try to reach
+# their broker, so that they can say what is wrong; other layers may not know when to give up.
+TIMEOUT = 60.0
+
+# Seconds that sending after a commit may hold up the request, which has done its work.
+ON_COMMIT_TIMEOUT = 5.0
+
+
+class EventLoopRunning(ChannelsError, RuntimeError):
+    """A blocking call was made where an event loop runs, which it would hold up."""
+
+
+class SyncChannelLayer:
+    """The blocking methods of a channel layer.
+
+    Every method raises what the layer's coroutine of that name does, and besides:
+
+    - :exc:`EventLoopRunning`, an event loop runs in the calling thread: await the coroutine;
+    - :exc:`CallTimeout`, a ``TimeoutError``: it took too long. The message may still arrive;
+    - :exc:`BridgeClosed`: the interpreter is exiting.
+
+    Args:
+        layer: any channel layer.
+        timeout: seconds to wait for each call but :meth:`receive`; None for as long as it takes.
+    """
+
+    def __init__(self, layer: Any, timeout: float | None = TIMEOUT) -> None:
+        #: The layer itself.
+        self.layer = layer
+        self.timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<SyncChannelLayer of {self.layer!r}>"
+
+    def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to one channel.
+
+        Raises:
+            ChannelFull: the channel holds as many messages as it may.
+            TypeError: the name is not valid, or the message is not a dict that can be carried.
+        """
+        self._call("send", channel, message)
+
+    def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to every member of ``group``."""
+        self._call("group_send", group, message)
+
+    def group_add(self, group: str, channel: str) -> None:
+        """Let ``channel`` have what is sent to ``group`` from now on."""
+        self._call("group_add", group, channel)
+
+    def group_discard(self, group: str, channel: str) -> None:
+        """Let ``channel`` have it no longer. No error if it was not a member."""
+        self._call("group_discard", group, channel)
+
+    def new_channel(self) -> str:
+        """The name of a new channel, which only this process receives from."""
+        name: str = self._call("new_channel")
+        return name
+
+    def receive(self, channel: str, timeout: float | None = None) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one.
+
+        Args:
+            channel: a channel of this process, or a named one.
+            timeout: seconds to wait; None for as long as it takes.
+
+        Raises:
+            CallTimeout: no message came in time. None is lost.
+        """
+        _refuse_event_loop("receive")
+        message: dict[str, Any] = bridge.call(self.layer.receive(channel), timeout)
+        return message
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        _refuse_event_loop(method)
+        coroutine = getattr(self.layer, method)(*arguments)
+        if _is_immediate(self.layer, method):
+            return _run_at_once(coroutine)
+        return bridge.call(coroutine, self.timeout)
+
+
+def get_sync_channel_layer(
+    alias: str = DEFAULT_CHANNEL_LAYER, timeout: float | None = TIMEOUT
+) -> SyncChannelLayer:
+    """The channel layer of this alias, with methods that block instead of being awaited.
+
+    Args:
+        alias: in ``CHANNEL_LAYERS``.
+        timeout: seconds to wait for each call but ``receive``; None for as long as it takes.
+
+    Raises:
+        InvalidChannelLayerError: no such layer is configured, or it cannot be made.
+    """
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no layer {alias!r}; configure it")
+    return SyncChannelLayer(layer, timeout)
+
+
+def send_on_commit(
+    channel: str,
+    message: dict[str, Any],
+    *,
+    using: str | None = None,
+    alias: str = DEFAULT_CHANNEL_LAYER,
+    timeout: float | None = ON_COMMIT_TIMEOUT,
+) -> None:
+    """Send ``message`` to one channel once the database transaction has been committed.
+
+    Without a transaction it is sent at once, and after a rollback never. The message is taken as
+    it is now. What is wrong with the name or the message is raised now; what goes wrong when it is
+    sent is logged by Django, as the transaction is over, and raised nowhere.
+
+    Args:
+        channel: where to.
+        message: what to send.
+        using: the database's alias; the default database's if None.
+        alias: the channel layer's.
+        timeout: seconds that sending may take.
+
+    Raises:
+        InvalidChannelLayerError: no such layer is configured, or it cannot be made.
+        TypeError: the name is not valid, or the message is not a dict that can be carried.
+    """
+    layer = get_sync_channel_layer(alias, timeout)
+    _check(layer.layer, "require_valid_channel_name", channel)
+    _on_commit(layer.layer, layer.send, channel, message, using)
+
+
+def group_send_on_commit(
+    group: str,
+    message: dict[str, Any],
+    *,
+    using: str | None = None,
+    alias: str = DEFAULT_CHANNEL_LAYER,
+    timeout: float | None = ON_COMMIT_TIMEOUT,
+) -> None:
+    """Send ``message`` to a group once the database transaction has been committed.
+
+    Like :func:`send_on_commit` otherwise.
+
+    Args:
+        group: where to.
+        message: what to send.
+        using: the database's alias; the default database's if None.
+        alias: the channel layer's.
+        timeout: seconds that sending may take.
+    """
+    layer = get_sync_channel_layer(alias, timeout)
+    _check(layer.layer, "require_valid_group_name", group)
+    _on_commit(layer.layer, layer.group_send, group, message, using)
+
+
+def _on_commit(
+    layer: Any,
+    send: Callable[[str, dict[str, Any]], None],
+    name: str,
+    message: dict[str, Any],
+    using: str | None,
+) -> None:
+    unpack = snapshot(message)
+    serializer = getattr(layer, "serializer", None)
+    if isinstance(serializer, BaseMessageSerializer):
+        serializer.serialize(message)  # later nobody could be told that it cannot be encoded
+
+    def send_it() -> None:
+        send(name, unpack())
+
+    # Django names it when it logs an error.
+    send_it.__qualname__ = f"{send.__name__} to {name}"
+    transaction.on_commit(send_it, using=using, robust=True)
+
+
+def _check(layer: Any, method: str, name: str) -> None:
+    """Have the layer check a name, if it can."""
+    require = getattr(layer, method, None)
+    if require is not None:
+        require(name)
+
+
+def _refuse_event_loop(method: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise EventLoopRunning(
+        f"SyncChannelLayer.{method}() would hold up the event loop that runs in this thread. "
+        f"Write instead: await get_channel_layer().{method}(...)"
+    )
+
+
+def _is_immediate(layer: Any, method: str) -> bool:
+    """Whether a layer's coroutine never waits for anything, nor needs an event loop.
+
+    A class says so in the attribute ``immediate``, a set of names, which holds for its own methods
+    but not for those with which a subclass or an instance overrides them.
+    """
+    if method in getattr(layer, "__dict__", ()):
+        return False
+    for cls in type(layer).__mro__:
+        if "immediate" in vars(cls):
+            return method in cls.immediate
+        if method in vars(cls):
+            return False
+    return False
+
+
+def _run_at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: _T = finished.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} is declared immediate, but waits")
