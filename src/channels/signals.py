@@ -19,6 +19,7 @@ Signal                   Arguments (``sender`` is the class of the consumer, rou
 =======================  ==========================================================================
 """
 
+import logging
 from typing import Any
 
 from django.dispatch import Signal
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 connection_opened = Signal()
+logger = logging.getLogger("channels.signals")
+
 connection_closed = Signal()
 connection_refused = Signal()
 consumer_crashed = Signal()
@@ -50,4 +53,8 @@ server_stopping = Signal()
 def emit(signal: Signal, sender: Any, **arguments: Any) -> None:
     """Call the receivers of ``signal``, if it has any; none of them can raise into the caller."""
     if signal.receivers:
-        signal.send_robust(sender, **arguments)
+        try:
+            signal.send_robust(sender, **arguments)
+        except Exception:
+            # send_robust() logs what receivers raise, but cannot call async ones on a running loop.
+            logger.exception("A signal could not be sent; its receivers must be plain functions")

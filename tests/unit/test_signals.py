@@ -52,3 +52,15 @@ async def test_a_listener_that_raises_is_logged_and_the_others_are_called(caplog
         signals.emit(signal, None)
     assert heard == [1]
     assert "broken listener" in caplog.text
+
+
+async def test_an_async_receiver_is_logged_and_disturbs_nobody(caplog):
+    async def listener(**kwargs):
+        raise AssertionError("never called")
+
+    signals.message_dropped.connect(listener)
+    try:
+        signals.emit(signals.message_dropped, object)
+    finally:
+        signals.message_dropped.disconnect(listener)
+    assert "its receivers must be plain functions" in caplog.text

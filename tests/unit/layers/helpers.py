@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from channels.layers import mailbox, memory, statistics
+from channels.layers import local, mailbox, memory, statistics
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
     @classmethod
     def install(cls, patch):
         clock = cls()
-        for module in (memory, mailbox, statistics):
+        for module in (local, memory, mailbox, statistics):
             patch(module, "time", clock)
         return clock
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
 from ..base import BaseChannelLayer
+from ..local import LocalChannels
 from ..mailbox import Mailbox, Overflow
-from ..memory import InMemoryChannelLayer
 from ..serializers import Key, registry
 from ..statistics import EXPIRED, UNDECODABLE, Statistics
 from .hosts import parse_hosts
@@ -25,7 +25,7 @@ __all__ = ["Here", "RedisLayer"]
 _T = TypeVar("_T")
 
 
-class Here(InMemoryChannelLayer):
+class Here(LocalChannels):
     """The half of a layer that is in this process: its channels, and their groups.
 
     Args:

@@ -17,13 +17,14 @@ import logging
 import random
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from redis import exceptions as redis_errors
 
 from ...exceptions import ChannelsError
-from .hosts import Connection, Server
 from .scripts import SCRIPTS, Script
+from .servers import BrokerError, Connection, Server
 
 __all__ = ["BrokerError", "BrokerUnavailable", "Link", "Unconfirmed", "backoff", "is_transient"]
 
@@ -46,9 +47,12 @@ _BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
 # Seconds between attempts while a cluster moves slots.
 _MOVING_PAUSE = 0.05
 
+# What a script says when keys that it works out itself are being moved. None of ours has changed
+# anything before it has looked at all of them.
+_MOVING = ("access a non local key", "during rehashing of the slot")
 
-class BrokerError(ChannelsError):
-    """The broker refused a command; says why."""
+# Refusals that redis-py has no class for; Redis before 7 wraps those that end a script.
+_TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
 
 
 class BrokerUnavailable(BrokerError, ConnectionError):
@@ -74,19 +78,33 @@ def is_transient(error: BaseException) -> bool:
             | redis_errors.TryAgainError
             | redis_errors.ClusterDownError
             | redis_errors.ReadOnlyError,
-        ) or str(error).startswith(("MASTERDOWN", "NOREPLICAS", "UNBLOCKED"))
+        ) or any(words in str(error) for words in _TRANSIENT)
     return isinstance(
         error,
         redis_errors.ConnectionError | redis_errors.TimeoutError | OSError | TimeoutError,
     ) and not isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
 
 
-class _Call(NamedTuple):
+def _is_moving(error: Exception) -> bool:
+    """Whether the keys are on their way to another node, and nothing can be done but wait."""
+    if isinstance(error, redis_errors.MovedError):  # they have arrived
+        return False
+    return isinstance(error, redis_errors.AskError | redis_errors.TryAgainError) or any(
+        words in str(error) for words in _MOVING
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
     command: tuple[Any, ...]
     script: Script | None
     future: "asyncio.Future[Any]"
     deadline: float
     repeat: bool
+    # Where in the command its number belongs, or 0 if it takes none.
+    number_at: int
+    # The number under which the server may have carried it out, or 0.
+    number: int = 0
 
 
 class Link:
@@ -99,6 +117,7 @@ class Link:
         self._waiting: deque[_Call] = deque()
         # How many of those the server may have got already.
         self._written = 0
+        self._numbers = itertools.count(1)
         self._connection: Connection | None = None
         self._more: asyncio.Future[None] | None = None
         self._closing = False
@@ -107,19 +126,30 @@ class Link:
     # Calls
 
     def run(
-        self, name: str, keys: list[str], arguments: list[Any], *, repeat: bool = True
+        self,
+        name: str,
+        keys: list[str],
+        arguments: list[Any],
+        *,
+        repeat: bool = True,
+        numbered: bool = False,
     ) -> "asyncio.Future[Any]":
-        """Have a script run; the future gets its answer."""
+        """Have a script run; the future gets its answer.
+
+        A ``numbered`` one is given, before its other arguments, a number that is greater than that
+        of any numbered script which the server may have run before it, and which it keeps when it
+        is repeated because nobody knows whether it ran.
+        """
         script = SCRIPTS[name]
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        return self._enqueue(command, script, repeat)
+        return self._enqueue(command, script, repeat, 3 + len(keys) if numbered else 0)
 
     def call(self, *command: Any, repeat: bool = True) -> "asyncio.Future[Any]":
         """Have a command carried out; the future gets its answer."""
         return self._enqueue(command, None, repeat)
 
     def _enqueue(
-        self, command: tuple[Any, ...], script: Script | None, repeat: bool
+        self, command: tuple[Any, ...], script: Script | None, repeat: bool, number_at: int = 0
     ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closing or len(self._waiting) >= MAX_WAITING:
@@ -127,7 +157,7 @@ class Link:
             future.set_exception(BrokerUnavailable(f"The connection to the broker is {why}"))
             return future
         deadline = time.monotonic() + self._patience
-        self._waiting.append(_Call(command, script, future, deadline, repeat))
+        self._waiting.append(_Call(command, script, future, deadline, repeat, number_at))
         if self._task is None:
             self._task = self._loop.create_task(self._work())
         else:
@@ -170,55 +200,70 @@ class Link:
             async with asyncio.timeout(self._server.response_timeout * 2):
                 connection = self._connection = await self._server.connect()
         batch = list(itertools.islice(self._waiting, _BATCH))
+        commands = connection.pack_commands([self._numbered(call) for call in batch])
         self._written = len(batch)
-        async with asyncio.timeout(self._server.response_timeout):
-            await connection.send_packed_command(
-                connection.pack_commands([call.command for call in batch]), check_health=False
-            )
-            answers = []
-            for _ in batch:
-                try:
-                    answers.append(await connection.read_response())
-                except redis_errors.ResponseError as error:
-                    answers.append(error)
-        retry = await self._settle(batch, answers)
-        if retry is not None:
-            raise retry
+        answers: list[Any] = []
+        try:
+            async with asyncio.timeout(self._server.response_timeout):
+                await connection.send_packed_command(commands, check_health=False)
+                for _ in batch:
+                    try:
+                        answers.append(await connection.read_response())
+                    except redis_errors.ResponseError as error:
+                        answers.append(error)
+        finally:
+            refusals = self._settle(batch, answers)
+        await self._heed(refusals)
 
-    async def _settle(self, batch: list[_Call], answers: list[Any]) -> Exception | None:
-        """Give each call its answer; what is to be repeated stays in the queue, in its order.
+    def _numbered(self, call: _Call) -> tuple[Any, ...]:
+        """The command to send."""
+        if not call.number_at:
+            return call.command
+        call.number = call.number or next(self._numbers)
+        return (*call.command[: call.number_at], call.number, *call.command[call.number_at :])
+
+    def _settle(self, batch: list[_Call], answers: list[Any]) -> list[Exception]:
+        """Give each call its answer; those without one, and those to be repeated, wait again.
+
+        A call that was refused gets a new number, since the server may have carried out later
+        ones. So it comes after those that keep theirs, which are without an answer.
 
         Returns:
-            The error for which the connection should be given up, if there is one.
+            Why calls were refused that are to be repeated.
         """
         for _ in batch:
             self._waiting.popleft()
-        self._written = 0
-        again: list[_Call] = []
-        failure: Exception | None = None
-        unknown_script = False
-        for call, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, redis_errors.NoScriptError):
-                unknown_script = True
+        again = batch[len(answers) :]
+        self._written = len(again)
+        refusals: list[Exception] = []
+        for call, answer in zip(batch, answers, strict=False):
+            if isinstance(answer, redis_errors.NoScriptError) or (
+                isinstance(answer, Exception) and is_transient(answer)
+            ):
+                call.number = 0
                 again.append(call)
-            elif isinstance(answer, Exception) and is_transient(answer):
-                failure = answer
-                again.append(call)
+                refusals.append(answer)
             elif not call.future.done():
                 if isinstance(answer, Exception):
                     call.future.set_exception(_explain(answer))
                 else:
                     call.future.set_result(answer)
         self._waiting.extendleft(reversed(again))
-        if unknown_script and failure is None:
-            await self._load_scripts()
-        if isinstance(failure, redis_errors.MovedError):
-            self._server.moved(failure.host, failure.port)
-        elif isinstance(failure, redis_errors.AskError | redis_errors.TryAgainError):
+        return refusals
+
+    async def _heed(self, refusals: list[Exception]) -> None:
+        """Do what gives the next attempt a chance; raise if that needs another connection."""
+        others = [e for e in refusals if not isinstance(e, redis_errors.NoScriptError)]
+        for error in others:
+            if isinstance(error, redis_errors.MovedError):
+                self._server.moved(error.host, error.port)
+            if not _is_moving(error):
+                raise error
+        if others:
             await asyncio.sleep(_MOVING_PAUSE)
-            self._expire()
-            return None
-        return failure
+            self._expire(others[0])
+        elif refusals:
+            await self._load_scripts()
 
     async def _load_scripts(self) -> None:
         """Teach the server the scripts it has forgotten, or never knew."""

@@ -1,6 +1,5 @@
 """What one event loop sends: a link to each server, and the numbers that make repeats harmless."""
 
-import itertools
 import uuid
 from typing import Any
 
@@ -18,22 +17,20 @@ class Outgoing:
     """The links of the running event loop.
 
     Each script that appends something is given the next number of this sender, and the server
-    ignores a number that it has seen. Calls on one link stay in order, so one number per link is
-    all that it need remember.
+    ignores a number that it has seen. Calls on one link stay in order, so the last number of each
+    link is all that it need remember.
     """
 
     def __init__(self, servers: list[Server], bases: list[str]) -> None:
         self.links = [Link(server) for server in servers]
         self._bases = bases
         self._name = uuid.uuid4().hex
-        self._numbers = itertools.count(1)
 
     async def append(self, partition: int, script: str, keys: list[str], *arguments: Any) -> Any:
         """Run a script that appends, exactly once, and return its answer."""
         sender = f"{self._bases[partition]}:sender:{self._name}"
-        link = self.links[partition]
-        return await link.run(
-            script, [*keys, sender], [next(self._numbers), SENDER_LEASE, *arguments]
+        return await self.links[partition].run(
+            script, [*keys, sender], [SENDER_LEASE, *arguments], numbered=True
         )
 
     async def aclose(self) -> None:

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
 from ..base import BaseChannelLayer
+from ..local import LocalChannels
 from ..mailbox import Mailbox, Overflow
-from ..memory import InMemoryChannelLayer
 from ..messages import snapshot
 from ..serializers import Key, registry
 from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
@@ -46,7 +46,7 @@ INBOX_CAPACITY = 10_000
 _TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
 
 
-class _Here(InMemoryChannelLayer):
+class _Here(LocalChannels):
     """The half of the layer that is in this process: its channels, and their groups."""
 
     def __init__(self, layer: "RedisChannelLayer", **options: Any) -> None:

@@ -1,0 +1,274 @@
+"""The channels of this process and who of them is in which group: what every layer of ours has.
+
+A layer with a broker brings messages here; the in-memory layer is little more than this.
+"""
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from re import Pattern
+from typing import Any
+
+from .base import BaseChannelLayer
+from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
+from .statistics import CAPACITY, CLOSED, Statistics
+
+__all__ = ["LocalChannels"]
+
+# How what a mailbox did not keep is counted.
+_REASONS: dict[Refusal, str] = {"full": CAPACITY, "dead": CLOSED}
+
+
+class LocalChannels(BaseChannelLayer):
+    """Mailboxes and groups, for use from any thread and event loop of the process.
+
+    The arguments are those of :class:`~channels.layers.InMemoryChannelLayer`. Names are taken to
+    be valid.
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
+        overflow: Overflow = "drop_newest",
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity)
+        check_overflow(overflow)
+        self.group_expiry = group_expiry
+        self.overflow: Overflow = overflow
+        #: What was sent, delivered and dropped so far.
+        self.statistics = Statistics(self)
+        #: Guards everything below. Held for a few dictionary operations, never while waiting.
+        #: Reentrant, because a thread that holds it may have to collect an abandoned ``receive()``
+        #: as garbage, which then gives up its place in line.
+        self.lock = threading.RLock()
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._groups: dict[str, dict[str, float]] = {}
+        self._memberships: dict[str, set[str]] = {}
+        # When to look for expired messages in each mailbox that no consumer is attached to, and
+        # when each membership without a consumer ends. Both in that order, since all are given
+        # as long, so that what is due is found without a scan. (A plain dict would scan: it finds
+        # its first item by passing over all that were deleted before it.)
+        self._unattached: OrderedDict[str, float] = OrderedDict()
+        self._leases: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    # Channels
+
+    def count_pending(self) -> int:
+        """Messages that wait to be read, in all channels together."""
+        with self.lock:
+            return sum(mailbox.qsize() for mailbox in self._mailboxes.values())
+
+    def qsize(self, channel: str) -> int:
+        """How many messages wait in the channel."""
+        mailbox = self._mailboxes.get(channel)
+        return 0 if mailbox is None else mailbox.qsize()
+
+    def deliver(self, channel: str, entry: Entry) -> bool:
+        """Put a message into one mailbox; False, and nothing is counted, if it is full."""
+        with self.lock:
+            self._look_after(time.monotonic())
+            mailbox = self._find(channel)
+            lost = mailbox.put(entry, asyncio.get_running_loop())
+            if lost != "full":
+                self.statistics.sent += 1
+                if lost:
+                    self._count_lost(mailbox, lost)
+        self.statistics.report()
+        return lost != "full"
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
+        with self.lock:
+            self._look_after(time.monotonic())
+            mailbox = self._find(channel)
+            mailbox.readers += 1
+        try:
+            self.statistics.report()
+            return await mailbox.wait()
+        finally:
+            with self.lock:
+                mailbox.readers -= 1
+                self._vanish(mailbox)
+
+    def _find(self, channel: Any) -> Mailbox:
+        """The mailbox of ``channel``, made if there is none. The lock is held."""
+        mailbox = self._mailboxes.get(channel) if isinstance(channel, str) else None
+        if mailbox is None:
+            self.require_valid_channel_name(channel)
+            mailbox = Mailbox(self, channel, self.get_capacity(channel), self.overflow)
+            self._mailboxes[channel] = mailbox
+            self._unattached[channel] = time.monotonic() + self.expiry
+        return mailbox
+
+    # Consumers
+
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """The mailbox of ``channel`` for a consumer on the running event loop.
+
+        Args:
+            channel: the consumer's, from :meth:`new_channel`.
+            wake: called on that loop when there is something to take. It may only take note, not
+                call the layer.
+        """
+        with self.lock:
+            mailbox = self._find(channel)
+            self._unattached.pop(channel, None)
+            for group in self._memberships.get(channel, ()):
+                self._leases.pop((group, channel), None)
+            mailbox.attach(wake)
+        if not mailbox.empty():
+            wake()
+        return mailbox
+
+    async def close_mailbox(self, mailbox: Mailbox) -> None:
+        """End a consumer's channel: it leaves every group, and unread messages are dropped."""
+        with self.lock:
+            self._free(mailbox)
+        self.statistics.report()
+
+    def _free(self, mailbox: Mailbox) -> None:
+        """Let a consumer's mailbox go, unless callers of receive() wait. The lock is held."""
+        channel = mailbox.channel
+        mailbox.detach()
+        mailbox.discard_all()
+        if self._mailboxes.get(channel) is mailbox:
+            self._leave_all(channel)
+            self._unattached[channel] = time.monotonic() + self.expiry
+            self._vanish(mailbox)
+
+    # Groups
+
+    def join(self, group: str, channel: str) -> None:
+        """:meth:`group_add` with names known to be valid."""
+        now = time.monotonic()
+        with self.lock:
+            self._look_after(now)
+            self._groups.setdefault(group, {})[channel] = time.time()
+            self._memberships.setdefault(channel, set()).add(group)
+            mailbox = self._mailboxes.get(channel)
+            if mailbox is None or not mailbox.attached:
+                self._leases.pop((group, channel), None)
+                self._leases[group, channel] = now + self.group_expiry
+        self.statistics.report()
+
+    def part(self, group: str, channel: str) -> None:
+        """:meth:`group_discard` with names known to be valid."""
+        with self.lock:
+            self._discard(group, channel)
+
+    def has_members(self, group: str) -> bool:
+        """Whether anybody is in the group."""
+        return group in self._groups
+
+    def count_members(self, group: str) -> int:
+        """How many channels are in the group."""
+        return len(self._groups.get(group, ()))
+
+    def deliver_to_group(self, group: str, entry: Entry) -> None:
+        """Put a message into the mailbox of every member of a group."""
+        loop = asyncio.get_running_loop()
+        losses: list[tuple[Mailbox, Refusal]] = []
+        with self.lock:
+            self._look_after(time.monotonic())
+            members = self._groups.get(group, {})
+            get = self._mailboxes.get
+            for channel in members:
+                mailbox = get(channel) or self._find(channel)
+                lost = mailbox.put(entry, loop)
+                if lost:
+                    losses.append((mailbox, lost))
+            self.statistics.sent += len(members)
+            for mailbox, lost in losses:
+                self._count_lost(mailbox, lost)
+        self.statistics.report()
+
+    def _count_lost(self, mailbox: Mailbox, lost: Refusal) -> None:
+        """Count one message as dropped; a dead consumer's mailbox goes. The lock is held."""
+        self.statistics.count(_REASONS[lost], mailbox.channel)
+        if lost == "dead":
+            self._free(mailbox)
+
+    def _discard(self, group: str, channel: str) -> None:
+        """End a membership, if there is one. The lock is held."""
+        self._leases.pop((group, channel), None)
+        members = self._groups.get(group)
+        if members is not None:
+            members.pop(channel, None)
+            if not members:
+                del self._groups[group]
+                self.group_emptied(group)
+        groups = self._memberships.get(channel)
+        if groups is not None:
+            groups.discard(group)
+            if not groups:
+                del self._memberships[channel]
+
+    def group_emptied(self, group: str) -> None:
+        """Called with the lock held when the last member of a group has left it."""
+
+    def _leave_all(self, channel: str) -> None:
+        for group in tuple(self._memberships.get(channel, ())):
+            self._discard(group, channel)
+
+    # Time
+
+    def _look_after(self, now: float) -> None:
+        """Let go of what is due. The lock is held.
+
+        A mailbox is looked at when the first message it was made for expires, and then once in
+        every ``expiry`` seconds. So the looks are at most as many as the messages sent.
+        """
+        unattached, leases = self._unattached, self._leases
+        for _ in range(len(unattached)):  # each at most once
+            channel = next(iter(unattached))
+            if unattached[channel] > now:
+                break
+            self._look_at(channel, now)
+        while leases:
+            lease = next(iter(leases))
+            if leases[lease] > now:
+                break
+            self._discard(*lease)
+
+    def _look_at(self, channel: str, now: float) -> None:
+        """Drop what has expired in a mailbox without a consumer. The lock is held."""
+        mailbox = self._mailboxes[channel]
+        self._unattached[channel] = now + self.expiry
+        self._unattached.move_to_end(channel)
+        if mailbox.expire(now):
+            self._leave_all(channel)
+        self._vanish(mailbox)
+
+    def _vanish(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox that holds nothing and that nobody reads. The lock is held."""
+        needed = mailbox.attached or mailbox.readers or not mailbox.empty()
+        if not needed and self._mailboxes.get(mailbox.channel) is mailbox:
+            del self._mailboxes[mailbox.channel]
+            self._unattached.pop(mailbox.channel, None)
+
+    def _purge(self) -> None:
+        """Let go of everything that has expired."""
+        now = time.monotonic()
+        with self.lock:
+            for channel in tuple(self._unattached):
+                self._look_at(channel, now)
+            self._look_after(now)
+        self.statistics.report()
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group. Consumers stay connected."""
+        with self.lock:
+            for mailbox in tuple(self._mailboxes.values()):
+                mailbox.discard_all()
+                self._vanish(mailbox)
+            self._groups.clear()
+            self._memberships.clear()
+            self._leases.clear()
+        self.statistics.report()
