@@ -1,5 +1,6 @@
 """The classes that people subclass to handle a connection."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
@@ -59,9 +60,12 @@ class AsyncConsumer:
         """Run the connection from its first event to its end."""
         self.scope = scope
         connection = Connection(self, send)
-        self.base_send = async_to_sync(connection.send) if self._sync else connection.send
+        self.base_send = self._make_base_send(connection)
         self.channel_layer = layer = get_channel_layer(self.channel_layer_alias)
         await connection.run(receive, None if layer is None else self._open_channel)
+
+    def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
+        return connection.send
 
     async def _open_channel(self, wake: Callable[[], None]) -> Inbox:
         layer = self.channel_layer
@@ -110,6 +114,11 @@ class SyncConsumer(AsyncConsumer):
 
     _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
     _sync: ClassVar[bool] = True
+
+    def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
+        if from_server(self.scope):
+            return threads.SendFromThread(connection.send, asyncio.get_running_loop())
+        return async_to_sync(connection.send)
 
     async def dispatch(self, message: Message) -> None:
         """Give ``message`` to its handler, in a thread.

@@ -192,6 +192,10 @@ class Connection:
             self._gone = True
             if not self._closed:
                 self._expect_disconnect()
+        except Exception:
+            if message_type == "websocket.close":
+                self._closed = False  # the server did not take it
+            raise
 
     def _note(self, message_type: str, message: Message) -> None:
         """Remember how far the handshake or the response has come."""
@@ -423,7 +427,8 @@ class Connection:
         try:
             await self.send({"type": "websocket.close", "code": code})
         except Exception:  # noqa: BLE001 - Daphne: only 1000 and 3000 to 4999 (autobahn)
-            await self._send({"type": "websocket.close"})
+            await self.send({"type": "websocket.close"})
+            self._code = code
 
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""

@@ -27,7 +27,15 @@ from ..exceptions import ChannelsError
 from . import forks
 from .per_loop import PerLoop, kept
 
-__all__ = ["Bridge", "BridgeClosed", "CallTimeout", "PerLoop", "bridge", "is_passing"]
+__all__ = [
+    "Bridge",
+    "BridgeClosed",
+    "CallTimeout",
+    "PerLoop",
+    "bridge",
+    "is_passing",
+    "running_loop",
+]
 
 logger = logging.getLogger("channels.layers")
 
@@ -40,7 +48,7 @@ _TOO_LATE = "The interpreter is exiting: nothing can be sent any more"
 
 
 class BridgeClosed(ChannelsError, RuntimeError):
-    """The interpreter is exiting, so nothing can be sent any more."""
+    """The interpreter is exiting, or the layer has been closed meanwhile."""
 
 
 class CallTimeout(ChannelsError, TimeoutError):
@@ -52,48 +60,62 @@ def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
     return loop in AsyncToSync.loop_thread_executors
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 class _Call(Generic[_T]):
     """One coroutine on its way over the bridge, and then what came of it.
 
     Args:
-        coroutine: to be awaited on the bridge, in the caller's context.
-        notify: called when it is over, on the bridge's thread.
+        coroutine: to be run on the bridge, in the caller's context.
+        notify: called on the bridge's thread when it is over.
     """
 
-    __slots__ = ("_coroutine", "_error", "_notify", "_result", "context", "task")
+    __slots__ = ("_context", "_coroutine", "_error", "_notify", "_task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T], notify: Callable[[], object]) -> None:
         self._coroutine = coroutine
         self._notify = notify
-        self._error: BaseException | None = None
-        self.context = contextvars.copy_context()
-        self.task: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[_T] | None = None
+        self._error: Exception | None = None
 
-    async def run(self) -> None:
-        """Await the coroutine and keep what comes of it."""
-        try:
-            self._result = await self._coroutine
-        except BaseException as error:
-            self._error = error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._notify()
+    def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[_T]":
+        """Have it run."""
+        self._task = task = loop.create_task(self._coroutine, context=self._context)
+        task.add_done_callback(self._finish)
+        return task
 
-    def fail(self, error: BaseException) -> None:
+    def _finish(self, task: "asyncio.Task[_T]") -> None:
+        self._notify()
+
+    def fail(self, error: Exception) -> None:
         """End it before it has been started."""
         self._coroutine.close()
         self._error = error
         self._notify()
 
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if self._task is not None and not self._task.cancel() and not self._task.cancelled():
+            self._task.exception()  # which nobody else will ask for
+
     def outcome(self) -> _T:
         """What the coroutine returned, or raise what it raised. To be asked for once."""
-        if self._error is None:
-            return self._result
+        task, error = self._task, self._error
         try:
-            raise self._error
+            if task is None:
+                raise error or RuntimeError("The call is not over")
+            if task.cancelled():
+                raise BridgeClosed("The call was given up: its layer, or the interpreter, ended")
+            return task.result()
         finally:
-            self._error = None  # its traceback holds this frame, which holds it
+            del task, error, self._task, self._error  # a traceback holds this frame
 
 
 class Bridge:
@@ -114,7 +136,7 @@ class Bridge:
         self._thread: threading.Thread | None = None
         self._context = contextvars.Context()
         self._handed_in: deque[_Call[Any]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._woken = False
         self._ended = False
 
@@ -131,7 +153,7 @@ class Bridge:
 
     def is_here(self) -> bool:
         """Whether the caller runs on the bridge's loop."""
-        return self._loop is not None and asyncio.get_running_loop() is self._loop
+        return self._loop is not None and running_loop() is self._loop
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -172,7 +194,7 @@ class Bridge:
 
         Raises:
             CallTimeout: it took longer than ``timeout``.
-            BridgeClosed: the interpreter is exiting.
+            BridgeClosed: it was cancelled, or the interpreter is exiting.
         """
         # The cheapest thing that one thread can wait for and another one end.
         over = threading.Lock()
@@ -219,8 +241,7 @@ class Bridge:
         self._woken = False  # before looking, so that what is handed in from now on wakes again
         loop, handed_in, under_way = asyncio.get_running_loop(), self._handed_in, self._under_way
         while handed_in:
-            call = handed_in.popleft()
-            call.task = task = loop.create_task(call.run(), context=call.context)
+            task = handed_in.popleft().start(loop)
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
@@ -229,7 +250,7 @@ class Bridge:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the call over
                 # What was handed in before is taken over before.
-                self._loop.call_soon_threadsafe(_cancel, call)
+                self._loop.call_soon_threadsafe(call.cancel)
 
     # The end
 
@@ -266,6 +287,8 @@ class Bridge:
 
     def after_fork(self) -> None:
         """In the child: begin anew, without touching what is the parent's."""
+        for values in list(kept):
+            values.renew_lock()
         if self._selector is not None:
             forks.disown(self._selector, self._loop, self._handed_in, self._under_way)
         self._begin()
@@ -280,11 +303,6 @@ def _settle(loop: asyncio.AbstractEventLoop, over: "asyncio.Future[None]") -> No
 def _resolve(over: "asyncio.Future[None]") -> None:
     if not over.done():
         over.set_result(None)
-
-
-def _cancel(call: _Call[Any]) -> None:
-    if call.task is not None:
-        call.task.cancel()
 
 
 #: The process's bridge.

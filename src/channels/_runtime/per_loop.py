@@ -66,6 +66,10 @@ class PerLoop(Generic[_T]):
         if aclose is not None:
             await aclose()
 
+    def renew_lock(self) -> None:
+        """In a forked child, where a thread that is not there may have held it."""
+        self._lock = threading.Lock()
+
     def all(self) -> list[tuple[asyncio.AbstractEventLoop, _T]]:
         """Every loop that still exists, and its value."""
         with self._lock:

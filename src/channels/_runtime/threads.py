@@ -8,6 +8,7 @@ back to that same thread for its own sync parts, as under Django's ASGI handler.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import threading
@@ -20,8 +21,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from . import database
+from .types import Message, Send
 
-__all__ = ["DEFAULT_THREADS", "run"]
+__all__ = ["DEFAULT_THREADS", "SendFromThread", "run"]
 
 # As many as a ThreadPoolExecutor has at most by default (Python's documentation). Threads start
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
@@ -29,6 +31,9 @@ DEFAULT_THREADS = 32
 
 # Seconds between looks at a thread whose awaiter was cancelled. Rare, so asking now and then does.
 _POLL = 0.01
+
+# Seconds between looks at whether the event loop that a thread waits for still runs.
+_LOOK = 1.0
 
 
 class _Call:
@@ -103,3 +108,38 @@ async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> An
                 with contextlib.suppress(asyncio.CancelledError):  # being raised already
                     await asyncio.sleep(_POLL)
         raise
+
+
+class SendFromThread:
+    """A plain function that runs a coroutine function on an event loop, and waits for it.
+
+    What ``async_to_sync`` does, at half the cost: it does not wait for work to be done in its own
+    thread, which sending to a server never asks for. And it notices when the loop is no more.
+
+    Args:
+        send: the coroutine function.
+        loop: where it is to run.
+    """
+
+    __slots__ = ("_loop", "_send")
+
+    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+        self._send = send
+        self._loop = loop
+
+    def __call__(self, message: Message) -> None:
+        """Send ``message``, and return when the server has taken it."""
+        coroutine = self._start(message)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop has been closed, and nobody is there to be sent to
+            coroutine.close()
+            return
+        while not future.done():
+            concurrent.futures.wait((future,), timeout=_LOOK)
+            if not self._loop.is_running():
+                return
+        future.result()
+
+    async def _start(self, message: Message) -> None:
+        await self._send(message)

@@ -6,14 +6,13 @@ part, and may be made from any number of threads at once. After a fork the child
 of its own, made when it first sends.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from .. import DEFAULT_CHANNEL_LAYER
-from .._runtime.loops import BridgeClosed, CallTimeout, bridge
+from .._runtime.loops import BridgeClosed, CallTimeout, bridge, running_loop
 from ..exceptions import ChannelsError, InvalidChannelLayerError
 from .manager import get_channel_layer
 from .messages import snapshot
@@ -50,7 +49,7 @@ class SyncChannelLayer:
 
     - :exc:`EventLoopRunning`, an event loop runs in the calling thread: await the coroutine;
     - :exc:`CallTimeout`, a ``TimeoutError``: it took too long. The message may still arrive;
-    - :exc:`BridgeClosed`: the interpreter is exiting.
+    - :exc:`BridgeClosed`: the interpreter is exiting, or the layer has been closed meanwhile.
 
     Args:
         layer: any channel layer.
@@ -102,15 +101,15 @@ class SyncChannelLayer:
             CallTimeout: no message came in time. None is lost.
         """
         _refuse_event_loop("receive")
-        message: dict[str, Any] = bridge.call(self.layer.receive(channel), timeout)
+        message: dict[str, Any] = bridge.call(_await(self.layer.receive(channel)), timeout)
         return message
 
     def _call(self, method: str, *arguments: Any) -> Any:
         _refuse_event_loop(method)
-        coroutine = getattr(self.layer, method)(*arguments)
+        awaitable = getattr(self.layer, method)(*arguments)
         if _is_immediate(self.layer, method):
-            return _run_at_once(coroutine)
-        return bridge.call(coroutine, self.timeout)
+            return _run_at_once(awaitable)
+        return bridge.call(_await(awaitable), self.timeout)
 
 
 def get_sync_channel_layer(
@@ -213,14 +212,16 @@ def _check(layer: Any, method: str, name: str) -> None:
 
 
 def _refuse_event_loop(method: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise EventLoopRunning(
-        f"SyncChannelLayer.{method}() would hold up the event loop that runs in this thread. "
-        f"Write instead: await get_channel_layer().{method}(...)"
-    )
+    if running_loop() is not None:
+        raise EventLoopRunning(
+            f"SyncChannelLayer.{method}() would hold up the event loop that runs in this thread. "
+            f"Write instead: await get_channel_layer().{method}(...)"
+        )
+
+
+async def _await(awaitable: Awaitable[_T]) -> _T:
+    """A coroutine, of whatever a layer's method returns."""
+    return await awaitable
 
 
 def _is_immediate(layer: Any, method: str) -> bool:
@@ -233,7 +234,7 @@ def _is_immediate(layer: Any, method: str) -> bool:
         return False
     for cls in type(layer).__mro__:
         if "immediate" in vars(cls):
-            return method in cls.immediate
+            return method in vars(cls)["immediate"]
         if method in vars(cls):
             return False
     return False

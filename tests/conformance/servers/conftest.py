@@ -105,15 +105,3 @@ def flavour(request: pytest.FixtureRequest) -> str:
 def actor(flavour: str) -> str:
     """The name of its class."""
     return f"{flavour.capitalize()}Actor"
-
-
-@pytest.fixture
-def left_open(request: pytest.FixtureRequest, kind: ServerKind) -> None:
-    """For a test in which the application closes with a code that some servers refuse.
-
-    Daphne raises for any but 1000 and 3000 to 4999. The exception ends the consumer, but the
-    framework has by then noted that the socket is closed, and leaves it open.
-    """
-    if not kind.can.protocol_close_codes:
-        reason = "the server refuses the application's close code, and the socket is left open"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))

@@ -66,9 +66,7 @@ async def test_the_application_closes(site: Site, flavour, code):
     await site.events.wait(client.key, "disconnect")
 
 
-async def test_the_application_closes_with_a_code_of_the_protocol(
-    site: Site, flavour, actor, left_open
-):
+async def test_the_application_closes_with_a_code_of_the_protocol(site: Site, flavour, actor):
     client = await site.connect(f"{flavour}/")
     await client.send("!close 1001")
     # Refused by the server, it is a mistake in the handler, which ends the connection as others do.

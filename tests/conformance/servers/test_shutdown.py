@@ -76,13 +76,7 @@ def test_connections_see_the_lifespan_state(stopped):
     assert expected in stopped.site.described
 
 
-def test_a_sync_handler_may_send_while_the_server_stops(kind: ServerKind, start: Start, request):
-    if not kind.can.ends_applications:
-        reason = (
-            "the handler's thread waits for an event loop that has gone, and the process for it"
-        )
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
+def test_a_sync_handler_may_send_while_the_server_stops(kind: ServerKind, start: Start):
     async def see_it_stop() -> None:
         async with site.http:
             client = await site.connect("sync/")

@@ -5,6 +5,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from re import Pattern
 from typing import Any, TypeVar
 
@@ -87,7 +88,8 @@ class RedisLayer(BaseChannelLayer):
         self.servers, self._bases = parse_hosts(hosts, prefix)
         self.serializer = registry.get_serializer(
             serializer_format,
-            expiry=expiry,
+            # Its measure would be the clock of this machine; messages age by the server's.
+            expiry=None,
             symmetric_encryption_keys=symmetric_encryption_keys,
         )
         #: What was sent to channels of this process, delivered and dropped so far.
@@ -107,9 +109,11 @@ class RedisLayer(BaseChannelLayer):
         #: Names this process to all others; its channels' names carry it.
         self.client_prefix = uuid.uuid4().hex
         layer = weakref.proxy(self)
-        self._here = Here(
-            self.statistics, lambda group: layer._group_emptied(group), **self._here_options
-        )
+
+        def emptied(group: str) -> None:
+            layer._group_emptied(group)
+
+        self._here = Here(self.statistics, emptied, **self._here_options)
         self._outgoing = PerLoop(lambda: Outgoing(self.servers, self._bases))
         self._queues: PerLoop[dict[str, QueueReader]] = PerLoop(dict)
         # Messages on their way to channels of our own, which take up their room already.
@@ -254,16 +258,14 @@ class RedisLayer(BaseChannelLayer):
         if channel not in queues:
             partition = self._partition(channel)
 
-            def open_message(data: bytes, sent: float) -> dict[str, Any] | None:
-                return self._open(channel, data)
-
             queues[channel] = QueueReader(
                 self.servers[partition],
                 self._outgoing.get().links[partition],
                 self._queue_key(channel),
                 self.client_prefix,
                 self.expiry,
-                open_message,
+                partial(self._open, channel),
+                partial(self._drop, EXPIRED, channel),
             )
         return queues[channel]
 
@@ -281,8 +283,9 @@ class RedisLayer(BaseChannelLayer):
 
     # The whole
 
-    async def _delete_keys(self) -> None:
-        """Delete every key of this prefix."""
+    async def _delete_keys(self, but: Sequence[str] = ()) -> None:
+        """Delete every key of this prefix, but for some."""
+        kept = {key.encode("utf-8") for key in but}
         for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
             pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in base) + ":*"
             cursor = b""
@@ -290,6 +293,7 @@ class RedisLayer(BaseChannelLayer):
                 cursor, keys = await link.call(
                     "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000
                 )
+                keys = [key for key in keys if key not in kept]
                 if keys:
                     await link.call("UNLINK", *keys)
 

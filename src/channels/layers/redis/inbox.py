@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from .hosts import Connection, Server
-from .link import backoff, is_transient
+from .link import BrokerUnavailable, backoff, explain, heed_move, is_transient
 from .scripts import SCRIPTS
+from .servers import Connection, Server
 
 __all__ = ["InboxReader", "Recipient"]
 
@@ -70,7 +70,11 @@ class InboxReader:
         self._lease = int(lease * 1000)
         self._recipient = recipient
         self._last: str | None = None
+        # The replication id of the server that held the inbox when it was last registered.
+        self._origin: bytes | None = None
         self._untrimmed = 0
+        # Why messages may have been lost, until the recipient has been told.
+        self._gap: str | None = None
         # What to add to time.monotonic() to have the server's clock, in seconds.
         self._offset = 0.0
         self._connection: Connection | None = None
@@ -83,7 +87,7 @@ class InboxReader:
 
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
-        self._last = other._last
+        self._last, self._origin = other._last, other._origin
 
     async def _run(self) -> None:
         attempt = 0
@@ -97,13 +101,24 @@ class InboxReader:
                 await self._read(connection)
             except Exception as error:
                 attempt += 1
+                heed_move(self._server, error)
                 if not is_transient(error):
-                    logger.exception("Reading %s failed; trying again", self.inbox)
+                    self._fail_waiting(error)
+                    if attempt == 1:
+                        logger.exception("Reading %s failed; trying again", self.inbox)
                 elif attempt == 3:
                     logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
             finally:
                 await self._disconnect()
             await asyncio.sleep(backoff(max(attempt, 1)))
+
+    def _fail_waiting(self, error: Exception) -> None:
+        """Tell those who wait for the first connection why there is none."""
+        ready = self.ready
+        if not ready.done():
+            self.ready = ready.get_loop().create_future()
+            ready.set_exception(explain(error))
+            ready.exception()  # nobody may be waiting
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(self._server.response_timeout * 2):
@@ -123,22 +138,30 @@ class InboxReader:
     async def _register(self, connection: Connection) -> None:
         """Have an inbox, know where to go on in it, and be a member of the groups."""
         script = SCRIPTS["register"].source
-        now, made, raw_last = await self._ask(
-            connection, "EVAL", script, 1, self.inbox, self._lease
+        before = self._last
+        now, made, raw_last, known, origin, former_origin = await self._ask(
+            connection, "EVAL", script, 1, self.inbox, self._lease, before or ""
         )
         self.set_clock(now)
         last = raw_last.decode()
-        before = self._last
+        took_over = self._origin is not None and former_origin == self._origin
+        self._origin = origin
         if before is None:
             self._last = last
-        elif made or _order(last) < _order(before):
+        elif made:
             self._last = last
-            self._recipient.inbox_lost(
-                self._partition, "the inbox was gone" if made else "the server has an older state"
-            )
+            self._gap = "the inbox was gone"
+        elif not known or took_over:
+            if _order(last) < _order(before):
+                self._last = last
+            self._gap = "another server took over" if took_over else "the server has an older state"
         groups = list(self._recipient.inbox_groups(self._partition))
         for command in self.renewals(groups):
             await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
+        # Only now, so that who is told misses nothing that comes after.
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            self._recipient.inbox_lost(self._partition, gap)
 
     def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:
         """The arguments of the script that renews the lease, a thousand groups at a time."""
@@ -163,6 +186,8 @@ class InboxReader:
                 answer = await connection.read_response()
             if answer:
                 self._hand_over(answer[0][1])
+            elif not await self._ask(connection, "EXISTS", self.inbox):
+                return  # nothing can come any more: register anew
 
     def _hand_over(self, entries: list[Any]) -> None:
         received, clock = self._recipient.inbox_received, time.monotonic() + self._offset
@@ -197,6 +222,8 @@ class InboxReader:
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait((task,), timeout=1)
+        if not self.ready.done():
+            self._fail_waiting(BrokerUnavailable("The layer has been closed"))
         self.trim()
 
 

@@ -26,7 +26,16 @@ from ...exceptions import ChannelsError
 from .scripts import SCRIPTS, Script
 from .servers import BrokerError, Connection, Server
 
-__all__ = ["BrokerError", "BrokerUnavailable", "Link", "Unconfirmed", "backoff", "is_transient"]
+__all__ = [
+    "BrokerError",
+    "BrokerUnavailable",
+    "Link",
+    "Unconfirmed",
+    "backoff",
+    "explain",
+    "heed_move",
+    "is_transient",
+]
 
 logger = logging.getLogger("channels.layers")
 
@@ -36,6 +45,9 @@ PATIENCE = 30.0
 
 # Commands that may wait. Beyond it the broker is called unavailable at once.
 MAX_WAITING = 10_000
+
+# Seconds for which what waits may still be sent when the link is closed.
+_CLOSING_PATIENCE = 2.0
 
 # Commands in one pipeline.
 _BATCH = 500
@@ -83,6 +95,12 @@ def is_transient(error: BaseException) -> bool:
         error,
         redis_errors.ConnectionError | redis_errors.TimeoutError | OSError | TimeoutError,
     ) and not isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
+
+
+def heed_move(server: Server, error: BaseException) -> None:
+    """Let ``server`` know, if ``error`` says so, that its keys are at another node now."""
+    if isinstance(error, redis_errors.MovedError):
+        server.moved(error.host, error.port)
 
 
 def _is_moving(error: Exception) -> bool:
@@ -158,7 +176,7 @@ class Link:
             return future
         deadline = time.monotonic() + self._patience
         self._waiting.append(_Call(command, script, future, deadline, repeat, number_at))
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._work())
         else:
             self._wake()
@@ -172,6 +190,13 @@ class Link:
     # Work
 
     async def _work(self) -> None:
+        """Send what waits; disconnect when the link is closed, or its event loop ends."""
+        try:
+            await self._send_all()
+        finally:
+            await self._disconnect()
+
+    async def _send_all(self) -> None:
         """Send what waits, until there is nothing and the link is closed."""
         attempt = 0
         while True:
@@ -245,7 +270,7 @@ class Link:
                 refusals.append(answer)
             elif not call.future.done():
                 if isinstance(answer, Exception):
-                    call.future.set_exception(_explain(answer))
+                    call.future.set_exception(explain(answer))
                 else:
                     call.future.set_result(answer)
         self._waiting.extendleft(reversed(again))
@@ -255,8 +280,7 @@ class Link:
         """Do what gives the next attempt a chance; raise if that needs another connection."""
         others = [e for e in refusals if not isinstance(e, redis_errors.NoScriptError)]
         for error in others:
-            if isinstance(error, redis_errors.MovedError):
-                self._server.moved(error.host, error.port)
+            heed_move(self._server, error)
             if not _is_moving(error):
                 raise error
         if others:
@@ -299,7 +323,7 @@ class Link:
         while self._waiting:
             call = self._waiting.popleft()
             if not call.future.done():
-                call.future.set_exception(_explain(error))
+                call.future.set_exception(explain(error))
 
     def _expire(self, error: Exception | None = None) -> None:
         now = time.monotonic()
@@ -327,10 +351,11 @@ class Link:
         task, self._task = self._task, None
         if task is not None:
             self._wake()
-            _, late = await asyncio.wait((task,), timeout=self._server.response_timeout)
+            _, late = await asyncio.wait((task,), timeout=_CLOSING_PATIENCE)
             for unfinished in late:
                 unfinished.cancel()
                 await asyncio.wait((unfinished,), timeout=1)
+        self._expire()
         await self._disconnect()
 
     def abandon(self) -> None:
@@ -342,7 +367,8 @@ class Link:
                 connection._close()  # type: ignore[no-untyped-call]
 
 
-def _explain(error: Exception) -> Exception:
+def explain(error: Exception) -> Exception:
+    """What the caller is told when ``error`` ended a call."""
     if isinstance(error, redis_errors.OutOfMemoryError) or str(error).startswith("OOM"):
         return BrokerError(
             "The broker is out of memory (maxmemory) and takes no more messages; give it more, or "

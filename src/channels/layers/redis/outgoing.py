@@ -1,5 +1,6 @@
 """What one event loop sends: a link to each server, and the numbers that make repeats harmless."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -35,5 +36,4 @@ class Outgoing:
 
     async def aclose(self) -> None:
         """Finish what is under way and disconnect."""
-        for link in self.links:
-            await link.aclose()
+        await asyncio.gather(*(link.aclose() for link in self.links))

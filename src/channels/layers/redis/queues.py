@@ -3,12 +3,13 @@
 A queue is a stream with one consumer group. A reader takes only as many messages as callers wait
 for, and acknowledges one when a caller has it. What the server had handed out when a connection
 broke is asked for again over the next one, by the same reader only, so nothing is lost and
-nothing is delivered twice.
+nothing is delivered twice. What was handed out to callers who have given up waiting is kept for
+the next ones, and after a while given back to the queue.
 """
 
 import asyncio
 import contextlib
-import logging
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,17 +17,19 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from .hosts import Connection, Server
-from .link import Link, backoff, is_transient
+from .link import BrokerUnavailable, Link, backoff, explain, heed_move, is_transient
 from .scripts import SCRIPTS
+from .servers import Connection, Server
 
 __all__ = ["QueueReader"]
-
-logger = logging.getLogger("channels.layers")
 
 _GROUP = "readers"
 _BLOCK, _GRACE = 5.0, 5.0  # seconds; see inbox.py
 _IDLE = 30.0  # seconds without a caller after which the connection is given up
+_HOLD = 5.0  # seconds without a caller after which messages are given back
+_GONE = 60.0  # seconds of silence after which a reader is taken to be dead
+
+_numbers = itertools.count(1)
 
 
 class QueueReader:
@@ -39,6 +42,7 @@ class QueueReader:
         process: the name of this process.
         expiry: seconds after which a message is not delivered any more.
         open_message: makes a message of what the queue holds, or None after counting the loss.
+        count_expired: is told how many messages were found to have expired.
     """
 
     def __init__(
@@ -48,71 +52,100 @@ class QueueReader:
         queue: str,
         process: str,
         expiry: float,
-        open_message: Callable[[bytes, float], dict[str, Any] | None],
+        open_message: Callable[[bytes], dict[str, Any] | None],
+        count_expired: Callable[[int], None],
     ) -> None:
         self._server = server
         self._link = link
         self._queue = queue
-        self._process = process
+        # Each event loop's reader asks again for its own messages only.
+        self._name = f"{process}.{next(_numbers)}"
         self._expiry = expiry
         self._open = open_message
-        self._callers: deque[asyncio.Future[dict[str, Any]]] = deque()
+        self._count_expired = count_expired
+        self._callers: deque[asyncio.Future[tuple[bytes, bytes]]] = deque()
         self._held: deque[tuple[bytes, bytes]] = deque()
-        self._returned: deque[dict[str, Any]] = deque()
+        # What a caller has and the server has not yet been seen to know of.
+        self._taken: set[bytes] = set()
+        self._client: int | None = None
+        # What to add to time.monotonic() to have the server's clock, in seconds.
+        self._offset = 0.0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self) -> dict[str, Any]:
         """The next message; giving up the wait loses nothing."""
-        if self._returned:
-            return self._returned.popleft()
-        while self._held:
-            message = self._take(*self._held.popleft())
+        while True:
+            entry_id, data = self._held.popleft() if self._held else await self._next()
+            message = self._take(entry_id, data)
             if message is not None:
                 return message
-        caller: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    async def _next(self) -> tuple[bytes, bytes]:
+        """Wait in line for an entry."""
+        caller: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
         self._callers.append(caller)
         self._wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
         try:
             return await caller
-        except BaseException:
-            if caller.done() and not caller.cancelled():  # it came as the caller was cancelled
-                self._returned.append(caller.result())
+        except asyncio.CancelledError:
+            if not caller.cancelled() and caller.done() and caller.exception() is None:
+                self._held.appendleft(caller.result())  # it came as the caller was cancelled
+                self._serve()
             else:
                 with contextlib.suppress(ValueError):
                     self._callers.remove(caller)
+            if not self._callers and self._client is not None:
+                # Nobody waits, so nothing should be handed out.
+                self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(_forget)
             raise
 
     def _take(self, entry_id: bytes, data: bytes) -> dict[str, Any] | None:
         """The message of an entry, which is acknowledged whatever it is."""
-        for command in (("XACK", self._queue, _GROUP, entry_id), ("XDEL", self._queue, entry_id)):
-            self._link.call(*command).add_done_callback(_forget)
-        return self._open(data, int(entry_id.partition(b"-")[0]) / 1000)
+        age = time.monotonic() + self._offset - int(entry_id.partition(b"-")[0]) / 1000
+        expired = age > self._expiry
+        self._acknowledge(entry_id, expired=expired)
+        return None if expired else self._open(data)
+
+    def _acknowledge(self, entry_id: bytes, *, expired: bool = False) -> None:
+        """Have the server forget an entry."""
+
+        def settled(deleted: "asyncio.Future[Any]") -> None:
+            if deleted.cancelled() or deleted.exception():
+                return  # should the server hand it out again, this is done again
+            self._taken.discard(entry_id)
+            if expired and deleted.result():  # or somebody else has found it, and counted it
+                self._count_expired(1)
+
+        self._taken.add(entry_id)
+        self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(_forget)
+        self._link.call("XDEL", self._queue, entry_id).add_done_callback(settled)
 
     # Reading
 
     async def _run(self) -> None:
         attempt = 0
-        while True:
-            if not self._callers and not await self._want():
-                return
+        while await self._want():
             connection: Connection | None = None
             try:
                 async with asyncio.timeout(self._server.response_timeout * 2):
                     connection = await self._server.connect()
-                    await self._make_group(connection)
+                    self._client = await self._ask(connection, "CLIENT", "ID")
+                    await self._open_queue(connection, sweep=True)
                 attempt = 0
                 await self._read(connection)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - tried again, or told to who waits
                 attempt += 1
+                heed_move(self._server, error)
                 if isinstance(error, redis_errors.ResponseError) and "NOGROUP" in str(error):
                     attempt = 0
                 elif not is_transient(error):
-                    logger.exception("Reading %s failed; trying again", self._queue)
+                    self._fail(explain(error))
             finally:
+                self._client = None
                 if connection is not None:
                     with contextlib.suppress(Exception):
                         await connection.disconnect(nowait=True)
@@ -121,77 +154,109 @@ class QueueReader:
 
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
-        self._wanted.clear()
-        try:
-            async with asyncio.timeout(_IDLE):
-                await self._wanted.wait()
-        except TimeoutError:
-            return bool(self._callers)
+        while not self._callers:
+            self._wanted.clear()
+            try:
+                async with asyncio.timeout(_HOLD if self._held else _IDLE):
+                    await self._wanted.wait()
+            except TimeoutError:
+                if not self._callers and not self._held:
+                    return False
+                if not self._callers:
+                    self._give_back()
         return True
 
-    async def _make_group(self, connection: Connection) -> None:
+    @staticmethod
+    async def _ask(connection: Connection, *command: Any) -> Any:
+        await connection.send_command(*command, check_health=False)
+        return await connection.read_response()
+
+    async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
         """Have the consumer group, which goes with the queue when that expires."""
-        await connection.send_command(
-            "EVAL", SCRIPTS["open_queue"].source, 1, self._queue, _GROUP,
-            int(max(self._expiry, _BLOCK * 4) * 1000), check_health=False,
+        now, expired = await self._ask(
+            connection, "EVAL", SCRIPTS["open_queue"].source, 1, self._queue, _GROUP,
+            int(max(self._expiry * 2, _BLOCK * 4) * 1000), max(int(self._expiry * 1000), 1),
+            int(max(self._expiry, _GONE) * 1000) if sweep else 0,
         )  # fmt: skip
-        await connection.read_response()
+        self._offset = now / 1000 - time.monotonic()
+        if expired:
+            self._count_expired(expired)
 
     async def _read(self, connection: Connection) -> None:
         """Read as long as callers come."""
-        start = b"0"  # first what was handed out over a connection that broke
+        await self._read_again(connection)
         seen = time.monotonic()
-        while True:
-            if not self._callers and not await self._want():
-                return
-            if time.monotonic() - seen > _BLOCK:
-                seen = time.monotonic()
-                await self._make_group(connection)
+        while await self._want():
             async with asyncio.timeout(_BLOCK + _GRACE):
-                await connection.send_command(
-                    "XREADGROUP", "GROUP", _GROUP, self._process,
-                    "COUNT", 1000 if start == b"0" else len(self._callers) or 1,
-                    "BLOCK", int(_BLOCK * 1000),
-                    "STREAMS", self._queue, start,
-                    check_health=False,
+                if time.monotonic() - seen > _BLOCK:
+                    seen = time.monotonic()
+                    await self._open_queue(connection, sweep=False)
+                answer = await self._ask(
+                    connection, "XREADGROUP", "GROUP", _GROUP, self._name,
+                    "COUNT", len(self._callers) or 1, "BLOCK", int(_BLOCK * 1000),
+                    "STREAMS", self._queue, ">",
                 )  # fmt: skip
-                answer = await connection.read_response()
-            entries = answer[0][1] if answer else []
-            if start == b"0":
-                held = {entry_id for entry_id, _ in self._held}
-                entries = [entry for entry in entries if entry[0] not in held]
-                start = b">"
-            for entry_id, fields in entries:
-                if fields:
-                    self._held.append((entry_id, fields[1]))
-            self._serve()
+            self._hold(answer[0][1] if answer else [])
+
+    async def _read_again(self, connection: Connection) -> None:
+        """Have what was handed out over a connection that broke."""
+        async with asyncio.timeout(self._server.response_timeout):
+            answer = await self._ask(
+                connection, "XREADGROUP", "GROUP", _GROUP, self._name, "STREAMS", self._queue, "0"
+            )
+        held = {entry_id for entry_id, _ in self._held}
+        entries = [entry for entry in answer[0][1] if entry[0] not in held] if answer else []
+        for entry_id, _ in entries:
+            if entry_id in self._taken:
+                self._acknowledge(entry_id)
+        self._hold([entry for entry in entries if entry[0] not in self._taken])
+
+    def _hold(self, entries: list[Any]) -> None:
+        """Take over entries that were handed out, and give them to those who wait."""
+        for entry_id, fields in entries:
+            if fields:
+                self._held.append((entry_id, fields[1]))
+            else:  # it was trimmed, and counted, when it expired
+                self._acknowledge(entry_id)
+        self._serve()
 
     def _serve(self) -> None:
         """Give what is held to those who wait."""
         while self._held and self._callers:
             caller = self._callers.popleft()
-            while self._held and not caller.done():
-                message = self._take(*self._held.popleft())
-                if message is not None:
-                    caller.set_result(message)
             if not caller.done():
-                self._callers.appendleft(caller)
+                caller.set_result(self._held.popleft())
+
+    def _fail(self, error: Exception) -> None:
+        """Tell those who wait why nothing will come."""
+        callers, self._callers = self._callers, deque()
+        for caller in callers:
+            if not caller.done():
+                caller.set_exception(error)
 
     # The end
 
+    def _give_back(self) -> None:
+        """Let others have what was handed out here and is wanted by nobody."""
+        while self._held:
+            entry_id, data = self._held.popleft()
+            self._taken.add(entry_id)
+            given = self._link.run("give_back", [self._queue], [_GROUP, entry_id, data])
+            given.add_done_callback(_forget)
+
     async def aclose(self) -> None:
-        """Stop, and give back what was taken but not delivered."""
+        """Stop, and give back what was handed out but not received. Closing the link ends it."""
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait((task,), timeout=1)
-        while self._held:
-            entry_id, data = self._held.popleft()
-            keys = [self._queue]
-            await self._link.run("give_back", keys, [_GROUP, entry_id, data])
+        self._fail(BrokerUnavailable("The layer has been closed"))
+        self._give_back()
+        left = self._link.call("XGROUP", "DELCONSUMER", self._queue, _GROUP, self._name)
+        left.add_done_callback(_forget)
 
 
 def _forget(future: "asyncio.Future[Any]") -> None:
-    """An acknowledgement that failed is made good by the entry's expiry."""
+    """What failed is made good by the entry's expiry."""
     if not future.cancelled():
         future.exception()

@@ -7,31 +7,27 @@ on the number of processes, not on that of members: each process hands it to its
 """
 
 import asyncio
-import os
+import logging
+import threading
 import time
-import uuid
-import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from re import Pattern
 from typing import Any, TypeVar
 
-from ..._runtime.loops import PerLoop, bridge, is_passing
-from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
-from ..base import BaseChannelLayer
-from ..local import LocalChannels
-from ..mailbox import Mailbox, Overflow
+from ...exceptions import ChannelFull, InvalidNameError, SerializationError
+from ..mailbox import Overflow
 from ..messages import snapshot
-from ..serializers import Key, registry
-from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
-from .hosts import parse_hosts
+from ..serializers import Key
+from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
+from .common import RedisLayer
 from .inbox import InboxReader
 from .link import PATIENCE, BrokerUnavailable
 from .outgoing import Outgoing
-from .queues import QueueReader
-from .sharding import consistent_hash
 
 __all__ = ["RedisChannelLayer"]
+
+logger = logging.getLogger("channels.layers")
 
 _T = TypeVar("_T")
 
@@ -45,32 +41,11 @@ INBOX_CAPACITY = 10_000
 # The first byte of an inbox entry's field; the name of a group or a channel follows.
 _TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
 
-
-class _Here(LocalChannels):
-    """The half of the layer that is in this process: its channels, and their groups."""
-
-    def __init__(self, layer: "RedisChannelLayer", **options: Any) -> None:
-        super().__init__(**options)
-        self.statistics = layer.statistics
-        self.emptied: deque[str] = deque()
-        self._layer = weakref.proxy(layer)
-
-    def group_emptied(self, group: str) -> None:
-        """Nobody here is in the group any more."""
-        self.emptied.append(group)
-
-    async def close_mailbox(self, mailbox: Mailbox) -> None:
-        """End a consumer's channel, and the process's membership of groups it was the last in."""
-        await super().close_mailbox(mailbox)
-        self._layer.leave_emptied_groups()
-
-    def mailboxes(self) -> list[Mailbox]:
-        """All of them."""
-        with self.lock:
-            return list(self._mailboxes.values())
+# An entry that says nothing: an inbox is made with one.
+_NOTHING = b"h"
 
 
-class RedisChannelLayer(BaseChannelLayer):
+class RedisChannelLayer(RedisLayer):
     """Carries messages between processes and machines through Redis or Valkey.
 
     Args:
@@ -93,8 +68,6 @@ class RedisChannelLayer(BaseChannelLayer):
         lease: seconds after its last sign of life for which the server keeps what is a process's.
     """
 
-    extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
-
     def __init__(
         self,
         hosts: Any = None,
@@ -111,91 +84,29 @@ class RedisChannelLayer(BaseChannelLayer):
         inbox_capacity: int = INBOX_CAPACITY,
         lease: float = LEASE,
     ) -> None:
-        super().__init__(expiry, capacity, channel_capacity)
-        self.prefix = prefix
-        self.group_expiry = group_expiry
         self.inbox_capacity = inbox_capacity
         self.lease = lease
-        self.servers, self._bases = parse_hosts(hosts, prefix)
-        self.serializer = registry.get_serializer(
-            serializer_format,
-            expiry=expiry,
-            symmetric_encryption_keys=symmetric_encryption_keys,
-        )
-        #: What was sent to channels of this process, delivered and dropped so far.
-        self.statistics = Statistics(self)
-        self._here_options = {
-            "expiry": expiry,
-            "group_expiry": group_expiry,
-            "capacity": capacity,
-            "channel_capacity": channel_capacity,
-            "overflow": overflow,
-        }
-        self._begin()
-        _layers.add(self)
+        super().__init__(
+            hosts, prefix, expiry, group_expiry, capacity, channel_capacity,
+            symmetric_encryption_keys, serializer_format, overflow,
+        )  # fmt: skip
 
     def _begin(self) -> None:
         """Be a process of its own, with nothing open. Again after a fork."""
-        #: Names this process to all others; its channels' names carry it.
-        self.client_prefix = uuid.uuid4().hex
-        self._here = _Here(self, **self._here_options)
-        self._outgoing = PerLoop(lambda: Outgoing(self.servers, self._bases))
-        self._queues: PerLoop[dict[str, QueueReader]] = PerLoop(dict)
+        super()._begin()
         self._readers: list[InboxReader] = []
+        self._starting = threading.Lock()
         self._reading_loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
+        # The groups that the process is a member of; a future while it is about to be.
         self._joined: dict[str, asyncio.Future[Any] | None] = {}
-        self._in_flight: dict[str, int] = {}
-
-    def count_pending(self) -> int:
-        """Messages that have arrived here and wait to be read."""
-        return self._here.count_pending()
-
-    # Names and keys
-
-    def _partition(self, name: str) -> int:
-        return consistent_hash(name, len(self.servers))
+        # Those that the last member here has left, for the process to leave too.
+        self._emptied: deque[str] = deque()
 
     def _group_key(self, group: str) -> str:
         return f"{self._bases[self._partition(group)]}:group:{group}"
 
-    def _queue_key(self, channel: str) -> str:
-        return f"{self._bases[self._partition(channel)]}:queue:{channel}"
-
-    @staticmethod
-    def _process_of(channel: str) -> str | None:
-        """The process that reads a channel, or None for one that any may read."""
-        head, mark, _ = channel.partition("!")
-        return head.rpartition(".")[2] if mark else None
-
     # Sending
-
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
-        self.require_valid_channel_name(channel)
-        data = self.serializer.serialize(message)
-        if is_passing(asyncio.get_running_loop()):
-            await bridge.cross(self._send(channel, data))
-        else:
-            await self._send(channel, data)
-
-    async def _send(self, channel: str, data: bytes) -> None:
-        process = self._process_of(channel)
-        if process is None:
-            await self._send_to_queue(channel, data)
-        elif process != self.client_prefix:
-            await self._send_to_process(process, channel, data)
-        else:
-            # What is on its way to a channel of our own takes its room already.
-            flying = self._in_flight.get(channel, 0)
-            if self._here.qsize(channel) + flying >= self.get_capacity(channel):
-                raise self._full(channel, self.get_capacity(channel))
-            self._in_flight[channel] = flying + 1
-            try:
-                await self._send_to_process(process, channel, data)
-            except BaseException:
-                self._landed(channel)
-                raise
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
         partition = self._partition(channel)
@@ -207,27 +118,10 @@ class RedisChannelLayer(BaseChannelLayer):
             self._drop(CLOSED, channel)
             self._landed(channel)
         elif taken < 0:
-            raise self._full(f"{channel}'s process", self.inbox_capacity)
-
-    async def _send_to_queue(self, channel: str, data: bytes) -> None:
-        capacity = self.get_capacity(channel)
-        taken, expired = await self._outgoing.get().append(
-            self._partition(channel), "enqueue", [self._queue_key(channel)], data, capacity,
-            self._milliseconds(self.expiry),
-        )  # fmt: skip
-        if expired:
-            self._drop(EXPIRED, channel, expired)
-        if not taken:
-            raise self._full(channel, capacity)
-
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
-        self.require_valid_group_name(group)
-        data = self.serializer.serialize(message)
-        if is_passing(asyncio.get_running_loop()):
-            await bridge.cross(self._group_send(group, data))
-        else:
-            await self._group_send(group, data)
+            raise ChannelFull(
+                f"The process of channel {channel} has {self.inbox_capacity} messages to read, "
+                "which is as many as its inbox holds"
+            )
 
     async def _group_send(self, group: str, data: bytes) -> None:
         partition = self._partition(group)
@@ -241,85 +135,6 @@ class RedisChannelLayer(BaseChannelLayer):
         if expired:
             self._drop(EXPIRED, group, expired)
 
-    @staticmethod
-    def _milliseconds(seconds: float) -> int:
-        return max(int(seconds * 1000), 1)
-
-    @staticmethod
-    def _full(what: str, capacity: int) -> ChannelFull:
-        return ChannelFull(f"Channel {what} holds {capacity} messages, which is its capacity")
-
-    def _drop(self, reason: str, channel: str, count: int = 1) -> None:
-        """Count messages that were lost before they reached a mailbox here."""
-        with self._here.lock:
-            self.statistics.sent += count
-            self.statistics.count(reason, channel, count)
-        self.statistics.report()
-
-    def _landed(self, channel: str) -> None:
-        """A message to a channel of our own is no longer on its way."""
-        flying = self._in_flight.pop(channel, 0) - 1
-        if flying > 0:
-            self._in_flight[channel] = flying
-
-    # Receiving
-
-    async def new_channel(self, prefix: str = "specific") -> str:
-        """The name of a new channel that only this process receives from."""
-        await self._on_reading_loop(self._reading())
-        return f"{prefix}.{self.client_prefix}!{uuid.uuid4().hex}"
-
-    async def receive(self, channel: str) -> dict[str, Any]:
-        """The next message of ``channel``, as soon as there is one."""
-        self.require_valid_channel_name(channel)
-        return await self._on_reading_loop(self._receive(channel))
-
-    async def _receive(self, channel: str) -> dict[str, Any]:
-        process = self._process_of(channel)
-        if process is None:
-            return await self._queue(channel).receive()
-        if process != self.client_prefix:
-            raise InvalidChannelLayerError(
-                f"Channel {channel} belongs to another process or layer, which alone receives from "
-                "it"
-            )
-        await self._reading()
-        return await self._here.receive(channel)
-
-    def _queue(self, channel: str) -> QueueReader:
-        queues = self._queues.get()
-        if channel not in queues:
-            partition = self._partition(channel)
-
-            def open_message(data: bytes, sent: float) -> dict[str, Any] | None:
-                return self._open(channel, data)
-
-            queues[channel] = QueueReader(
-                self.servers[partition],
-                self._outgoing.get().links[partition],
-                self._queue_key(channel),
-                self.client_prefix,
-                self.expiry,
-                open_message,
-            )
-        return queues[channel]
-
-    def _open(self, channel: str, data: bytes) -> dict[str, Any] | None:
-        """The message that a queue held, or None after counting its loss."""
-        try:
-            message = self.serializer.deserialize(data)
-        except SerializationError:
-            self._drop(UNDECODABLE, channel)
-            return None
-        with self._here.lock:
-            self.statistics.sent += 1
-            self.statistics.delivered += 1
-        return message
-
-    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
-        """The mailbox of ``channel`` for a consumer on the running event loop."""
-        return self._here.open_mailbox(channel, wake)
-
     # Groups
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -331,8 +146,8 @@ class RedisChannelLayer(BaseChannelLayer):
     async def _group_add(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
         if process == self.client_prefix:
-            await self._reading()
-            await self._here.group_add(group, channel)
+            await self._receiving()
+            self._here.join(group, channel)
             await self._join(group)
         elif process is None:
             member = f"q:{self.get_capacity(channel)}:{channel}"
@@ -388,7 +203,7 @@ class RedisChannelLayer(BaseChannelLayer):
     async def _group_discard(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
         if process == self.client_prefix:
-            await self._here.group_discard(group, channel)
+            self._here.part(group, channel)
             left = self.leave_emptied_groups()
             if left:
                 await asyncio.gather(*left)
@@ -402,7 +217,7 @@ class RedisChannelLayer(BaseChannelLayer):
     def leave_emptied_groups(self) -> "list[asyncio.Future[Any]]":
         """End the process's membership of groups that nobody here is in any more."""
         left: list[asyncio.Future[Any]] = []
-        emptied = self._here.emptied
+        emptied = self._emptied
         while emptied:
             group = emptied.popleft()
             if self._here.has_members(group) or group not in self._joined:
@@ -417,16 +232,22 @@ class RedisChannelLayer(BaseChannelLayer):
     # What the inbox brings (see inbox.Recipient)
 
     def inbox_received(self, field: bytes, data: bytes, age: float) -> None:
-        """An entry came."""
-        kind, name = field[:1], field[1:].decode("ascii")
-        if kind == _TO_GROUP:
-            if self._here.has_members(name):
-                self._deliver(name, data, age, to_group=True)
-        elif kind == _TO_CHANNEL:
-            self._landed(name)
-            self._deliver(name, data, age, to_group=False)
-        elif kind in (_JOIN, _LEAVE):
-            self._obey(kind, name, data.decode("ascii"))
+        """An entry came, from another process or from who knows where."""
+        kind = field[:1]
+        try:
+            name = field[1:].decode("ascii")
+            if kind == _TO_GROUP:
+                if self._here.has_members(name):
+                    self._deliver(name, data, age, to_group=True)
+            elif kind == _TO_CHANNEL:
+                self._landed(name)
+                self._deliver(name, data, age, to_group=False)
+            elif kind in (_JOIN, _LEAVE):
+                self._obey(kind, name, data.decode("ascii"))
+            elif kind != _NOTHING:
+                self._drop(UNDECODABLE, "the process's inbox")
+        except (UnicodeDecodeError, InvalidNameError):
+            self._drop(UNDECODABLE, "the process's inbox")
 
     def _deliver(self, name: str, data: bytes, age: float, *, to_group: bool) -> None:
         """Decode a message once, and put it into the mailboxes that are to have it."""
@@ -443,6 +264,8 @@ class RedisChannelLayer(BaseChannelLayer):
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
         if kind == _JOIN:
             self._here.join(group, channel)
             self._joined.setdefault(group, None)
@@ -459,6 +282,7 @@ class RedisChannelLayer(BaseChannelLayer):
 
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost: whoever may have missed one is told, once."""
+        self._in_flight.clear()
         for mailbox in self._here.mailboxes():
             mailbox.announce_gap(reason)
 
@@ -469,16 +293,22 @@ class RedisChannelLayer(BaseChannelLayer):
     # Event loops
 
     async def _on_reading_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Await it here, or over the bridge if this loop exists for a single call only."""
-        if is_passing(asyncio.get_running_loop()):
-            return await bridge.cross(coroutine)
-        return await coroutine
+        """Await it where the inbox is read.
 
-    async def _reading(self) -> None:
+        So the server sees what this process joins and leaves in the order in which it does so: it
+        all travels over one link.
+        """
+        home = self._reading_loop
+        if home is None or home is asyncio.get_running_loop() or not home.is_running():
+            return await self._off_passing_loop(coroutine)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, home))
+
+    async def _receiving(self) -> None:
         """Have the inbox read, by this event loop unless another one does."""
-        loop = self._reading_loop
-        if loop is None or loop.is_closed() or self._keeper is None or self._keeper.done():
-            self._start_reading()
+        with self._starting:
+            loop = self._reading_loop
+            if loop is None or loop.is_closed() or self._keeper is None or self._keeper.done():
+                self._start_receiving()
         here = asyncio.get_running_loop()
         for reader in self._readers:
             ready = reader.ready
@@ -502,6 +332,8 @@ class RedisChannelLayer(BaseChannelLayer):
         loop = asyncio.get_running_loop()
         before, self._readers = self._readers, []
         self._reading_loop = loop
+        # What another loop was about to join is joined as the readers register.
+        self._joined = dict.fromkeys(self._joined)
         for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True)):
             reader = InboxReader(server, number, base, self.client_prefix, self.lease, self)
             if before:
@@ -530,10 +362,12 @@ class RedisChannelLayer(BaseChannelLayer):
         for count, *rest in reader.renewals(groups):
             keys, arguments = rest[:count], rest[count:]
             try:
-                now, alive, lost = await link.run("renew", keys, arguments)
+                now, alive, lost, foreign = await link.run("renew", keys, arguments)
             except Exception:  # noqa: BLE001 - the reader sees it too, and tells
                 return
             reader.set_clock(now)
+            if foreign:
+                logger.error("These keys should hold groups and hold something else: %s", foreign)
             if lost:
                 self._drop(CAPACITY, "the process's inbox", lost)
             if not alive:
@@ -548,36 +382,24 @@ class RedisChannelLayer(BaseChannelLayer):
 
     async def _flush(self) -> None:
         await self._here.flush()
-        self._here.emptied.clear()
+        self._emptied.clear()
         self._joined.clear()
         self._in_flight.clear()
-        for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
-            cursor = b"0"
-            while True:
-                pattern = _escape(base) + ":*"
-                cursor, keys = await link.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-                keys = [key for key in keys if not self._is_own_inbox(key)]
-                if keys:
-                    await link.call("UNLINK", *keys)
-                if cursor == b"0":
-                    break
-        for reader in self._readers:
-            partition = self._readers.index(reader)
-            await self._outgoing.get().links[partition].call("XTRIM", reader.inbox, "MAXLEN", 0)
-
-    def _is_own_inbox(self, key: bytes) -> bool:
-        return key.endswith(f":inbox:{self.client_prefix}".encode("ascii"))
+        await self._delete_keys(but=[reader.inbox for reader in self._readers])
+        # The last entry stays, for the reader to go on from.
+        for link, reader in zip(self._outgoing.get().links, self._readers, strict=False):
+            link.call("XADD", reader.inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(
+                _forget
+            )
+            await link.call("XTRIM", reader.inbox, "MAXLEN", 1)
 
     async def aclose(self) -> None:
         """Stop reading, let others know, and close every connection. It can be used again."""
-        loop = asyncio.get_running_loop()
-        if is_passing(loop):
-            await bridge.cross(self._aclose())
-            return
+        here = asyncio.get_running_loop()
         await self._aclose()
-        for other, _ in self._outgoing.all():
-            if other is not loop and other.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), other))
+        for loop, _ in self._outgoing.all():
+            if loop is not here and loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
 
     async def _aclose(self) -> None:
         for queue in (self._queues.pop() or {}).values():
@@ -604,15 +426,11 @@ class RedisChannelLayer(BaseChannelLayer):
             link = outgoing.links[self._partition(group)]
             calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
         self._joined.clear()
-        self._here.emptied.clear()
+        self._emptied.clear()
         for link, reader in zip(outgoing.links, readers, strict=False):
             calls.append(link.call("UNLINK", reader.inbox, reader.lost))
         for call in calls:
             call.add_done_callback(_forget)
-
-    async def close_pools(self) -> None:
-        """The well-known name of :meth:`aclose`."""
-        await self.aclose()
 
 
 async def _await(future: "asyncio.Future[_T]") -> _T:
@@ -623,20 +441,3 @@ def _forget(future: "asyncio.Future[Any]") -> None:
     """What this was for is made good by a lease, should it fail."""
     if not future.cancelled():
         future.exception()
-
-
-def _escape(text: str) -> str:
-    """``text`` as a glob that matches it alone."""
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)
-
-
-_layers: "weakref.WeakSet[RedisChannelLayer]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """A child is a process of its own; its parent's connections are its parent's."""
-    for layer in list(_layers):
-        layer._begin()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -113,6 +113,11 @@ class Subscription:
         """Whether it is, or is about to be, subscribed to."""
         return topic in self._topics
 
+    def was_confirmed(self, topic: bytes) -> bool:
+        """Whether the server has confirmed the subscription, if perhaps over another connection."""
+        future = self._topics.get(topic)
+        return future is not None and future.done() and future.exception() is None
+
     async def subscribe(self, topic: bytes) -> None:
         """Get what is published to ``topic``.
 
@@ -245,7 +250,8 @@ class Subscription:
                 self._ask_for_life()
             over.result()
         finally:
-            over.cancel()
+            if not over.cancel() and not over.cancelled():
+                over.exception()
             if reading is not None:
                 reading.cancel()
 
@@ -306,16 +312,19 @@ class Subscription:
     ) -> None:
         if future is not None and self._topics.get(topic) is future:
             del self._topics[topic]
+            logger.error("The broker refused the subscription to %s: %s", topic.decode(), error)
         if future is not None and not future.done():
-            future.set_exception(BrokerError(f"The broker refused a subscription: {error}"))
-            future.exception()  # whether somebody waits for it or not
+            _fail(future, BrokerError(f"The broker refused a subscription: {error}"))
 
     # The end
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Disconnect. Whoever waits for a confirmation gets an error."""
         self._task.cancel()
         await asyncio.wait((self._task,), timeout=1)
+        for future in (self._up, *self._topics.values()):
+            if not future.done():
+                _fail(future, BrokerUnavailable("The layer has been closed"))
 
 
 class _Pushes(asyncio.Protocol):
@@ -367,6 +376,11 @@ def _transport(connection: Connection) -> asyncio.Transport:
     """The transport under a connection of redis-py, which has no name for it."""
     transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
     return transport
+
+
+def _fail(future: "asyncio.Future[None]", error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # whether somebody waits for it or not
 
 
 async def _patiently(future: "asyncio.Future[None]") -> None:

@@ -1,14 +1,28 @@
 -- Append a message to the queue of a named channel, unless it is full.
 -- KEYS: queue, sender
 -- ARGV: sequence number, sender's lease (ms), message, capacity, expiry (ms)
--- Returns 1, or 0 when the queue is full, and how many messages were found to have expired.
-local last = redis.call('GET', KEYS[2])
-if last and tonumber(last) >= tonumber(ARGV[1]) then return {1, 0} end
+-- Returns 1, or 0 when the queue is full, and how many messages were found to have expired. What is
+-- not 1 and 0 is kept for a repeat; a sender has fewer than 512 calls under way. The queue outlives
+-- its messages, so that whoever comes next counts those that have expired.
+local number, refusals = tonumber(ARGV[1]), KEYS[2] .. ':refusals'
+if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
+  local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
+  if kept[1] == number then return {kept[2], kept[3]} end
+  return {1, 0}
+end
+redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expired = redis.call('XTRIM', KEYS[1], 'MINID', now - ARGV[5])
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[4]) then return {0, expired} end
-redis.call('XADD', KEYS[1], '*', 'm', ARGV[3])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {1, expired}
+local taken, expired = 0, redis.call('XTRIM', KEYS[1], 'MINID', now - ARGV[5])
+if redis.call('XLEN', KEYS[1]) < tonumber(ARGV[4]) then
+  taken = 1
+  redis.call('XADD', KEYS[1], '*', 'm', ARGV[3])
+  if redis.call('PTTL', KEYS[1]) < ARGV[5] * 1.5 then
+    redis.call('PEXPIRE', KEYS[1], ARGV[5] * 2)
+  end
+end
+if taken == 0 or expired > 0 then
+  redis.call('HSET', refusals, number % 512, cjson.encode({number, taken, expired}))
+  redis.call('PEXPIRE', refusals, ARGV[2])
+end
+return {taken, expired}

@@ -3,43 +3,68 @@
 -- KEYS: group, sender
 -- ARGV: sequence number, sender's lease (ms), base of all keys, field, message,
 --       capacity of an inbox, expiry of messages in queues (ms)
--- Members are p:PROCESS and q:CAPACITY:CHANNEL.
--- Returns how many members it was appended to, how many were full, and how many messages were
--- found to have expired in queues.
-local last = redis.call('GET', KEYS[2])
-if last and tonumber(last) >= tonumber(ARGV[1]) then return {0, 0, 0} end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+-- Members are p:PROCESS and q:CAPACITY:CHANNEL. One whose key holds something else is passed over.
+-- Returns how many members it was appended to, how many queues were full, and how many messages were
+-- found to have expired in queues. Losses are kept for a repeat; a sender has fewer than 512 calls
+-- under way. What a full inbox misses is counted under a key of its own, for its process.
+local number, refusals = tonumber(ARGV[1]), KEYS[2] .. ':refusals'
+if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
+  local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
+  if kept[1] == number then return {0, kept[2], kept[3]} end
+  return {0, 0, 0}
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local base, limit = ARGV[3], tonumber(ARGV[6])
+local members = redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')
+redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
+local base, limit, expiry = ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 local sent, full, expired = 0, 0, 0
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')) do
+
+local function append_to_inbox(member, process)
+  local inbox = base .. ':inbox:' .. process
+  local length = redis.pcall('XLEN', inbox)
+  if type(length) ~= 'table' and length >= limit then
+    local lost = base .. ':lost:' .. process
+    redis.call('INCR', lost)
+    redis.call('PEXPIRE', lost, ARGV[2])
+  elseif type(length) ~= 'table'
+      and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
+    sent = sent + 1
+  else
+    redis.call('ZREM', KEYS[1], member)
+  end
+end
+
+local function append_to_queue(capacity, channel)
+  local queue = base .. ':queue:' .. channel
+  local trimmed = redis.pcall('XTRIM', queue, 'MINID', now - expiry)
+  if type(trimmed) == 'table' then
+    full = full + 1
+    return
+  end
+  expired = expired + trimmed
+  if redis.call('XLEN', queue) >= capacity then
+    full = full + 1
+    return
+  end
+  redis.call('XADD', queue, '*', 'm', ARGV[5])
+  sent = sent + 1
+  if redis.call('PTTL', queue) < expiry * 1.5 then redis.call('PEXPIRE', queue, expiry * 2) end
+end
+
+for _, member in ipairs(members) do
   local kind, name = string.sub(member, 1, 2), string.sub(member, 3)
   if kind == 'p:' then
-    local inbox = base .. ':inbox:' .. name
-    if redis.call('XLEN', inbox) >= limit then
-      local lost = base .. ':lost:' .. name
-      redis.call('INCR', lost)
-      redis.call('PEXPIRE', lost, ARGV[2])
-      full = full + 1
-    elseif redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
-      sent = sent + 1
-    else
-      redis.call('ZREM', KEYS[1], member)
-    end
-  else
-    local mark = string.find(name, ':', 1, true)
+    append_to_inbox(member, name)
+  elseif kind == 'q:' then
+    local mark = string.find(name, ':', 1, true) or 1
     local capacity = tonumber(string.sub(name, 1, mark - 1))
-    local queue = base .. ':queue:' .. string.sub(name, mark + 1)
-    expired = expired + redis.call('XTRIM', queue, 'MINID', now - ARGV[7])
-    if redis.call('XLEN', queue) >= capacity then
-      full = full + 1
-    else
-      redis.call('XADD', queue, '*', 'm', ARGV[5])
-      if redis.call('PTTL', queue) < tonumber(ARGV[7]) then redis.call('PEXPIRE', queue, ARGV[7]) end
-      sent = sent + 1
-    end
+    if capacity then append_to_queue(capacity, string.sub(name, mark + 1)) end
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
+if full > 0 or expired > 0 then
+  redis.call('HSET', refusals, number % 512, cjson.encode({number, full, expired}))
+  redis.call('PEXPIRE', refusals, ARGV[2])
+end
 return {sent, full, expired}

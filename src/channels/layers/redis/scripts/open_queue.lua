@@ -1,6 +1,7 @@
 -- Make a named channel's queue and its consumer group if they are not there, and keep them.
 -- KEYS: queue
--- ARGV: group, lease (ms)
+-- ARGV: group, lease (ms), expiry (ms), milliseconds after which a silent reader is gone, or 0
+-- Returns the server's time (ms), and how many messages were found to have expired.
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
   return made
@@ -8,4 +9,13 @@ end
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return 1
+if ARGV[4] ~= '0' then
+  for _, reader in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    if reader[6] > tonumber(ARGV[4]) then  -- name, NAME, pending, COUNT, idle, MILLISECONDS
+      redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], reader[2])
+    end
+  end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return {now, redis.call('XTRIM', KEYS[1], 'MINID', now - ARGV[3])}

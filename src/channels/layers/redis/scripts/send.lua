@@ -1,10 +1,22 @@
 -- Append a message to the inbox of one process.
 -- KEYS: inbox, sender
 -- ARGV: sequence number, sender's lease (ms), field, message, capacity of the inbox
--- Returns 1, 0 when the process is gone, or -1 when its inbox is full.
-local last = redis.call('GET', KEYS[2])
-if last and tonumber(last) >= tonumber(ARGV[1]) then return 1 end
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[5]) then return -1 end
-if not redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', ARGV[3], ARGV[4]) then return 0 end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return 1
+-- Returns 1, 0 when the process is gone, or -1 when its inbox is full. What is not 1 is kept for a
+-- repeat; a sender has fewer than 512 calls under way.
+local number, refusals = tonumber(ARGV[1]), KEYS[2] .. ':refusals'
+if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
+  local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
+  return kept[1] == number and kept[2] or 1
+end
+redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
+local answer = 1
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[5]) then
+  answer = -1
+elseif not redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', ARGV[3], ARGV[4]) then
+  answer = 0
+end
+if answer ~= 1 then
+  redis.call('HSET', refusals, number % 512, cjson.encode({number, answer}))
+  redis.call('PEXPIRE', refusals, ARGV[2])
+end
+return answer

@@ -1,0 +1,432 @@
+"""The Redis channel layer with the lowest latency: published to each process, kept nowhere.
+
+A process subscribes once to its own topic and once to the topic of each group it has members in,
+and hands what comes to their mailboxes. The server keeps no message, so what is published while
+a process's connection is broken passes it by: it reconnects, subscribes again, and tells each
+consumer concerned, once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from inspect import isawaitable
+from re import Pattern
+from typing import Any, TypeVar
+
+from ..._runtime.loops import bridge, is_passing
+from ...exceptions import SerializationError
+from ..mailbox import Overflow
+from ..messages import snapshot
+from ..serializers import Key
+from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
+from .common import RedisLayer
+from .hosts import ClusterServer
+from .link import Unconfirmed
+from .subscription import PLAIN, SHARDED, Commands, Subscription
+
+__all__ = ["UNCONFIRMED", "RedisPubSubChannelLayer"]
+
+logger = logging.getLogger("channels.layers")
+
+_T = TypeVar("_T")
+_Callback = Callable[[], object] | None
+
+#: Why a message was dropped: the connection broke before the server confirmed that it had
+#: published it. It may have arrived, so it is not sent again.
+UNCONFIRMED = "unconfirmed"
+
+# The first byte of what is published to a process. A name follows, a space, and a message for
+# the channel of that name, or a channel that is to join or leave the group of that name.
+_TO_CHANNEL, _JOIN, _LEAVE = b"c", b"j", b"l"
+
+
+class RedisPubSubChannelLayer(RedisLayer):
+    """Carries messages between processes and machines through the pub/sub of Redis or Valkey.
+
+    Faster than :class:`~channels.layers.redis.RedisChannelLayer`, with the same promises but one:
+    messages published while a process's connection is broken are lost to its consumers. The layer
+    repairs the connection by itself, and then calls each such consumer's handler ``layer_gap``
+    once. A message whose own sending the break interrupted is not sent again, since it may have
+    arrived, but counted as dropped (``"unconfirmed"``). So no message arrives twice.
+
+    Named channels, such as workers read, are queues on the server and lose nothing.
+
+    Args:
+        hosts: where the servers are; see the reference. Names are spread over several.
+        prefix: of all topics and keys.
+        on_disconnect: called without arguments, and awaited if it is a coroutine function, when
+            the connection that receives messages has broken; with several hosts, for each.
+        on_reconnect: the same when it has been repaired.
+        symmetric_encryption_keys: keys under which messages are encrypted: the first encrypts,
+            all decrypt.
+        serializer_format: ``"msgpack"``, ``"json"``, or what your project registered.
+        channel_capacity: other capacities for some channels: globs or compiled regular
+            expressions, and messages.
+        expiry: seconds after which an unread message is dropped.
+        group_expiry: seconds after which the membership of a channel that no consumer reads ends.
+            A connected consumer stays a member as long as it is connected.
+        capacity: messages a channel holds.
+        overflow: what a consumer's full channel does; see
+            :class:`~channels.layers.InMemoryChannelLayer`.
+        sharded: use sharded pub/sub, which needs Redis 7 or Valkey and pays off in a cluster. By
+            default it is used in clusters that have it. All processes must agree.
+    """
+
+    def __init__(
+        self,
+        hosts: Any = None,
+        prefix: str = "asgi",
+        on_disconnect: _Callback = None,
+        on_reconnect: _Callback = None,
+        symmetric_encryption_keys: "Sequence[Key] | None" = None,
+        serializer_format: str = "msgpack",
+        channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        *,
+        overflow: Overflow = "drop_newest",
+        sharded: bool | None = None,
+    ) -> None:
+        super().__init__(
+            hosts,
+            prefix,
+            expiry,
+            group_expiry,
+            capacity,
+            channel_capacity,
+            symmetric_encryption_keys,
+            serializer_format,
+            overflow,
+        )
+        self.on_disconnect = on_disconnect
+        self.on_reconnect = on_reconnect
+        self._commands: Commands | None = SHARDED if sharded else PLAIN
+        if sharded is None and isinstance(self.servers[0], ClusterServer):
+            self._commands = None  # the servers are asked what they have
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._subscriptions: list[Subscription] = []
+        # The groups with members here, by topic, and those that have none any more.
+        self._groups: dict[bytes, str] = {}
+        self._emptied: deque[str] = deque()
+        self._process_topics = [
+            f"{base}:process:{self.client_prefix}".encode("ascii") for base in self._bases
+        ]
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    # Sending
+
+    def _topic(self, group: str) -> bytes:
+        return f"{self._bases[self._partition(group)]}:group:{group}".encode("ascii")
+
+    def _members_key(self, group: str) -> str:
+        return f"{self._bases[self._partition(group)]}:named:{group}"
+
+    async def _learn_commands(self) -> Commands:
+        """Ask a cluster which kind of pub/sub it has."""
+        link = self._outgoing.get().links[0]
+        (found,) = await link.call("COMMAND", "INFO", SHARDED.subscribe)
+        self._commands = SHARDED if found else PLAIN
+        return self._commands
+
+    async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
+        try:
+            partition = self._partition(channel)
+            published = await self._publish(partition, process, _TO_CHANNEL, channel, data)
+            reason = None if published else CLOSED
+        except Unconfirmed:
+            reason = UNCONFIRMED
+        if reason is not None:
+            self._drop(reason, channel)
+            self._landed(channel)
+
+    async def _publish(
+        self, partition: int, process: str, kind: bytes, name: str, data: bytes
+    ) -> int:
+        """Publish to a process; whether it is there."""
+        commands = self._commands or await self._learn_commands()
+        await self._wait_for_repair(partition)
+        receivers: int = await self._outgoing.get().links[partition].call(
+            commands.publish,
+            f"{self._bases[partition]}:process:{process}",
+            b"%b%b %b" % (kind, name.encode("ascii"), data),
+            repeat=False,
+        )  # fmt: skip
+        return receivers
+
+    async def _wait_for_repair(self, partition: int) -> None:
+        """Let nothing pass by this process's own members while it cannot hear."""
+        if self._home is asyncio.get_running_loop():
+            subscription = self._subscriptions[partition]
+            if not subscription.up:
+                await subscription.wait_until_up()
+
+    async def _group_send(self, group: str, data: bytes) -> None:
+        commands = self._commands or await self._learn_commands()
+        partition = self._partition(group)
+        await self._wait_for_repair(partition)
+        outgoing = self._outgoing.get()
+        members = self._members_key(group)
+        base = self._bases[partition]
+        try:
+            named = await outgoing.links[partition].run(
+                "publish",
+                [f"{base}:group:{group}", members],
+                [commands.publish, data],
+                repeat=False,
+            )
+        except Unconfirmed:
+            self._drop(UNCONFIRMED, group)
+            return
+        if named:
+            _, full, expired = await outgoing.append(
+                partition, "group_send", [members], base, f"g{group}", data, 0,
+                self._milliseconds(self.expiry),
+            )  # fmt: skip
+            if full:
+                self._drop(CAPACITY, group, full)
+            if expired:
+                self._drop(EXPIRED, group, expired)
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Let ``channel`` have what is sent to ``group`` from now on.
+
+        For a channel of another process it is that process which joins, soon after.
+        """
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        process = self._process_of(channel)
+        if process == self.client_prefix:
+            await self._at_home(lambda: self._join(group, channel))
+        elif process is None:
+            await self._off_passing_loop(self._join_named(group, channel))
+        else:
+            await self._off_passing_loop(self._tell(process, _JOIN, group, channel))
+
+    async def _join(self, group: str, channel: str) -> None:
+        topic = self._topic(group)
+        subscription = self._subscriptions[self._partition(group)]
+        try:
+            # What was published before has been received when this is over. Meanwhile the last
+            # other member may have left.
+            while not subscription.has(topic) or not self._here.is_member(group, channel):
+                self._groups[topic] = group
+                await subscription.subscribe(topic)
+                if subscription.has(topic):
+                    break
+        except BaseException:
+            self._leave_if_empty(group)
+            raise
+        self._here.join(group, channel)
+
+    async def _join_named(self, group: str, channel: str) -> None:
+        member = f"q:{self.get_capacity(channel)}:{channel}"
+        link = self._outgoing.get().links[self._partition(group)]
+        lease = self._milliseconds(self.group_expiry)
+        await link.run("join", [self._members_key(group)], [member, lease])
+
+    async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
+        """Have another process let one of its channels join or leave; if it is gone, so be it."""
+        with contextlib.suppress(Unconfirmed):
+            partition = self._partition(group)
+            await self._publish(partition, process, kind, group, channel.encode("ascii"))
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Let ``channel`` have it no longer. No error if it was not a member."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        process = self._process_of(channel)
+        if process == self.client_prefix:
+            if self._here.is_member(group, channel):
+                await self._at_home(lambda: self._part(group, channel))
+        elif process is None:
+            await self._off_passing_loop(self._part_named(group, channel))
+        else:
+            await self._off_passing_loop(self._tell(process, _LEAVE, group, channel))
+
+    async def _part(self, group: str, channel: str) -> None:
+        await self._subscriptions[self._partition(group)].barrier()
+        self._here.part(group, channel)
+
+    async def _part_named(self, group: str, channel: str) -> None:
+        link = self._outgoing.get().links[self._partition(group)]
+        for capacity in {self.get_capacity(channel), self.capacity}:
+            await link.call("ZREM", self._members_key(group), f"q:{capacity}:{channel}")
+
+    def _group_emptied(self, group: str) -> None:
+        self._emptied.append(group)
+        home = self._home
+        if home is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                home.call_soon_threadsafe(self._leave_emptied)
+
+    def _leave_emptied(self) -> None:
+        while self._emptied:
+            self._leave_if_empty(self._emptied.popleft())
+
+    def _leave_if_empty(self, group: str) -> None:
+        """End the subscription to a group that nobody here is in."""
+        if not self._here.has_members(group) and self._subscriptions:
+            topic = self._topic(group)
+            self._groups.pop(topic, None)
+            self._subscriptions[self._partition(group)].unsubscribe(topic)
+
+    # What is published (see subscription.Recipient)
+
+    def published(self, topic: bytes, data: bytes) -> None:
+        """A message came, to a group or to this process."""
+        group = self._groups.get(topic)
+        if group is not None:
+            self._deliver(group, data, to_group=True)
+            return
+        head, _, content = data.partition(b" ")
+        kind, name = head[:1], head[1:].decode("ascii")
+        if topic not in self._process_topics:
+            return  # a group that was left meanwhile
+        if kind == _TO_CHANNEL:
+            self._landed(name)
+            self._deliver(name, content, to_group=False)
+        elif kind in (_JOIN, _LEAVE):
+            change = self._join if kind == _JOIN else self._part
+            self._start(change(name, content.decode("ascii")))
+
+    def _deliver(self, name: str, data: bytes, *, to_group: bool) -> None:
+        """Decode a message once, and put it into the mailboxes that are to have it."""
+        try:
+            unpack = snapshot(self.serializer.deserialize(data))
+        except SerializationError:
+            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
+            return
+        entry = (time.monotonic() + self.expiry, unpack)
+        if to_group:
+            self._here.deliver_to_group(name, entry)
+        elif not self._here.deliver(name, entry):
+            self._drop(CAPACITY, name)
+
+    def subscription_lost(self, partition: int, reason: str) -> None:
+        """The connection broke."""
+        self._in_flight.clear()
+        self._call(self.on_disconnect)
+
+    def subscription_restored(self, partition: int, reason: str) -> None:
+        """It is repaired: whoever may have missed a message is told, once."""
+        for mailbox, groups in self._here.mailboxes():
+            if any(self._partition(name) == partition for name in (mailbox.channel, *groups)):
+                mailbox.announce_gap(reason)
+        self._call(self.on_reconnect)
+
+    def _call(self, callback: _Callback) -> None:
+        if callback is None:
+            return
+        try:
+            result = callback()
+        except Exception:
+            logger.exception("%r failed", callback)
+            return
+        if isawaitable(result):
+            self._start(result)
+
+    def _start(self, awaitable: Any) -> None:
+        """Have it done in the background; an error is logged."""
+        task = asyncio.ensure_future(awaitable)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("What the broker's news led to has failed", exc_info=task.exception())
+
+    # Event loops
+
+    async def _at_home(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Do ``work`` on the event loop that receives, which becomes this one if there is none."""
+        here = asyncio.get_running_loop()
+        if is_passing(here):
+            return await bridge.cross(self._at_home(work))
+        home = self._home
+        if home is None or not home.is_running():
+            await self._start_receiving()
+            home = self._home or here
+        if home is here:
+            return await work()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), home))
+
+    async def _receiving(self) -> None:
+        home = self._home
+        if home is None or not home.is_running() or home is not asyncio.get_running_loop():
+            await self._at_home(self._subscribe_process)
+        else:
+            await self._subscribe_process()
+
+    async def _subscribe_process(self) -> None:
+        """Wait until the process's own topics are subscribed to; at once if they ever were."""
+        for topic, subscription in zip(self._process_topics, self._subscriptions, strict=True):
+            if not subscription.was_confirmed(topic):
+                await subscription.subscribe(topic)
+
+    async def _start_receiving(self) -> None:
+        """Receive on this event loop, where another one has ended."""
+        commands = self._commands or await self._learn_commands()
+        home = self._home
+        if home is not None and home.is_running():  # meanwhile
+            return
+        gap = "the event loop that received has ended" if self._subscriptions else None
+        if gap:
+            self._call(self.on_disconnect)
+        topics: list[list[bytes]] = [[topic] for topic in self._process_topics]
+        for topic, group in self._groups.items():
+            topics[self._partition(group)].append(topic)
+        self._home = asyncio.get_running_loop()
+        self._subscriptions = [
+            Subscription(server, number, commands, self, topics[number], gap)
+            for number, server in enumerate(self.servers)
+        ]
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group. Consumers stay connected."""
+        await self._at_home(self._flush)
+
+    async def _flush(self) -> None:
+        for subscription in self._subscriptions:
+            await subscription.barrier()
+        await self._here.flush()
+        self._in_flight.clear()
+        for group in list(self._groups.values()):
+            self._leave_if_empty(group)
+        await self._delete_keys()
+
+    async def aclose(self) -> None:
+        """Stop receiving, and close every connection. The layer can be used again."""
+        loops = {loop for loop, _ in self._outgoing.all()} | {self._home}
+        here = asyncio.get_running_loop()
+        for loop in loops - {None, here}:
+            if loop is not None and loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
+        await self._aclose()
+
+    async def _aclose(self) -> None:
+        """Let go of what belongs to this event loop."""
+        for queue in (self._queues.pop() or {}).values():
+            await queue.aclose()
+        outgoing = self._outgoing.pop()
+        if outgoing is not None:
+            await outgoing.aclose()
+        if self._home is asyncio.get_running_loop():
+            subscriptions, self._subscriptions = self._subscriptions, []
+            self._home = None
+            await self._here.flush()
+            self._groups.clear()
+            self._emptied.clear()
+            for subscription in subscriptions:
+                await subscription.stop()

@@ -1,0 +1,5 @@
+"""``channels_redis.pubsub.RedisPubSubChannelLayer``: see :mod:`channels.layers.redis`."""
+
+from channels.layers.redis import RedisPubSubChannelLayer
+
+__all__ = ["RedisPubSubChannelLayer"]

@@ -1,0 +1,71 @@
+"""The pub/sub layer keeps every promise on every server, on several hosts, and encrypted."""
+
+import asyncio
+import uuid
+from contextlib import ExitStack
+
+import pytest
+
+from channels.layers.redis import RedisPubSubChannelLayer
+from channels.testing.conformance import LayerConformance
+
+from ...brokers import Broker, running
+
+
+class PubSubConformance(LayerConformance):
+    servers: tuple[str, ...] = ("valkey",)
+    options: dict = {}
+    keeps_named_channels = True
+
+    brokers: list[Broker]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _brokers(cls):
+        with ExitStack() as stack:
+            cls.brokers = [stack.enter_context(running(name)) for name in cls.servers]
+            yield
+
+    def make_layer(self, **config):
+        return self.connect(uuid.uuid4().hex, **config)
+
+    def make_peer(self, layer, **config):
+        return self.connect(layer.prefix, **config)
+
+    def connect(self, prefix, **config):
+        hosts = [broker.address for broker in self.brokers]
+        return RedisPubSubChannelLayer(hosts=hosts, prefix=prefix, **{**self.options, **config})
+
+    async def restart_broker(self, layer):
+        for broker in self.brokers:
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+
+
+class TestValkey(PubSubConformance):
+    pass
+
+
+class TestRedis7(PubSubConformance):
+    servers = ("redis",)
+
+
+class TestRedis62(PubSubConformance):
+    servers = ("redis-6.2",)
+
+
+class TestSharded(PubSubConformance):
+    options = {"sharded": True}
+
+
+class TestTwoHosts(PubSubConformance):
+    servers = ("valkey", "redis")
+
+
+class TestEncrypted(PubSubConformance):
+    options = {"symmetric_encryption_keys": ["new", "old"]}
+
+
+class TestJson(PubSubConformance):
+    options = {"serializer_format": "json"}
+    carries_bytes = False

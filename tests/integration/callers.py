@@ -1,0 +1,250 @@
+"""Programs without an event loop of their own that send: ``callers.py PROGRAM PORT [ARGUMENTS]``.
+
+Each runs in a process of its own, so that its exit can be watched as well.
+"""
+
+import asyncio
+import atexit
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import django
+from asgiref.sync import async_to_sync
+from django.conf import settings
+
+QUEUE = "queue"
+HERE = "tests.integration.callers"
+
+
+def configure(port):
+    settings.configure(
+        CHANNEL_LAYERS={
+            "default": {
+                "BACKEND": "channels_redis.core.RedisChannelLayer",
+                "CONFIG": {"hosts": [("127.0.0.1", int(port))], "capacity": 100_000},
+            }
+        },
+        INSTALLED_APPS=["channels"],
+    )
+    django.setup()
+
+
+def by_facade(sender, number):
+    from channels.layers import get_sync_channel_layer
+
+    get_sync_channel_layer().send(QUEUE, message(sender, number))
+
+
+def by_async_to_sync(sender, number):
+    from channels.layers import get_channel_layer
+
+    async_to_sync(get_channel_layer().send)(QUEUE, message(sender, number))
+
+
+def message(sender, number):
+    return {"type": "test.message", "sender": sender, "n": number}
+
+
+WAYS = {"facade": by_facade, "async_to_sync": by_async_to_sync}
+
+
+def threads(way, count, calls):
+    """Many threads send many messages each."""
+
+    def work(sender):
+        for number in range(int(calls)):
+            WAYS[way](sender, number)
+
+    pool = [threading.Thread(target=work, args=(sender,)) for sender in range(int(count))]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join()
+
+
+def descriptors():
+    """What sockets this process has open, as the kernel names them."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue
+        if target.startswith("socket:") or "eventpoll" in target:
+            found.add(target)
+    return {name for name in found if name.startswith("socket:")}
+
+
+def fork(way):
+    """A parent that has sent forks, as a server of workers does; both go on sending."""
+    send = WAYS[way]
+    send("parent", 0)
+    parents = descriptors()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        shared = descriptors() & parents
+        assert not shared, shared
+        send("child", 0)
+        threads(way, 4, 5)
+        assert not descriptors() & parents
+        os.write(write, b".")
+        time.sleep(0.2)  # lives on while the parent sends
+        sys.exit(0)
+    os.close(write)
+    os.read(read, 1)
+    for number in range(1, 4):
+        send("parent", number)
+    assert descriptors() == parents, "the parent's connection was replaced"
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+    send("parent", 4)
+
+
+def fork_while_sending(way):
+    """Forks again and again while other threads of the parent are in the middle of sending."""
+    send = WAYS[way]
+    over = threading.Event()
+    sent = [0] * 4
+
+    def work(sender):
+        while not over.is_set():
+            send(f"parent {sender}", sent[sender])
+            sent[sender] += 1
+
+    pool = [threading.Thread(target=work, args=(sender,)) for sender in range(4)]
+    for thread in pool:
+        thread.start()
+    for number in range(10):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            send("children", number)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, (number, status)
+    over.set()
+    for thread in pool:
+        thread.join()
+    print(sum(sent))
+
+
+def child(port, way, number):
+    """What a process started by multiprocessing does."""
+    if not settings.configured:
+        configure(port)
+    WAYS[way]("child", number)
+
+
+def processes(way, method):
+    """A parent that has sent starts processes that send, one after the other."""
+    WAYS[way]("parent", 0)
+    context = multiprocessing.get_context(method)
+    for number in range(2):
+        process = context.Process(target=child, args=(PORT, way, number))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    WAYS[way]("parent", 1)
+
+
+def exit_after(way):
+    """Sends, and is done."""
+    WAYS[way]("main", 0)
+
+
+def exit_while_reading():
+    """Leaves with a channel open, whose inbox is being read."""
+    from channels.layers import get_sync_channel_layer
+
+    layer = get_sync_channel_layer()
+    name = layer.new_channel()
+    layer.group_add("group", name)
+    layer.group_send("group", message("main", 0))
+    assert layer.receive(name, timeout=10) == message("main", 0)
+
+
+def exit_with_daemon():
+    """Leaves while a daemon thread has a message under way."""
+    started = threading.Event()
+
+    def work():
+        from channels._runtime.loops import bridge
+        from channels.layers import get_channel_layer
+
+        async def late():
+            started.set()
+            await asyncio.sleep(0.2)
+            await get_channel_layer().send(QUEUE, message("daemon", 0))
+
+        bridge.call(late())
+
+    threading.Thread(target=work, daemon=True).start()
+    started.wait()
+
+
+def exit_with_handler(way):
+    """Sends at the very end."""
+    WAYS[way]("main", 0)
+    atexit.register(by_facade, "main", 1)
+
+
+def exit_without_broker():
+    """Gives up sending, and leaves."""
+    from channels.layers import get_sync_channel_layer
+    from channels.layers.sync import CallTimeout
+
+    try:
+        get_sync_channel_layer(timeout=0.2).send(QUEUE, message("main", 0))
+    except CallTimeout as error:
+        print(type(error).__name__)
+
+
+def asyncio_run():
+    """Old code that makes an event loop for each call."""
+    from channels.layers import get_channel_layer
+
+    for number in range(3):
+        asyncio.run(get_channel_layer().send(QUEUE, message("main", number)))
+
+
+def interrupted(way):
+    """Waits for a broker that does not answer, until somebody presses Control-C."""
+    print("ready", flush=True)
+    try:
+        WAYS[way]("main", 0)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+
+
+def view_server(kind):
+    """A threaded WSGI server, with a thread for each request."""
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, format, *args):
+            pass
+
+    settings.ROOT_URLCONF = "tests.integration.site"
+    settings.ALLOWED_HOSTS = ["*"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = ThreadedWSGIServer(("127.0.0.1", port), Quiet)
+    server.set_app(WSGIHandler())
+    print(port, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=0.01)
+    server.server_close()
+
+
+if __name__ == "__main__":
+    program, PORT, *arguments = sys.argv[1:]
+    configure(PORT)
+    globals()[program](*arguments)

@@ -1,0 +1,353 @@
+"""Real replicated servers, sentinels, clusters and certificates, and what can happen to them."""
+
+import contextlib
+import datetime
+import ipaddress
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from redis.crc import key_slot
+
+from ..brokers import Broker, find_servers, free_port, unavailable
+
+DEADLINE = 20.0
+MASTER = "mymaster"
+
+
+def valkey() -> str:
+    binary = find_servers().get("valkey")
+    if binary is None:
+        unavailable("a Valkey server")
+        raise AssertionError
+    return binary
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until ``condition()`` holds; a server that does not answer does not fulfil it."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if condition():
+                return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain: {what}")
+        time.sleep(0.02)
+
+
+def info(broker: Broker, section: str = "replication") -> dict:
+    with broker.client() as client:
+        return client.info(section)
+
+
+# Replication and Sentinel
+
+
+class Sentinel(Broker):
+    """A sentinel. It writes its configuration file anew whenever it learns something."""
+
+    def __init__(self, binary: str, master: Broker) -> None:
+        super().__init__(binary)
+        self._conf = self.folder / "sentinel.conf"
+        self._conf.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nprotected-mode no\n"
+            f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 2\n"
+            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            f"sentinel failover-timeout {MASTER} 4000\n"
+            f"sentinel parallel-syncs {MASTER} 2\n"
+        )
+
+    def start(self) -> "Sentinel":
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.binary, str(self._conf), "--sentinel"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.wait_until_up()
+        return self
+
+
+class Replicated:
+    """A master and two replicas, watched by three sentinels."""
+
+    def __init__(self) -> None:
+        # Replicas sign in as a user of their own, so that a test can keep them out.
+        options = (
+            "--user", "default", "on", "nopass", "~*", "&*", "+@all",
+            "--user", "copy", "on", ">copy", "~*", "&*", "+@all",
+            "--masteruser", "copy", "--masterauth", "copy", "--repl-diskless-sync-delay", "0",
+        )  # fmt: skip
+        self.nodes = [Broker(valkey(), *options) for _ in range(3)]
+        self.sentinels = [Sentinel(valkey(), self.nodes[0]) for _ in range(3)]
+
+    def start(self) -> "Replicated":
+        for node in self.nodes:
+            node.start()
+        for replica in self.nodes[1:]:
+            replica.cli("REPLICAOF", *map(str, self.nodes[0].address))
+        self.wait_until_replicated()
+        for sentinel in self.sentinels:
+            sentinel.start()
+        self.wait_until_watched()
+        return self
+
+    @property
+    def hosts(self) -> list[dict]:
+        sentinels = [sentinel.address for sentinel in self.sentinels]
+        return [{"sentinels": sentinels, "master_name": MASTER}]
+
+    def master(self) -> Broker:
+        """The one that the sentinels name."""
+        return self.master_by(self.sentinels[0])
+
+    def master_by(self, sentinel: Sentinel) -> Broker:
+        """The one that a sentinel names."""
+        _, port = sentinel.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    def wait_until_replicated(self) -> None:
+        def replicated() -> bool:
+            states = [info(node) for node in self.nodes]
+            return sorted(state["role"] for state in states) == [
+                "master",
+                "slave",
+                "slave",
+            ] and all(state.get("master_link_status", "up") == "up" for state in states)
+
+        until(replicated, "one master, and two replicas that are in step with it")
+
+    def wait_until_watched(self) -> None:
+        def watched() -> bool:
+            for sentinel in self.sentinels:
+                with sentinel.client() as client:
+                    state = client.sentinel_masters()[MASTER]
+                    if not (state["num-slaves"] == state["num-other-sentinels"] == 2):
+                        return False
+                    if state["is_odown"] or state["is_sdown"] or "failover" in state["flags"]:
+                        return False
+                    for replica in client.sentinel_slaves(MASTER):
+                        if replica["is_sdown"] or replica["is_disconnected"]:
+                            return False
+            return True
+
+        until(watched, "three sentinels that know each other, and the replicas")
+
+    def wait_until_failed_over(self, old: Broker) -> Broker:
+        until(
+            lambda: all(self.master_by(sentinel) is not old for sentinel in self.sentinels),
+            "another master",
+        )
+        return self.master()
+
+    def heal(self) -> None:
+        """Start what was killed, and wait until all is as in the beginning."""
+        for node in (*self.nodes, *self.sentinels):
+            if node.process is None:
+                node.start()
+            node.resume()
+        for node in self.nodes:
+            node.cli("ACL", "SETUSER", "copy", "on")
+        self.wait_until_replicated()
+        self.wait_until_watched()
+
+    def cut_replication(self) -> None:
+        """Let no replica follow the master any more."""
+        master = self.master()
+        master.cli("ACL", "SETUSER", "copy", "off")
+        master.cli("CLIENT", "KILL", "TYPE", "replica")
+        until(lambda: info(master)["connected_slaves"] == 0, "a master without replicas")
+
+    def remove(self) -> None:
+        for node in (*self.sentinels, *self.nodes):
+            node.remove()
+
+
+# A cluster
+
+
+class Cluster:
+    """Three masters, each with a replica unless told otherwise."""
+
+    def __init__(self, *options: str, replicas: bool = True) -> None:
+        count = 6 if replicas else 3
+        self.nodes = [
+            Broker(
+                valkey(), "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
+                "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+                "--repl-diskless-sync-delay", "0", *options,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
+
+    def start(self) -> "Cluster":
+        for number, node in enumerate(self.nodes):
+            node.start()
+            node.cli("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        bounds = (0, 5461, 10923, 16384)
+        for node, first, end in zip(self.nodes, bounds, bounds[1:], strict=False):
+            node.cli("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        for node in self.nodes[1:]:
+            bus = node.options[node.options.index("--cluster-port") + 1]
+            self.nodes[0].cli("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        until(
+            lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes),
+            "nodes that know each other",
+        )
+        for replica, master in zip(self.nodes[3:], self.nodes[:3], strict=False):
+            replica.cli("CLUSTER", "REPLICATE", self.id_of(master))
+        self.wait_until_whole()
+        return self
+
+    @staticmethod
+    def _known(node: Broker) -> list[list[str]]:
+        lines = node.cli("CLUSTER", "NODES")
+        text = lines.decode() if isinstance(lines, bytes) else lines
+        return [line.split() for line in text.splitlines()]
+
+    @staticmethod
+    def id_of(node: Broker) -> str:
+        return node.cli("CLUSTER", "MYID").decode()
+
+    @property
+    def hosts(self) -> list[dict]:
+        return [{"cluster": [node.address for node in self.nodes]}]
+
+    def wait_until_whole(self) -> None:
+        """Every node sees every other, one master for each slot, and replicas in step."""
+
+        def whole() -> bool:
+            for node in self.nodes:
+                if b"cluster_state:ok" not in node.cli("CLUSTER", "INFO"):
+                    return False
+                if any("fail" in known[2] for known in self._known(node)):
+                    return False
+                state = info(node)
+                if state["role"] == "slave" and state["master_link_status"] != "up":
+                    return False
+            masters = [node for node in self.nodes if info(node)["role"] == "master"]
+            return len(masters) == 3 and all(
+                len(self.nodes) == 3 or info(node)["connected_slaves"] for node in masters
+            )
+
+        until(whole, "a cluster that is whole")
+
+    def owner(self, slot: int) -> Broker:
+        """The node that says itself that it holds the slot."""
+        for node in self.nodes:
+            if node.process is None:
+                continue
+            for start, end, (_, port, *_), *_ in node.cli("CLUSTER", "SLOTS"):
+                if start <= slot <= end and port == node.port:
+                    return node
+        raise AssertionError(f"nobody holds slot {slot}")
+
+    def heal(self) -> None:
+        for node in self.nodes:
+            if node.process is None:
+                node.start()
+        self.wait_until_whole()
+
+    def move(self, key: str, between: Callable[[], None] = lambda: None) -> None:
+        """Migrate the slot of ``key`` to another master, key by key; ``between`` any two."""
+        slot = key_slot(key.encode())
+        source = self.owner(slot)
+        masters = [node for node in self.nodes if info(node)["role"] == "master"]
+        target = masters[(masters.index(source) + 1) % len(masters)]
+        target.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
+        source.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
+        between()
+        while keys := source.cli("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            source.cli("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            between()
+        rest = [node for node in masters if node not in (target, source)]
+        for node in (target, source, *rest):
+            node.cli("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
+
+    def remove(self) -> None:
+        for node in self.nodes:
+            node.remove()
+
+
+@contextlib.contextmanager
+def running(topology: Replicated | Cluster) -> Iterator[Replicated | Cluster]:
+    try:
+        yield topology.start()
+    finally:
+        topology.remove()
+
+
+@pytest.fixture(scope="module")
+def replicated() -> Iterator[Replicated]:
+    with running(Replicated()) as topology:
+        yield topology
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(Cluster()) as topology:
+        yield topology
+
+
+# Certificates
+
+
+class Authority:
+    """A certificate authority of our own, and a certificate for servers on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+        ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])
+        ca = self._sign(name, name, ca_key.public_key(), ca_key, is_ca=True)
+        server = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        cert = self._sign(server, name, server_key.public_key(), ca_key, is_ca=False)
+        self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+        self.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(
+            server_key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+    @staticmethod
+    def _sign(subject, issuer, public_key, ca_key, *, is_ca: bool) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        unused = dict.fromkeys(
+            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+             "encipher_only", "decipher_only"),
+            False,
+        )  # fmt: skip
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True, key_cert_sign=is_ca, crl_sign=is_ca, **unused
+                ),
+                critical=True,
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
+                critical=False,
+            )
+        )
+        if not is_ca:
+            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(ca_key, hashes.SHA256())
