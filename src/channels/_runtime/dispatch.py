@@ -1,14 +1,12 @@
 """The life of one connection: from two sources, one stream of handler calls, and a certain end.
 
-Two tasks at most: the one the server called, which runs every handler, and one that reads the
-client ahead of it. Messages of the channel layer are put into the consumer's inbox by whoever
-sends them, which then wakes the first task.
+Two tasks at most: the one that the server called, which runs every handler, and one that reads the
+client ahead of it (see intake.py).
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
 from typing import Any
 
 from .. import signals
@@ -16,15 +14,12 @@ from ..exceptions import StopConsumer, UnknownMessageType
 from . import database
 from .denial import from_server, printable, respond
 from .faults import client_close_code
+from .intake import Intake
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
 
-__all__ = ["CLOSE_TIMEOUT", "READ_AHEAD", "Connection"]
+__all__ = ["CLOSE_TIMEOUT", "Connection"]
 
 logger = logging.getLogger("channels.consumer")
-
-# Client events held while a handler runs. Enough to see a disconnect behind a few frames, few
-# enough that a client which floods is held back by TCP.
-READ_AHEAD = 8
 
 # Seconds to wait for the server's disconnect event after the application closed the socket.
 # Servers allow the client about as long to answer the closing handshake (uvicorn: 10 s).
@@ -44,7 +39,6 @@ class Connection:
 
     __slots__ = (
         "_accepted",
-        "_burst",
         "_cancel_timer",
         "_close_timer",
         "_closed",
@@ -53,24 +47,17 @@ class Connection:
         "_disconnect_type",
         "_disconnected",
         "_ended",
-        "_events",
-        "_failure",
-        "_from_layer",
         "_gone",
         "_handling",
         "_inbox",
+        "_intake",
         "_loop",
         "_overdue",
-        "_prefer_inbox",
         "_protocol",
-        "_read_ahead",
-        "_reader",
-        "_room",
         "_scope",
         "_send",
         "_started",
         "_task",
-        "_waiter",
     )
 
     def __init__(self, consumer: Consumer, send: Send) -> None:
@@ -79,23 +66,14 @@ class Connection:
         self._send = send
         self._protocol: str = self._scope["type"]
         self._disconnect_type = _DISCONNECTS.get(self._protocol)
-        # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
-        # handled would be lost with the consumer, so the next is read when the last was handled.
-        self._read_ahead = READ_AHEAD if self._disconnect_type else 1
         self._loop = asyncio.get_running_loop()
-        self._events: deque[Message] = deque()
+        self._intake = Intake(self._disconnect_type, self._client_left)
         self._inbox: Inbox | None = None
-        self._prefer_inbox = False
-        self._from_layer = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._reader: asyncio.Task[None] | None = None
         self._cancel_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._handling: str | None = None  # the type of the message being handled
         self._overdue = False  # the running handler was cancelled: the client has gone
-        self._burst = 0
         self._started = 0.0  # when the first event was handled; 0 before that
         self._accepted = False  # a handshake was accepted, or a response started
         self._closed = False  # the application has sent its last
@@ -103,67 +81,6 @@ class Connection:
         self._disconnected = False  # the disconnect has been given to the consumer
         self._ended = False  # nothing more is to be handled
         self._code: int | None = None
-        self._failure: BaseException | None = None
-
-    # The way in
-
-    def wake(self) -> None:
-        """Tell the dispatching task that there is something to do. On the loop's thread only."""
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _read(self, receive: Receive) -> None:
-        """Read the client ahead of the handlers, up to a bound, until it leaves."""
-        events = self._events
-        try:
-            while True:
-                event = await receive()
-                events.append(event)
-                if event["type"] == self._disconnect_type:
-                    self._client_left()
-                    return
-                self.wake()
-                if len(events) >= self._read_ahead:
-                    self._room = self._loop.create_future()
-                    await self._room
-        except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
-            self._failure = error
-            self._client_left()
-
-    def _client_left(self) -> None:
-        """The client's disconnect has been read: stop sending, and bound the running handler."""
-        self._gone = True
-        if self._handling is not None:
-            self._bound_handler()
-        self.wake()
-
-    def _next(self) -> Message | None:
-        """The next message, from each source in turn while both have some."""
-        inbox, events = self._inbox, self._events
-        if not events and self._room is not None:
-            self._make_room()
-        if inbox is not None and not self._gone and (self._prefer_inbox or not events):
-            message = inbox.take()
-            if message is not None:
-                self._prefer_inbox = False
-                self._from_layer = True
-                return message
-        if events:
-            self._prefer_inbox = True
-            self._from_layer = False
-            if self._room is not None and self._disconnect_type:
-                self._make_room()
-            return events.popleft()
-        return None
-
-    def _make_room(self) -> None:
-        """Let the reader go on."""
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
 
     # The way out
 
@@ -189,7 +106,7 @@ class Connection:
             await self._send(message)
         except OSError:
             # ASGI: servers raise a subclass of OSError when the client has disconnected.
-            self._gone = True
+            self._stop_caring()
             if not self._closed:
                 self._expect_disconnect()
         except Exception:
@@ -215,8 +132,19 @@ class Connection:
             self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self._disconnect_missing)
 
     def _disconnect_missing(self) -> None:
-        self._events.append(self._make_disconnect())
         self._client_left()
+        self._intake.put(self._make_disconnect())
+
+    def _client_left(self) -> None:
+        """The client's disconnect has been read: stop sending, and bound the running handler."""
+        self._stop_caring()
+        if self._handling is not None:
+            self._bound_handler()
+
+    def _stop_caring(self) -> None:
+        """Nothing more can be sent, so what the layer has for the client is of no use."""
+        self._gone = True
+        self._intake.inbox = None
 
     def _make_disconnect(self) -> Message:
         """The disconnect event that the server did not send."""
@@ -244,8 +172,8 @@ class Connection:
         failure: BaseException | None = None
         try:
             if open_inbox is not None:
-                self._inbox = await open_inbox(self.wake)
-            self._reader = self._loop.create_task(self._read(receive))
+                self._inbox = self._intake.inbox = await open_inbox(self._intake.wake)
+            self._intake.start(receive)
             await self._dispatch_all()
         except StopConsumer:
             pass
@@ -254,7 +182,7 @@ class Connection:
             if from_server(self._scope):
                 await self._say_goodbye(_RESTARTING)
             else:
-                self._gone = True
+                self._stop_caring()
         except Exception as error:  # noqa: BLE001 - the boundary between framework and application
             await self._fail(error)
             if not from_server(self._scope):
@@ -268,21 +196,20 @@ class Connection:
                 del failure  # it refers to this frame
 
     async def _dispatch_all(self) -> None:
-        inbox, create_future = self._inbox, self._loop.create_future
+        intake, inbox, burst = self._intake, self._inbox, 0
         while not self._ended:
             if inbox is not None and inbox.overflowed and not self._closed:
                 await self._shed()
-            message = self._next()
+            message = intake.next()
             if message is None:
-                if self._failure is not None:
-                    raise self._failure
-                self._burst = 0
-                self._waiter = waiter = create_future()
-                await waiter
+                if intake.failure is not None:
+                    raise intake.failure
+                burst = 0
+                await intake.wait()
                 continue
-            self._burst += 1
-            if self._burst >= _BURST:
-                self._burst = 0
+            burst += 1
+            if burst >= _BURST:
+                burst = 0
                 await asyncio.sleep(0)
             await self._dispatch(message)
 
@@ -328,7 +255,7 @@ class Connection:
         """A message that no handler takes: one line, unless somebody is there to be told."""
         if self._disconnected:  # a consumer need not handle that
             return
-        if not (self._from_layer and from_server(self._scope)):
+        if not (self._intake.from_layer and from_server(self._scope)):
             raise error
         logger.warning("%s dropped a layer message: %s", self._who(), error)
 
@@ -383,7 +310,7 @@ class Connection:
         code = client_close_code(error)
         if not from_server(self._scope):
             self._code = code or _CRASHED
-            self._gone = True  # whoever called gets the exception instead of a goodbye
+            self._stop_caring()  # whoever called gets the exception instead of a goodbye
             return
         if code is not None:
             logger.warning(
@@ -433,7 +360,7 @@ class Connection:
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""
         cancelled: asyncio.CancelledError | None = None
-        for step in (self._stop_reading, self._leave, self._disconnect_once, self._close_inbox):
+        for step in (self._intake.stop, self._leave, self._disconnect_once, self._close_inbox):
             try:
                 await step()
             except asyncio.CancelledError as error:
@@ -458,12 +385,6 @@ class Connection:
         if cancelled is not None:
             raise cancelled
 
-    async def _stop_reading(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None and not reader.done():
-            reader.cancel()
-            await asyncio.wait((reader,), timeout=1)
-
     async def _leave(self) -> None:
         """No application returns with its socket open."""
         if self._protocol == "websocket" or from_server(self._scope):
@@ -477,6 +398,7 @@ class Connection:
     async def _close_inbox(self) -> None:
         if self._inbox is not None:
             inbox, self._inbox = self._inbox, None
+            self._intake.inbox = None
             await inbox.close()
 
     def _who(self) -> str:

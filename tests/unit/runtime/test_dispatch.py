@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from channels import signals
-from channels._runtime import dispatch
+from channels._runtime import dispatch, intake
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
@@ -211,10 +211,10 @@ async def test_a_slow_handler_pushes_back_on_the_client():
     server = await Server(Consumer.as_asgi()).connect()
     for number in range(100):
         server.text(str(number))
-    await until(lambda: server.received >= dispatch.READ_AHEAD)
+    await until(lambda: server.received >= intake.READ_AHEAD)
     for _ in range(10):
         await asyncio.sleep(0)
-    assert server.received <= dispatch.READ_AHEAD + 2  # one handled, one in hand
+    assert server.received <= intake.READ_AHEAD + 2  # one handled, one in hand
     release.set()
     await until(lambda: len(Consumer.made[0].log) == 100)
     assert Consumer.made[0].log == [str(n) for n in range(100)]

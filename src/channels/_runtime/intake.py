@@ -1,0 +1,130 @@
+"""What comes in to one connection: client events, read ahead, and messages of its channel layer."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from .types import Inbox, Message, Receive
+
+__all__ = ["READ_AHEAD", "Intake"]
+
+# Client events held while a handler runs. Enough to see a disconnect behind a few frames, few
+# enough that a client which floods is held back by TCP.
+READ_AHEAD = 8
+
+
+class Intake:
+    """Two sources, merged: in order per source, and in turn while both have something.
+
+    A task of its own reads the client, up to a bound ahead of the handlers. The inbox is filled
+    by whoever sends, from wherever. Both wake the one task that waits here.
+
+    Args:
+        disconnect_type: the type of the client's last event, or None where there is none.
+        client_left: called when that event has been read, or reading has failed.
+    """
+
+    __slots__ = (
+        "_client_left",
+        "_disconnect_type",
+        "_events",
+        "_loop",
+        "_prefer_inbox",
+        "_read_ahead",
+        "_reader",
+        "_room",
+        "_waiter",
+        "failure",
+        "from_layer",
+        "inbox",
+    )
+
+    def __init__(self, disconnect_type: str | None, client_left: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._disconnect_type = disconnect_type
+        self._client_left = client_left
+        # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
+        # handled would be lost with the consumer, so the next is read when the last was handled.
+        self._read_ahead = READ_AHEAD if disconnect_type else 1
+        self._events: deque[Message] = deque()
+        self._room: asyncio.Future[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._prefer_inbox = False
+        #: The consumer's inbox; None while it has none, and when its messages are not wanted.
+        self.inbox: Inbox | None = None
+        #: Whether the message that :meth:`next` gave last came from the layer.
+        self.from_layer = False
+        #: Why reading the client failed.
+        self.failure: Exception | None = None
+
+    def start(self, receive: Receive) -> None:
+        """Start reading the client."""
+        self._reader = self._loop.create_task(self._read(receive))
+
+    async def stop(self) -> None:
+        """Stop reading the client."""
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.cancel()
+            await asyncio.wait((reader,), timeout=1)
+
+    async def _read(self, receive: Receive) -> None:
+        events = self._events
+        try:
+            while True:
+                event = await receive()
+                events.append(event)
+                if event["type"] == self._disconnect_type:
+                    break
+                self.wake()
+                if len(events) >= self._read_ahead:
+                    self._room = self._loop.create_future()
+                    await self._room
+        except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
+            self.failure = error
+        self._client_left()
+        self.wake()
+
+    def put(self, event: Message) -> None:
+        """Add a client event that the server owes."""
+        self._events.append(event)
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell the waiting task that there is something. On the event loop's thread only."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def wait(self) -> "asyncio.Future[None]":
+        """What to await until something comes."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    def next(self) -> Message | None:
+        """The next message, or None when neither source has one."""
+        inbox, events = self.inbox, self._events
+        if not events and self._room is not None:
+            self._make_room()
+        if inbox is not None and (self._prefer_inbox or not events):
+            message = inbox.take()
+            if message is not None:
+                self._prefer_inbox = False
+                self.from_layer = True
+                return message
+        if events:
+            self._prefer_inbox = True
+            self.from_layer = False
+            if self._room is not None and self._disconnect_type:
+                self._make_room()
+            return events.popleft()
+        return None
+
+    def _make_room(self) -> None:
+        """Let the reader go on."""
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)

@@ -1,0 +1,123 @@
+"""Two sources into one: order, turns, bounds, and what ends it. The rest is in test_dispatch.py."""
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from channels._runtime.intake import READ_AHEAD, Intake
+from tests.asgi import until
+
+
+class Inbox:
+    overflowed = False
+
+    def __init__(self, *messages):
+        self.messages = deque(messages)
+
+    def take(self):
+        return self.messages.popleft() if self.messages else None
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+async def client():
+    """The client's events, and an intake that reads them."""
+
+    class Client(asyncio.Queue):
+        left = False
+
+        def leave(self):
+            self.left = True
+
+    client = Client()
+    client.intake = Intake("bye", client.leave)
+    yield client
+    await client.intake.stop()
+
+
+async def test_the_sources_take_turns(client):
+    for n in range(4):
+        client.put_nowait({"type": "event", "n": n})
+    client.intake.inbox = Inbox(*({"type": "message", "n": n} for n in range(4)))
+    client.intake.start(client.get)
+    await until(client.empty)
+    got = [client.intake.next() for _ in range(9)]
+    assert got.pop() is None
+    assert [m["type"] for m in got] in (["event", "message"] * 4, ["message", "event"] * 4)
+    for kind in ("event", "message"):
+        assert [m["n"] for m in got if m["type"] == kind] == [0, 1, 2, 3]
+
+
+async def test_it_knows_where_a_message_came_from(client):
+    client.intake.inbox = Inbox({"type": "message"})
+    client.intake.next()
+    assert client.intake.from_layer
+    client.intake.put({"type": "event"})
+    client.intake.next()
+    assert not client.intake.from_layer
+
+
+async def test_reading_ahead_is_bounded_and_goes_on(client):
+    for n in range(READ_AHEAD * 3):
+        client.put_nowait({"type": "event", "n": n})
+    client.intake.start(client.get)
+    await until(lambda: client.qsize() == READ_AHEAD * 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert client.qsize() == READ_AHEAD * 2
+    got = []
+    while len(got) < READ_AHEAD * 3:
+        message = client.intake.next()
+        if message is None:
+            await client.intake.wait()
+        else:
+            got.append(message["n"])
+    assert got == list(range(READ_AHEAD * 3))
+
+
+async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was_handled():
+    events = asyncio.Queue()
+    intake = Intake(None, lambda: None)
+    for n in range(3):
+        events.put_nowait({"type": "event", "n": n})
+    intake.start(events.get)
+    await until(lambda: events.qsize() == 2)
+    assert intake.next()["n"] == 0
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert events.qsize() == 2  # the first is being handled
+    assert intake.next() is None
+    await until(lambda: events.qsize() == 1)
+    await intake.stop()
+
+
+async def test_the_last_event_ends_the_reading_and_is_told(client):
+    client.put_nowait({"type": "bye"})
+    client.intake.start(client.get)
+    await client.intake.wait()
+    assert client.left
+    assert client.intake.next() == {"type": "bye"}
+    assert client.intake.failure is None
+
+
+async def test_a_failure_to_read_is_kept_and_told(client):
+    async def receive():
+        raise ConnectionResetError("gone")
+
+    client.intake.start(receive)
+    await client.intake.wait()
+    assert client.left
+    assert isinstance(client.intake.failure, ConnectionResetError)
+
+
+async def test_a_wait_that_was_given_up_does_not_disturb_the_next_wake(client):
+    waiting = asyncio.ensure_future(client.intake.wait())
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    client.intake.wake()
+    client.intake.put({"type": "event"})
+    assert client.intake.next() == {"type": "event"}
