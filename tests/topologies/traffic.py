@@ -47,7 +47,8 @@ class Traffic:
     """
 
     def __init__(self, hosts, pause=0.01):
-        options = {"prefix": uuid.uuid4().hex, "capacity": 10_000}
+        self.prefix = uuid.uuid4().hex
+        options = {"prefix": self.prefix, "capacity": 10_000}
         self.sender = RedisChannelLayer(hosts, **options)
         self.receivers = [RedisChannelLayer(hosts, **options) for _ in range(2)]
         self.groups = [f"group-{number}" for number in range(GROUPS)]

@@ -10,13 +10,11 @@ their calls cross a bridge to one loop that stays, on a daemon thread.
 import asyncio
 import atexit
 import contextlib
-import contextvars
 import logging
 import os
 import selectors
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -76,54 +74,51 @@ class _Call(Generic[_T]):
         notify: called on the bridge's thread when it is over.
     """
 
-    __slots__ = ("_context", "_coroutine", "_error", "_notify", "_task")
+    __slots__ = ("_coroutine", "_notify", "_task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T], notify: Callable[[], object]) -> None:
         self._coroutine = coroutine
         self._notify = notify
-        self._context = contextvars.copy_context()
         self._task: asyncio.Task[_T] | None = None
-        self._error: Exception | None = None
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[_T]":
-        """Have it run."""
-        self._task = task = loop.create_task(self._coroutine, context=self._context)
+    def start(self, under_way: "set[asyncio.Task[Any]]") -> None:
+        """Have it run. On the bridge's thread, in the caller's context."""
+        loop = asyncio.get_running_loop()
+        self._task = task = loop.create_task(self._coroutine)
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
         task.add_done_callback(self._finish)
-        return task
 
     def _finish(self, task: "asyncio.Task[_T]") -> None:
-        self._notify()
-
-    def fail(self, error: Exception) -> None:
-        """End it before it has been started."""
-        self._coroutine.close()
-        self._error = error
+        if not task.cancelled():
+            task.exception()  # the caller may have given up, and nobody else asks for it
         self._notify()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        if self._task is not None and not self._task.cancel() and not self._task.cancelled():
-            self._task.exception()  # which nobody else will ask for
+        """Nobody waits for it any more. On the bridge's thread."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def refuse(self) -> None:
+        """It is not going to be started."""
+        self._coroutine.close()
 
     def outcome(self) -> _T:
         """What the coroutine returned, or raise what it raised. To be asked for once."""
-        task, error = self._task, self._error
+        task = self._task
         try:
-            if task is None:
-                raise error or RuntimeError("The call is not over")
-            if task.cancelled():
+            if task is None or task.cancelled():
                 raise BridgeClosed("The call was given up: its layer, or the interpreter, ended")
             return task.result()
         finally:
-            del task, error, self._task, self._error  # a traceback holds this frame
+            del task, self._task  # the error's traceback holds this frame
 
 
 class Bridge:
     """An event loop on a daemon thread, started when it is first needed, one for each process.
 
-    Calls that are handed in while the loop is busy are taken over together: many threads wake it
-    once, and what they send to a broker travels in one pipeline. Calls start in the order in which
-    they were handed in.
+    Calls start in the order in which they were handed in. Those that come while the loop is busy
+    start together, so that what they send to a broker travels in one pipeline.
     """
 
     def __init__(self) -> None:
@@ -134,10 +129,7 @@ class Bridge:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._selector: selectors.BaseSelector | None = None
         self._thread: threading.Thread | None = None
-        self._context = contextvars.Context()
-        self._handed_in: deque[_Call[Any]] = deque()
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._woken = False
         self._ended = False
 
     # The loop
@@ -173,15 +165,12 @@ class Bridge:
             return self._loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
         while not self._ended:
             try:
                 loop.run_forever()
             except BaseException:  # SystemExit, say; its caller gets it, others go on
                 logger.debug("A call stopped the bridge's event loop; going on", exc_info=True)
         loop.close()
-        while self._handed_in:
-            self._handed_in.popleft().fail(BridgeClosed(_TOO_LATE))
 
     # Calls
 
@@ -202,7 +191,7 @@ class Bridge:
         call = _Call(coroutine, over.release)
         try:
             self._hand_in(call)
-            in_time = over.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            in_time = over.acquire(timeout=_for_a_lock(timeout))
         except BaseException:  # KeyboardInterrupt, say
             self._give_up(call)
             raise
@@ -216,8 +205,8 @@ class Bridge:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
         call = _Call(coroutine, partial(_settle, loop, over))
-        self._hand_in(call)
         try:
+            self._hand_in(call)
             await over
         except BaseException:
             self._give_up(call)
@@ -226,30 +215,15 @@ class Bridge:
 
     def _hand_in(self, call: _Call[Any]) -> None:
         try:
-            loop = self._loop or self._start()
-            self._handed_in.append(call)
-            if not self._woken:
-                self._woken = True
-                loop.call_soon_threadsafe(self._take_over, context=self._context)
-        except RuntimeError as error:  # BridgeClosed, or the loop has been closed this very moment
-            with contextlib.suppress(ValueError):
-                self._handed_in.remove(call)
-            call.fail(error)
-
-    def _take_over(self) -> None:
-        """Start what has been handed in. On the bridge's thread."""
-        self._woken = False  # before looking, so that what is handed in from now on wakes again
-        loop, handed_in, under_way = asyncio.get_running_loop(), self._handed_in, self._under_way
-        while handed_in:
-            task = handed_in.popleft().start(loop)
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            self.loop.call_soon_threadsafe(call.start, self._under_way)  # takes the context along
+        except RuntimeError as error:  # it has been closed, if only this very moment
+            call.refuse()
+            raise BridgeClosed(_TOO_LATE) from error
 
     def _give_up(self, call: _Call[Any]) -> None:
         """Cancel a call that nobody waits for any more."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the call over
-                # What was handed in before is taken over before.
+            with contextlib.suppress(RuntimeError):  # the loop has been closed, and the call ended
                 self._loop.call_soon_threadsafe(call.cancel)
 
     # The end
@@ -269,13 +243,13 @@ class Bridge:
 
     async def _finish(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         try:
-            self._take_over()
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=grace)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     for values in list(kept):
-                        await values.aclose()
+                        with contextlib.suppress(Exception):  # there is nobody left to be told
+                            await values.aclose()
             left = asyncio.all_tasks() - {asyncio.current_task()}
             for task in left:
                 task.cancel()
@@ -290,13 +264,18 @@ class Bridge:
         for values in list(kept):
             values.renew_lock()
         if self._selector is not None:
-            forks.disown(self._selector, self._loop, self._handed_in, self._under_way)
+            forks.disown(self._selector, self._loop, self._under_way)
         self._begin()
 
 
+def _for_a_lock(timeout: float | None) -> float:
+    """What a lock takes for a timeout."""
+    return -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+
+
 def _settle(loop: asyncio.AbstractEventLoop, over: "asyncio.Future[None]") -> None:
-    """Tell another loop that a call is over; should it have ended meanwhile, nobody waits."""
-    with contextlib.suppress(RuntimeError):
+    """Tell another loop that a call is over."""
+    with contextlib.suppress(RuntimeError):  # it has been closed: nobody waits
         loop.call_soon_threadsafe(_resolve, over)
 
 

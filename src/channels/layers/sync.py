@@ -6,12 +6,14 @@ part, and may be made from any number of threads at once. After a fork the child
 of its own, made when it first sends.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from .. import DEFAULT_CHANNEL_LAYER
+from .._runtime.denial import printable
 from .._runtime.loops import BridgeClosed, CallTimeout, bridge, running_loop
 from ..exceptions import ChannelsError, InvalidChannelLayerError
 from .manager import get_channel_layer
@@ -101,7 +103,7 @@ class SyncChannelLayer:
             CallTimeout: no message came in time. None is lost.
         """
         _refuse_event_loop("receive")
-        message: dict[str, Any] = bridge.call(_await(self.layer.receive(channel)), timeout)
+        message: dict[str, Any] = bridge.call(_coroutine(self.layer.receive(channel)), timeout)
         return message
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -109,7 +111,7 @@ class SyncChannelLayer:
         awaitable = getattr(self.layer, method)(*arguments)
         if _is_immediate(self.layer, method):
             return _run_at_once(awaitable)
-        return bridge.call(_await(awaitable), self.timeout)
+        return bridge.call(_coroutine(awaitable), self.timeout)
 
 
 def get_sync_channel_layer(
@@ -199,8 +201,8 @@ def _on_commit(
     def send_it() -> None:
         send(name, unpack())
 
-    # Django names it when it logs an error.
-    send_it.__qualname__ = f"{send.__name__} to {name}"
+    # Django logs an error with this name, as part of a format.
+    send_it.__qualname__ = f"{send.__name__} to {printable(name)}".replace("%", "%%")
     transaction.on_commit(send_it, using=using, robust=True)
 
 
@@ -219,9 +221,15 @@ def _refuse_event_loop(method: str) -> None:
         )
 
 
-async def _await(awaitable: Awaitable[_T]) -> _T:
-    """A coroutine, of whatever a layer's method returns."""
-    return await awaitable
+def _coroutine(awaitable: Awaitable[_T]) -> Coroutine[Any, Any, _T]:
+    """What a layer's method returned, as a coroutine."""
+    if inspect.iscoroutine(awaitable):
+        return awaitable
+
+    async def wait() -> _T:
+        return await awaitable
+
+    return wait()
 
 
 def _is_immediate(layer: Any, method: str) -> bool:

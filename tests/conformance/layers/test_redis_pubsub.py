@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import ExitStack
+from unittest import SkipTest
 
 import pytest
 
@@ -10,6 +11,8 @@ from channels.layers.redis import RedisPubSubChannelLayer
 from channels.testing.conformance import LayerConformance
 
 from ...brokers import Broker, running
+from ...topologies.harness import Cluster
+from ...topologies.harness import running as serving
 
 
 class PubSubConformance(LayerConformance):
@@ -37,6 +40,8 @@ class PubSubConformance(LayerConformance):
         return RedisPubSubChannelLayer(hosts=hosts, prefix=prefix, **{**self.options, **config})
 
     async def restart_broker(self, layer):
+        if not self.brokers:
+            raise SkipTest("Tests of failovers restart clusters.")
         for broker in self.brokers:
             await asyncio.to_thread(broker.kill)
             await asyncio.to_thread(broker.start)
@@ -69,3 +74,17 @@ class TestEncrypted(PubSubConformance):
 class TestJson(PubSubConformance):
     options = {"serializer_format": "json"}
     carries_bytes = False
+
+
+@pytest.mark.server
+class TestCluster(PubSubConformance):
+    servers = ()
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _cluster(cls):
+        with serving(Cluster(replicas=False)) as cls.cluster:
+            yield
+
+    def connect(self, prefix, **config):
+        return RedisPubSubChannelLayer(hosts=self.cluster.hosts, prefix=prefix, **config)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +19,8 @@ from .site import APPLICATION, Site
 # So many states in a row must be the same.
 AT_REST = 5
 
-Start: TypeAlias = Callable[[], AbstractContextManager[tuple[RunningServer, Path]]]
+Start: TypeAlias = Callable[..., AbstractContextManager[tuple[RunningServer, Path]]]
+Running: TypeAlias = tuple[RunningServer, Path, dict[str, Any]]
 
 
 @pytest.fixture(scope="session", params=SERVERS)
@@ -49,19 +50,19 @@ def start(kind: ServerKind, database: Path, tmp_path_factory: pytest.TempPathFac
     """Starts a process of the server under test, with a database and a record of its own."""
 
     @contextmanager
-    def start() -> Iterator[tuple[RunningServer, Path]]:
+    def start(*, strict: bool = False) -> Iterator[tuple[RunningServer, Path]]:
         directory = tmp_path_factory.mktemp(kind.package)
         shutil.copy(database, directory)
         env = {"REALAPP_DIRECTORY": str(directory)}
         log = directory / "server.log"
-        with RunningServer(kind, APPLICATION, log=log, env=env) as server:
+        with RunningServer(kind, APPLICATION, log=log, env=env, strict=strict) as server:
             yield server, directory
 
     return start
 
 
 @pytest.fixture(scope="session")
-def running(start: Start) -> Iterator[tuple[RunningServer, Path, dict[str, Any]]]:
+def running(start: Start) -> Iterator[Running]:
     """The process that most tests share, and what is in it when nobody is connected."""
     with start() as (server, directory):
         yield server, directory, asyncio.run(idle_state(server, directory))
@@ -82,11 +83,29 @@ async def idle_state(server: RunningServer, directory: Path) -> dict[str, Any]:
         return states[-1]
 
 
+@pytest.fixture(scope="session")
+def running_strict(start: Start) -> Iterator[Running]:
+    """The same under a root path, with pings and limits."""
+    with start(strict=True) as (server, directory):
+        yield server, directory, asyncio.run(idle_state(server, directory))
+
+
 @pytest.fixture
-async def site(
-    running: tuple[RunningServer, Path, dict[str, Any]],
-) -> AsyncIterator[Site]:
+async def site(running: Running) -> AsyncIterator[Site]:
     """The site. When the test is over, nothing may be left of it in the server or its log."""
+    async with visit(running) as site:
+        yield site
+
+
+@pytest.fixture
+async def strict_site(running_strict: Running) -> AsyncIterator[Site]:
+    """The site under a root path, with pings and limits."""
+    async with visit(running_strict) as site:
+        yield site
+
+
+@asynccontextmanager
+async def visit(running: Running) -> AsyncIterator[Site]:
     server, directory, idle = running
     site = Site(server, directory)
     async with site.http:

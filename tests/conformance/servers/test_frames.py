@@ -85,7 +85,7 @@ async def test_text_that_is_no_utf8(site: Site, flavour):
     """The server's business; but the application must learn that the client has gone."""
     client = await site.connect(f"{flavour}/")
     await client.send(b"\xff\xfe", text=True)
-    assert (await client.closed())[0] == (1007 if site.can.explains_protocol_errors else 1006)
+    assert (await client.closed())[0] == site.can.protocol_error(1007)
     await site.events.wait(client.key, "disconnect")
     if site.can.traceback_for_invalid_utf8:
         await site.expect_line("Invalid UTF-8 sequence received from client.")
@@ -95,5 +95,5 @@ async def test_text_that_is_no_utf8(site: Site, flavour):
 async def test_bytes_that_are_no_frame(site: Site, flavour):
     client = await site.connect(f"{flavour}/")
     client.transport.write(b"\x83\x80\x00\x00\x00\x00")  # a reserved opcode (RFC 6455, 5.2)
-    assert (await client.closed())[0] == (1002 if site.can.explains_protocol_errors else 1006)
+    assert (await client.closed())[0] == site.can.protocol_error(1002)
     await site.events.wait(client.key, "disconnect")

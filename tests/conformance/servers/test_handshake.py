@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from .site import Client, Site
 
@@ -17,10 +18,14 @@ async def described(client: Client) -> dict:
     return json.loads(await client.recv())
 
 
-async def refused(site: Site, path: str, **options) -> int:
+async def refusal(site: Site, path: str, **options) -> Response:
     with pytest.raises(InvalidStatus) as caught:
         await site.connect(path, **options)
-    return caught.value.response.status_code
+    return caught.value.response
+
+
+async def refused(site: Site, path: str, **options) -> int:
+    return (await refusal(site, path, **options)).status_code
 
 
 async def test_the_last_offered_subprotocol_is_chosen(site, flavour):
@@ -55,8 +60,9 @@ async def test_a_crash_in_connect(site, flavour, actor):
 
 
 async def test_an_unknown_path(site):
-    status = await refused(site, "nowhere/")
-    assert status == (404 if site.can.denial_response else 403)
+    response = await refusal(site, "nowhere/")
+    assert response.status_code == (404 if site.can.denial_response else 403)
+    assert (response.body == b"Not Found") is site.can.denial_response
     await site.expect_line("Refused websocket /ws/nowhere/: No route found", "[404]")
 
 

@@ -1,5 +1,7 @@
 """HTTP consumers: answers, streams and long polls, and clients that do not wait for the end."""
 
+from urllib.parse import quote
+
 import pytest
 
 from .site import Site
@@ -17,6 +19,13 @@ async def test_a_response(site: Site, size):
     assert (response.status_code, response.headers["content-type"]) == (201, "text/plain")
     assert response.content == body[::-1]
     await site.events.wait(key, "disconnect", SOON)
+
+
+@pytest.mark.parametrize("place", ["plain", "Zürich", "东京/🙂", "with space", "100%", "a+b", "q?m"])
+async def test_paths_are_decoded(site: Site, place):
+    response = await site.http.get(f"/consumer/at/{quote(place)}/", params={"key": site.key()})
+    path = f"/consumer/at/{place}/"
+    assert response.json() == {"path": path, "root_path": "", "place": place}
 
 
 async def test_several_requests_on_one_connection(site: Site):

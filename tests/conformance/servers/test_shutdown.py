@@ -47,13 +47,14 @@ def stopped(start: Start) -> Iterator[SimpleNamespace]:
 def test_every_client_is_disconnected_once(stopped, name):
     key = stopped.clients[name].key
     disconnects = stopped.events.of(key, "disconnect")
-    expected = [1012] if stopped.can.ends_applications else []
+    learns = stopped.can.learn_of_shutdown
+    expected = [stopped.can.shutdown_code] if learns == "all" or learns in name else []
     assert [event["code"] for event in disconnects] == expected
 
 
 @pytest.mark.parametrize("name", ["idle async", "idle sync", "busy async", "busy sync"])
 def test_clients_are_told_to_come_back(stopped, name):
-    assert stopped.clients[name].close_code == (1012 if stopped.can.protocol_close_codes else 1006)
+    assert stopped.clients[name].close_code == (1012 if stopped.can.tells_clients_to_return else 1006)
 
 
 def test_a_sync_handler_finishes_and_an_async_one_is_cancelled(stopped):
@@ -63,7 +64,9 @@ def test_a_sync_handler_finishes_and_an_async_one_is_cancelled(stopped):
 
 def test_the_server_ends_without_a_complaint(stopped):
     assert stopped.site.server.process.returncode in (0, -15)  # uvicorn lets SIGTERM have its way
-    assert "Traceback" not in stopped.site.server.output
+    tracebacks = stopped.site.server.output.count("Traceback")
+    # Some versions of asyncio log a traceback for every connection that Hypercorn cancels.
+    assert tracebacks == stopped.site.server.output.count("callback StreamReaderProtocol")
 
 
 def test_lifespan_hooks_run_once_each(stopped):

@@ -1,12 +1,14 @@
 """The layer's blocking methods, and messages that wait for the database."""
 
 import asyncio
+import gc
 import threading
 import time
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
+from django.db.utils import ConnectionDoesNotExist
 
 from channels._runtime.loops import bridge
 from channels.exceptions import (
@@ -187,6 +189,15 @@ class TestAnyLayer:
             get_sync_channel_layer(timeout=0.05).group_send("g", message())
         assert 0 < get_sync_channel_layer().timeout < 120
 
+    def test_a_call_that_is_given_no_time_leaves_nothing_behind(self, foreign):
+        for _ in range(20):
+            with pytest.raises(CallTimeout):
+                get_sync_channel_layer(timeout=0).group_send("g", message())
+            with pytest.raises(CallTimeout):
+                get_sync_channel_layer().receive("c", timeout=0)
+        get_sync_channel_layer().send("c", message())
+        gc.collect()  # would complain of coroutines that were never awaited
+
     def test_a_method_may_return_any_awaitable(self):
         class Odd:
             def send(self, channel, message):
@@ -312,6 +323,21 @@ class TestOnCommit:
         assert "send to full" in record.getMessage()
         assert "ChannelFull" in caplog.text
 
+    def test_what_a_lax_layer_takes_for_a_name_does_not_break_the_log(self, caplog):
+        class Lax:
+            async def send(self, channel, message):
+                raise RuntimeError("cannot send")
+
+        channel_layers.set("lax", Lax())
+        try:
+            send_on_commit("100 %s\nERROR forged", message(), alias="lax")
+        finally:
+            channel_layers.set("lax", None)
+        (record,) = caplog.records
+        assert "send to 100 %s" in record.getMessage()
+        assert "cannot send" in record.getMessage()
+        assert "\n" not in record.getMessage()
+
     def test_an_error_without_a_transaction_is_logged_too(self, layer, caplog):
         for number in range(3):
             async_to_sync(layer.send)("full", message(number))
@@ -344,6 +370,13 @@ class TestOnCommit:
             channel_layers.set("other", None)
         assert waiting_in(other, "c") == 1
         assert waiting_in(layer, "c") == 0
+
+
+def test_the_database_is_the_one_that_is_named(layer):
+    with pytest.raises(ConnectionDoesNotExist, match="nonesuch"):
+        send_on_commit("c", message(), using="nonesuch")
+    with pytest.raises(ConnectionDoesNotExist, match="nonesuch"):
+        group_send_on_commit("g", message(), using="nonesuch")
 
 
 @pytest.mark.django_db

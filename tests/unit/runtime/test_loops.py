@@ -6,7 +6,6 @@ import gc
 import signal
 import sys
 import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -153,30 +152,21 @@ class TestCall:
             assert all(pool.map(ask, range(20)))
 
     def test_calls_start_in_the_order_in_which_they_are_made(self, way):
-        """Those that wait for a busy loop are taken over together."""
+        """Also those that wait together for a busy loop."""
         order = []
-        busy, go_on = threading.Event(), threading.Event()
-
-        async def block():
-            busy.set()
-            go_on.wait(DEADLINE)
+        go_on = threading.Event()
 
         async def note(number):
             order.append(number)
 
-        blocker = threading.Thread(target=way.call, args=(block(),))
-        blocker.start()
-        busy.wait(DEADLINE)
-        threads = []
-        for number in range(10):
-            threads.append(threading.Thread(target=way.call, args=(note(number),)))
-            threads[-1].start()
-            deadline = time.monotonic() + DEADLINE
-            while len(way._handed_in) <= number and time.monotonic() < deadline:
-                time.sleep(0.001)
+        way.loop.call_soon_threadsafe(go_on.wait, DEADLINE)
+        loop = asyncio.new_event_loop()
+        tasks = [loop.create_task(way.cross(note(number))) for number in range(10)]
+        loop.run_until_complete(asyncio.sleep(0))
+        assert order == []
         go_on.set()
-        for thread in (blocker, *threads):
-            thread.join(DEADLINE)
+        loop.run_until_complete(asyncio.gather(*tasks))
+        loop.close()
         assert order == list(range(10))
 
     def test_each_call_sees_its_callers_context(self, way):
@@ -202,10 +192,37 @@ class TestCall:
             way.call(Endless().run(), timeout=0)
         assert way.call(give("fine")) == "fine"
 
+    @pytest.mark.parametrize("timeout", [None, float("inf"), 1e30, DEADLINE])
+    def test_any_time_may_be_given(self, way, timeout):
+        assert way.call(give("fine"), timeout) == "fine"
+
+    def test_less_than_no_time_is_none(self, way):
+        with pytest.raises(CallTimeout):
+            way.call(Endless().run(), timeout=-1)
+
     def test_a_timeout_of_the_coroutines_own_is_not_the_callers(self, way):
         with pytest.raises(TimeoutError, match="its own") as caught:
             way.call(fail(TimeoutError("its own")), timeout=DEADLINE)
         assert not isinstance(caught.value, CallTimeout)
+
+    def test_an_error_that_comes_after_the_caller_has_gone_is_not_complained_about(
+        self, way, caplog
+    ):
+        failed = threading.Event()
+
+        async def fail_late():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                failed.set()
+                raise RuntimeError("too late")
+
+        with pytest.raises(CallTimeout):
+            way.call(fail_late(), timeout=0.01)
+        assert failed.wait(DEADLINE)
+        way.call(give(None))
+        gc.collect()
+        assert caplog.records == []
 
     def test_control_c_reaches_the_caller_and_cancels_the_call(self, way):
         endless = Endless()

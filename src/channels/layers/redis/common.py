@@ -177,14 +177,16 @@ class RedisLayer(BaseChannelLayer):
     async def _send(self, channel: str, data: bytes) -> None:
         process = self._process_of(channel)
         if process is None:
-            await self._send_to_queue(channel, data)
+            if not await self._enqueue(channel, data, self.get_capacity(channel)):
+                raise self._full(channel)
         elif process != self.client_prefix:
             await self._send_to_process(process, channel, data)
         else:
-            flying = self._in_flight.get(channel, 0)
-            if self._here.qsize(channel) + flying >= self.get_capacity(channel):
-                raise self._full(channel)
-            self._in_flight[channel] = flying + 1
+            with self._here.lock:
+                flying = self._in_flight.get(channel, 0)
+                if self._here.qsize(channel) + flying >= self.get_capacity(channel):
+                    raise self._full(channel)
+                self._in_flight[channel] = flying + 1
             try:
                 await self._send_to_process(process, channel, data)
             except BaseException:
@@ -193,19 +195,20 @@ class RedisLayer(BaseChannelLayer):
 
     def _landed(self, channel: str) -> None:
         """A message to a channel of our own is no longer on its way."""
-        flying = self._in_flight.pop(channel, 0) - 1
-        if flying > 0:
-            self._in_flight[channel] = flying
+        with self._here.lock:
+            flying = self._in_flight.pop(channel, 0) - 1
+            if flying > 0:
+                self._in_flight[channel] = flying
 
-    async def _send_to_queue(self, channel: str, data: bytes) -> None:
+    async def _enqueue(self, channel: str, data: bytes, capacity: int) -> bool:
+        """Append to the queue of a named channel; False if it holds ``capacity`` messages."""
         taken, expired = await self._outgoing.get().append(
             self._partition(channel), "enqueue", [self._queue_key(channel)],
-            data, self.get_capacity(channel), self._milliseconds(self.expiry),
+            data, capacity, self._milliseconds(self.expiry),
         )  # fmt: skip
         if expired:
             self._drop(EXPIRED, channel, expired)
-        if not taken:
-            raise self._full(channel)
+        return bool(taken)
 
     def _full(self, channel: str) -> ChannelFull:
         return ChannelFull(

@@ -86,6 +86,8 @@ def _parse_cluster(options: dict[str, Any], prefix: str) -> list[ClusterServer]:
     count = options.pop("partitions", CLUSTER_PARTITIONS)
     if not isinstance(count, int) or count < 1:
         raise HostsError(f"partitions must be a number from 1 up, not {count!r}.")
+    if prefix.startswith("}"):  # {}...} is no hash tag
+        raise HostsError("A prefix that begins with '}' does not work with a cluster.")
     addresses: list[Address] = []
     for node in nodes:
         where = _connection_options(node)
@@ -135,9 +137,15 @@ def _connection_options(entry: Any) -> dict[str, Any]:
 
 def _parse_url(url: str) -> dict[str, Any]:
     if not re.match(r"(rediss?|unix)://", url, re.IGNORECASE):
-        shown = re.sub(r"//.*@", "//***@", url)  # it may hold a password
+        shown = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", url)  # it may hold a password
         raise HostsError(f"{shown!r} is no URL of a server; {_SHAPES}.")
-    options = dict(parse_url(url))
+    try:
+        options = dict(parse_url(url))
+    except ValueError:  # whose text may hold a part of the password
+        raise HostsError(
+            "A URL cannot be taken apart. Its port must be a number, and special characters in a "
+            "user name or password must be percent-encoded."
+        ) from None
     if "connection_class" in options and url.lower().startswith("unix") and "path" not in options:
         raise HostsError("A unix:// URL needs the path of the socket: unix:///path/to/socket.")
     return options

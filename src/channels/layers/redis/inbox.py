@@ -224,7 +224,6 @@ class InboxReader:
             await asyncio.wait((task,), timeout=1)
         if not self.ready.done():
             self._fail_waiting(BrokerUnavailable("The layer has been closed"))
-        self.trim()
 
 
 def _order(stream_id: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from ...exceptions import ChannelsError
+from .packing import pack
 from .scripts import SCRIPTS, Script
 from .servers import BrokerError, Connection, Server
 
@@ -48,6 +50,9 @@ MAX_WAITING = 10_000
 
 # Seconds for which what waits may still be sent when the link is closed.
 _CLOSING_PATIENCE = 2.0
+
+# Seconds that an event loop may take to end after its tasks were cancelled.
+_LAST_SECONDS = 1.0
 
 # Commands in one pipeline.
 _BATCH = 500
@@ -139,6 +144,7 @@ class Link:
         self._connection: Connection | None = None
         self._more: asyncio.Future[None] | None = None
         self._closing = False
+        self._cancelled = -math.inf
         self._task: asyncio.Task[None] | None = None
 
     # Calls
@@ -170,8 +176,11 @@ class Link:
         self, command: tuple[Any, ...], script: Script | None, repeat: bool, number_at: int = 0
     ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._closing or len(self._waiting) >= MAX_WAITING:
-            why = "closed" if self._closing else f"behind by {MAX_WAITING} commands"
+        # Whoever cancels everything is about to close the event loop, as a rule. Should it go on,
+        # so does the link.
+        closed = self._closing or time.monotonic() - self._cancelled < _LAST_SECONDS
+        if closed or len(self._waiting) >= MAX_WAITING:
+            why = "closed" if closed else f"behind by {MAX_WAITING} commands"
             future.set_exception(BrokerUnavailable(f"The connection to the broker is {why}"))
             return future
         deadline = time.monotonic() + self._patience
@@ -193,6 +202,9 @@ class Link:
         """Send what waits; disconnect when the link is closed, or its event loop ends."""
         try:
             await self._send_all()
+        except asyncio.CancelledError:
+            self._cancelled = time.monotonic()
+            raise
         finally:
             await self._disconnect()
 
@@ -220,12 +232,14 @@ class Link:
                     await asyncio.sleep(backoff(attempt))
 
     async def _send_batch(self) -> None:
+        if self._connection is not None and _has_ended(self._connection):
+            await self._disconnect()  # it broke while nothing was under way, so nothing was lost
         connection = self._connection
         if connection is None:
             async with asyncio.timeout(self._server.response_timeout * 2):
                 connection = self._connection = await self._server.connect()
         batch = list(itertools.islice(self._waiting, _BATCH))
-        commands = connection.pack_commands([self._numbered(call) for call in batch])
+        commands = pack(connection, [self._numbered(call) for call in batch])
         self._written = len(batch)
         answers: list[Any] = []
         try:
@@ -367,14 +381,24 @@ class Link:
                 connection._close()  # type: ignore[no-untyped-call]
 
 
+def _has_ended(connection: Connection) -> bool:
+    """Whether the server is known to have closed a connection, of which redis-py does not tell."""
+    reader = connection._reader
+    return reader is None or reader.at_eof() or reader.exception() is not None
+
+
 def explain(error: Exception) -> Exception:
     """What the caller is told when ``error`` ended a call."""
-    if isinstance(error, redis_errors.OutOfMemoryError) or str(error).startswith("OOM"):
+    # Redis 6 wraps what goes wrong in a script.
+    if isinstance(error, redis_errors.OutOfMemoryError) or "OOM command" in str(error):
         return BrokerError(
             "The broker is out of memory (maxmemory) and takes no more messages; give it more, or "
             f"send less: {error}"
         )
-    if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError):
+    if (
+        isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
+        or "unauthenticated" in str(error)  # what a long command is answered before signing in
+    ):
         return BrokerError(f"The broker refused the credentials: {error}")
     if isinstance(error, ChannelsError):
         return error

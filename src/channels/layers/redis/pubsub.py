@@ -11,27 +11,26 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from re import Pattern
-from typing import Any, TypeVar
+from typing import Any
 
-from ..._runtime.loops import bridge, is_passing
 from ...exceptions import SerializationError
 from ..mailbox import Overflow
 from ..messages import snapshot
 from ..serializers import Key
-from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
+from ..statistics import CAPACITY, CLOSED, UNDECODABLE
 from .common import RedisLayer
-from .hosts import ClusterServer
 from .link import Unconfirmed
-from .subscription import PLAIN, SHARDED, Commands, Subscription
+from .reception import Reception
+from .servers import ClusterServer
+from .subscription import PLAIN, SHARDED, Commands
 
 __all__ = ["UNCONFIRMED", "RedisPubSubChannelLayer"]
 
 logger = logging.getLogger("channels.layers")
 
-_T = TypeVar("_T")
 _Callback = Callable[[], object] | None
 
 #: Why a message was dropped: the connection broke before the server confirmed that it had
@@ -110,14 +109,10 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def _begin(self) -> None:
         super()._begin()
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._subscriptions: list[Subscription] = []
-        # The groups with members here, by topic, and those that have none any more.
-        self._groups: dict[bytes, str] = {}
+        topics = [f"{base}:process:{self.client_prefix}".encode("ascii") for base in self._bases]
+        self._reception = Reception(self.servers, topics, self, self._get_commands)
+        # Groups that have no members here any more.
         self._emptied: deque[str] = deque()
-        self._process_topics = [
-            f"{base}:process:{self.client_prefix}".encode("ascii") for base in self._bases
-        ]
         self._tasks: set[asyncio.Future[Any]] = set()
 
     # Sending
@@ -128,11 +123,13 @@ class RedisPubSubChannelLayer(RedisLayer):
     def _members_key(self, group: str) -> str:
         return f"{self._bases[self._partition(group)]}:named:{group}"
 
-    async def _learn_commands(self) -> Commands:
-        """Ask a cluster which kind of pub/sub it has."""
-        link = self._outgoing.get().links[0]
-        (found,) = await link.call("COMMAND", "INFO", SHARDED.subscribe)
-        self._commands = SHARDED if found else PLAIN
+    async def _get_commands(self) -> Commands:
+        """The kind of pub/sub to use; a cluster is asked what it has."""
+        if self._commands is None:
+            (found,) = (
+                await self._outgoing.get().links[0].call("COMMAND", "INFO", SHARDED.subscribe)
+            )
+            self._commands = SHARDED if found else PLAIN
         return self._commands
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
@@ -150,8 +147,8 @@ class RedisPubSubChannelLayer(RedisLayer):
         self, partition: int, process: str, kind: bytes, name: str, data: bytes
     ) -> int:
         """Publish to a process; whether it is there."""
-        commands = self._commands or await self._learn_commands()
-        await self._wait_for_repair(partition)
+        commands = self._commands or await self._get_commands()
+        await self._reception.be_repaired(partition)
         receivers: int = await self._outgoing.get().links[partition].call(
             commands.publish,
             f"{self._bases[partition]}:process:{process}",
@@ -160,39 +157,28 @@ class RedisPubSubChannelLayer(RedisLayer):
         )  # fmt: skip
         return receivers
 
-    async def _wait_for_repair(self, partition: int) -> None:
-        """Let nothing pass by this process's own members while it cannot hear."""
-        if self._home is asyncio.get_running_loop():
-            subscription = self._subscriptions[partition]
-            if not subscription.up:
-                await subscription.wait_until_up()
-
     async def _group_send(self, group: str, data: bytes) -> None:
-        commands = self._commands or await self._learn_commands()
+        commands = self._commands or await self._get_commands()
         partition = self._partition(group)
-        await self._wait_for_repair(partition)
-        outgoing = self._outgoing.get()
-        members = self._members_key(group)
-        base = self._bases[partition]
+        await self._reception.be_repaired(partition)
         try:
-            named = await outgoing.links[partition].run(
-                "publish",
-                [f"{base}:group:{group}", members],
-                [commands.publish, data],
-                repeat=False,
+            named = (
+                await self._outgoing.get()
+                .links[partition]
+                .run(
+                    "publish",
+                    [f"{self._bases[partition]}:group:{group}", self._members_key(group)],
+                    [commands.publish, data],
+                    repeat=False,
+                )
             )
         except Unconfirmed:
             self._drop(UNCONFIRMED, group)
             return
-        if named:
-            _, full, expired = await outgoing.append(
-                partition, "group_send", [members], base, f"g{group}", data, 0,
-                self._milliseconds(self.expiry),
-            )  # fmt: skip
-            if full:
-                self._drop(CAPACITY, group, full)
-            if expired:
-                self._drop(EXPIRED, group, expired)
+        for member in named:
+            capacity, _, channel = member.decode("ascii").partition(":")
+            if not await self._enqueue(channel, data, int(capacity)):
+                self._drop(CAPACITY, channel)
 
     # Groups
 
@@ -205,7 +191,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         self.require_valid_channel_name(channel)
         process = self._process_of(channel)
         if process == self.client_prefix:
-            await self._at_home(lambda: self._join(group, channel))
+            await self._reception.run(lambda: self._join(group, channel))
         elif process is None:
             await self._off_passing_loop(self._join_named(group, channel))
         else:
@@ -213,12 +199,13 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     async def _join(self, group: str, channel: str) -> None:
         topic = self._topic(group)
-        subscription = self._subscriptions[self._partition(group)]
+        partition = self._partition(group)
+        subscription = self._reception.subscriptions[partition]
         try:
             # What was published before has been received when this is over. Meanwhile the last
             # other member may have left.
             while not subscription.has(topic) or not self._here.is_member(group, channel):
-                self._groups[topic] = group
+                self._reception.groups[partition][topic] = group
                 await subscription.subscribe(topic)
                 if subscription.has(topic):
                     break
@@ -228,7 +215,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         self._here.join(group, channel)
 
     async def _join_named(self, group: str, channel: str) -> None:
-        member = f"q:{self.get_capacity(channel)}:{channel}"
+        member = f"{self.get_capacity(channel)}:{channel}"
         link = self._outgoing.get().links[self._partition(group)]
         lease = self._milliseconds(self.group_expiry)
         await link.run("join", [self._members_key(group)], [member, lease])
@@ -246,27 +233,24 @@ class RedisPubSubChannelLayer(RedisLayer):
         process = self._process_of(channel)
         if process == self.client_prefix:
             if self._here.is_member(group, channel):
-                await self._at_home(lambda: self._part(group, channel))
+                await self._reception.run(lambda: self._part(group, channel))
         elif process is None:
             await self._off_passing_loop(self._part_named(group, channel))
         else:
             await self._off_passing_loop(self._tell(process, _LEAVE, group, channel))
 
     async def _part(self, group: str, channel: str) -> None:
-        await self._subscriptions[self._partition(group)].barrier()
+        await self._reception.subscriptions[self._partition(group)].barrier()
         self._here.part(group, channel)
 
     async def _part_named(self, group: str, channel: str) -> None:
         link = self._outgoing.get().links[self._partition(group)]
         for capacity in {self.get_capacity(channel), self.capacity}:
-            await link.call("ZREM", self._members_key(group), f"q:{capacity}:{channel}")
+            await link.call("ZREM", self._members_key(group), f"{capacity}:{channel}")
 
     def _group_emptied(self, group: str) -> None:
         self._emptied.append(group)
-        home = self._home
-        if home is not None:
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                home.call_soon_threadsafe(self._leave_emptied)
+        self._reception.call_soon(self._leave_emptied)
 
     def _leave_emptied(self) -> None:
         while self._emptied:
@@ -274,29 +258,39 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def _leave_if_empty(self, group: str) -> None:
         """End the subscription to a group that nobody here is in."""
-        if not self._here.has_members(group) and self._subscriptions:
-            topic = self._topic(group)
-            self._groups.pop(topic, None)
-            self._subscriptions[self._partition(group)].unsubscribe(topic)
+        reception = self._reception
+        if not self._here.has_members(group) and reception.subscriptions:
+            topic, partition = self._topic(group), self._partition(group)
+            reception.groups[partition].pop(topic, None)
+            reception.subscriptions[partition].unsubscribe(topic)
 
     # What is published (see subscription.Recipient)
 
-    def published(self, topic: bytes, data: bytes) -> None:
+    async def _receiving(self) -> None:
+        await self._reception.be_ready()
+
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
         """A message came, to a group or to this process."""
-        group = self._groups.get(topic)
+        group = self._reception.groups[partition].get(topic)
         if group is not None:
             self._deliver(group, data, to_group=True)
             return
+        if topic != self._reception.own_topics[partition]:
+            return  # a group that was left meanwhile
         head, _, content = data.partition(b" ")
         kind, name = head[:1], head[1:].decode("ascii")
-        if topic not in self._process_topics:
-            return  # a group that was left meanwhile
         if kind == _TO_CHANNEL:
             self._landed(name)
             self._deliver(name, content, to_group=False)
         elif kind in (_JOIN, _LEAVE):
-            change = self._join if kind == _JOIN else self._part
-            self._start(change(name, content.decode("ascii")))
+            self._obey(kind, name, content.decode("ascii"))
+
+    def _obey(self, kind: bytes, group: str, channel: str) -> None:
+        """Another process lets one of our channels join or leave a group."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        if self._process_of(channel) == self.client_prefix:
+            self._start((self._join if kind == _JOIN else self._part)(group, channel))
 
     def _deliver(self, name: str, data: bytes, *, to_group: bool) -> None:
         """Decode a message once, and put it into the mailboxes that are to have it."""
@@ -345,72 +339,26 @@ class RedisPubSubChannelLayer(RedisLayer):
         if not task.cancelled() and task.exception() is not None:
             logger.error("What the broker's news led to has failed", exc_info=task.exception())
 
-    # Event loops
-
-    async def _at_home(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Do ``work`` on the event loop that receives, which becomes this one if there is none."""
-        here = asyncio.get_running_loop()
-        if is_passing(here):
-            return await bridge.cross(self._at_home(work))
-        home = self._home
-        if home is None or not home.is_running():
-            await self._start_receiving()
-            home = self._home or here
-        if home is here:
-            return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), home))
-
-    async def _receiving(self) -> None:
-        home = self._home
-        if home is None or not home.is_running() or home is not asyncio.get_running_loop():
-            await self._at_home(self._subscribe_process)
-        else:
-            await self._subscribe_process()
-
-    async def _subscribe_process(self) -> None:
-        """Wait until the process's own topics are subscribed to; at once if they ever were."""
-        for topic, subscription in zip(self._process_topics, self._subscriptions, strict=True):
-            if not subscription.was_confirmed(topic):
-                await subscription.subscribe(topic)
-
-    async def _start_receiving(self) -> None:
-        """Receive on this event loop, where another one has ended."""
-        commands = self._commands or await self._learn_commands()
-        home = self._home
-        if home is not None and home.is_running():  # meanwhile
-            return
-        gap = "the event loop that received has ended" if self._subscriptions else None
-        if gap:
-            self._call(self.on_disconnect)
-        topics: list[list[bytes]] = [[topic] for topic in self._process_topics]
-        for topic, group in self._groups.items():
-            topics[self._partition(group)].append(topic)
-        self._home = asyncio.get_running_loop()
-        self._subscriptions = [
-            Subscription(server, number, commands, self, topics[number], gap)
-            for number, server in enumerate(self.servers)
-        ]
-
     # The whole
 
     async def flush(self) -> None:
         """Forget every message and every group. Consumers stay connected."""
-        await self._at_home(self._flush)
+        await self._reception.run(self._flush)
 
     async def _flush(self) -> None:
-        for subscription in self._subscriptions:
+        for subscription in self._reception.subscriptions:
             await subscription.barrier()
         await self._here.flush()
         self._in_flight.clear()
-        for group in list(self._groups.values()):
-            self._leave_if_empty(group)
+        for groups in self._reception.groups:
+            for group in list(groups.values()):
+                self._leave_if_empty(group)
         await self._delete_keys()
 
     async def aclose(self) -> None:
         """Stop receiving, and close every connection. The layer can be used again."""
-        loops = {loop for loop, _ in self._outgoing.all()} | {self._home}
-        here = asyncio.get_running_loop()
-        for loop in loops - {None, here}:
+        loops = {loop for loop, _ in self._outgoing.all()} | {self._reception.loop}
+        for loop in loops - {asyncio.get_running_loop()}:
             if loop is not None and loop.is_running():
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
         await self._aclose()
@@ -422,11 +370,9 @@ class RedisPubSubChannelLayer(RedisLayer):
         outgoing = self._outgoing.pop()
         if outgoing is not None:
             await outgoing.aclose()
-        if self._home is asyncio.get_running_loop():
-            subscriptions, self._subscriptions = self._subscriptions, []
-            self._home = None
+        if self._reception.loop in (None, asyncio.get_running_loop()):
+            for task in list(self._tasks):
+                task.cancel()
             await self._here.flush()
-            self._groups.clear()
             self._emptied.clear()
-            for subscription in subscriptions:
-                await subscription.stop()
+            await self._reception.stop()

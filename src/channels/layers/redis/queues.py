@@ -26,7 +26,9 @@ __all__ = ["QueueReader"]
 _GROUP = "readers"
 _BLOCK, _GRACE = 5.0, 5.0  # seconds; see inbox.py
 _IDLE = 30.0  # seconds without a caller after which the connection is given up
-_HOLD = 5.0  # seconds without a caller after which messages are given back
+_HOLD = 1.0  # seconds without a caller after which messages are given back
+_PAUSE = 0.02  # seconds until the end of a read is asked for again
+_CLOSING_PATIENCE = 1.0  # seconds for a read to end
 _GONE = 60.0  # seconds of silence after which a reader is taken to be dead
 
 _numbers = itertools.count(1)
@@ -67,7 +69,10 @@ class QueueReader:
         self._held: deque[tuple[bytes, bytes]] = deque()
         # What a caller has and the server has not yet been seen to know of.
         self._taken: set[bytes] = set()
-        self._client: int | None = None
+        # The connection's number at the server if it tells, and whether it waits for messages.
+        self._client = 0
+        self._reading = False
+        self._closing = False
         # What to add to time.monotonic() to have the server's clock, in seconds.
         self._offset = 0.0
         self._wanted = asyncio.Event()
@@ -97,10 +102,19 @@ class QueueReader:
             else:
                 with contextlib.suppress(ValueError):
                     self._callers.remove(caller)
-            if not self._callers and self._client is not None:
-                # Nobody waits, so nothing should be handed out.
-                self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(_forget)
+            self._stop_reading()
             raise
+
+    def _stop_reading(self) -> None:
+        """Have the server hand out nothing more, if nobody waits for it."""
+
+        def stopped(unblocked: "asyncio.Future[int]") -> None:
+            failed = unblocked.cancelled() or unblocked.exception()
+            if not failed and not unblocked.result():  # the read had not begun, or is over
+                unblocked.get_loop().call_later(_PAUSE, self._stop_reading)
+
+        if self._reading and self._client and not self._callers:
+            self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(stopped)
 
     def _take(self, entry_id: bytes, data: bytes) -> dict[str, Any] | None:
         """The message of an entry, which is acknowledged whatever it is."""
@@ -132,7 +146,8 @@ class QueueReader:
             try:
                 async with asyncio.timeout(self._server.response_timeout * 2):
                     connection = await self._server.connect()
-                    self._client = await self._ask(connection, "CLIENT", "ID")
+                    with contextlib.suppress(redis_errors.ResponseError):
+                        self._client = await self._ask(connection, "CLIENT", "ID")
                     await self._open_queue(connection, sweep=True)
                 attempt = 0
                 await self._read(connection)
@@ -145,7 +160,7 @@ class QueueReader:
                 elif not is_transient(error):
                     self._fail(explain(error))
             finally:
-                self._client = None
+                self._client, self._reading = 0, False
                 if connection is not None:
                     with contextlib.suppress(Exception):
                         await connection.disconnect(nowait=True)
@@ -155,6 +170,8 @@ class QueueReader:
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
         while not self._callers:
+            if self._closing:
+                return False
             self._wanted.clear()
             try:
                 async with asyncio.timeout(_HOLD if self._held else _IDLE):
@@ -163,7 +180,7 @@ class QueueReader:
                 if not self._callers and not self._held:
                     return False
                 if not self._callers:
-                    self._give_back()
+                    self._give_back(leave=False)
         return True
 
     @staticmethod
@@ -187,15 +204,19 @@ class QueueReader:
         await self._read_again(connection)
         seen = time.monotonic()
         while await self._want():
-            async with asyncio.timeout(_BLOCK + _GRACE):
-                if time.monotonic() - seen > _BLOCK:
-                    seen = time.monotonic()
+            if time.monotonic() - seen > _BLOCK:
+                seen = time.monotonic()
+                async with asyncio.timeout(self._server.response_timeout):
                     await self._open_queue(connection, sweep=False)
+                continue
+            self._reading = True
+            async with asyncio.timeout(_BLOCK + _GRACE):
                 answer = await self._ask(
                     connection, "XREADGROUP", "GROUP", _GROUP, self._name,
                     "COUNT", len(self._callers) or 1, "BLOCK", int(_BLOCK * 1000),
                     "STREAMS", self._queue, ">",
                 )  # fmt: skip
+            self._reading = False
             self._hold(answer[0][1] if answer else [])
 
     async def _read_again(self, connection: Connection) -> None:
@@ -236,24 +257,24 @@ class QueueReader:
 
     # The end
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, leave: bool) -> None:
         """Let others have what was handed out here and is wanted by nobody."""
-        while self._held:
-            entry_id, data = self._held.popleft()
-            self._taken.add(entry_id)
-            given = self._link.run("give_back", [self._queue], [_GROUP, entry_id, data])
-            given.add_done_callback(_forget)
+        self._held.clear()
+        arguments = [_GROUP, self._name, int(leave)]
+        self._link.run("give_back", [self._queue], arguments).add_done_callback(_forget)
 
     async def aclose(self) -> None:
         """Stop, and give back what was handed out but not received. Closing the link ends it."""
+        self._closing = True
+        self._fail(BrokerUnavailable("The layer has been closed"))
+        self._wanted.set()
+        self._stop_reading()
         task, self._task = self._task, None
-        if task is not None and not task.done():
+        if task is not None:
+            await asyncio.wait((task,), timeout=_CLOSING_PATIENCE)
             task.cancel()
             await asyncio.wait((task,), timeout=1)
-        self._fail(BrokerUnavailable("The layer has been closed"))
-        self._give_back()
-        left = self._link.call("XGROUP", "DELCONSUMER", self._queue, _GROUP, self._name)
-        left.add_done_callback(_forget)
+            self._give_back(leave=True)
 
 
 def _forget(future: "asyncio.Future[Any]") -> None:

@@ -7,6 +7,7 @@ on the number of processes, not on that of members: each process hands it to its
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -126,7 +127,7 @@ class RedisChannelLayer(RedisLayer):
     async def _group_send(self, group: str, data: bytes) -> None:
         partition = self._partition(group)
         base = self._bases[partition]
-        _, full, expired = await self._outgoing.get().append(
+        _, full, expired, *elsewhere = await self._outgoing.get().append(
             partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}", data,
             self.inbox_capacity, self._milliseconds(self.expiry),
         )  # fmt: skip
@@ -134,6 +135,10 @@ class RedisChannelLayer(RedisLayer):
             self._drop(CAPACITY, group, full)
         if expired:
             self._drop(EXPIRED, group, expired)
+        for member in elsewhere:
+            capacity, _, channel = member.decode("ascii").partition(":")
+            if not await self._enqueue(channel, data, int(capacity)):
+                self._drop(CAPACITY, channel)
 
     # Groups
 
@@ -148,42 +153,44 @@ class RedisChannelLayer(RedisLayer):
         if process == self.client_prefix:
             await self._receiving()
             self._here.join(group, channel)
-            await self._join(group)
+            try:
+                await self._join(group)
+            except Exception:
+                self._here.part(group, channel)
+                raise
         elif process is None:
-            member = f"q:{self.get_capacity(channel)}:{channel}"
-            await (
-                self._outgoing.get()
-                .links[self._partition(group)]
-                .run(
-                    "join",
-                    [self._group_key(group)],
-                    [member, self._milliseconds(self.group_expiry)],
-                )
-            )
+            link = self._outgoing.get().links[self._partition(group)]
+            arguments = [self._named_member(group, channel), self._milliseconds(self.group_expiry)]
+            await link.run("join", [self._group_key(group)], arguments)
         else:
             await self._tell(process, _JOIN, group, channel, self._milliseconds(self.lease))
 
+    def _named_member(self, group: str, channel: str) -> str:
+        """What stands for a named channel in a group; see the script ``group_send``."""
+        kind = "q" if self._partition(channel) == self._partition(group) else "r"
+        return f"{kind}:{self.get_capacity(channel)}:{channel}"
+
     async def _join(self, group: str) -> None:
         """Make this process a member, unless it is one, and wait until it is."""
-        if group in self._joined:
-            pending = self._joined[group]
-            if pending is not None:
-                await asyncio.shield(pending)
-            return
-        link = self._outgoing.get().links[self._partition(group)]
-        member = f"p:{self.client_prefix}"
-        pending = link.run(
-            "join", [self._group_key(group)], [member, self._milliseconds(self.lease)]
-        )
-        self._joined[group] = pending
-        try:
+        if group not in self._joined:
+            self._start_joining(group)
+        pending = self._joined[group]
+        if pending is not None:
             await asyncio.shield(pending)
-        except Exception:
+
+    def _start_joining(self, group: str) -> None:
+        def settle(pending: "asyncio.Future[Any]") -> None:
+            failed = pending.cancelled() or pending.exception()
             if self._joined.get(group) is pending:
-                del self._joined[group]
-            raise
-        if self._joined.get(group) is pending:
-            self._joined[group] = None
+                if failed:
+                    del self._joined[group]
+                else:
+                    self._joined[group] = None
+
+        link = self._outgoing.get().links[self._partition(group)]
+        arguments = [f"p:{self.client_prefix}", self._milliseconds(self.lease)]
+        self._joined[group] = pending = link.run("join", [self._group_key(group)], arguments)
+        pending.add_done_callback(settle)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""
@@ -204,18 +211,26 @@ class RedisChannelLayer(RedisLayer):
         process = self._process_of(channel)
         if process == self.client_prefix:
             self._here.part(group, channel)
-            left = self.leave_emptied_groups()
-            if left:
-                await asyncio.gather(*left)
+            await asyncio.gather(*self._leave_emptied())
         elif process is None:
             link = self._outgoing.get().links[self._partition(group)]
-            for capacity in {self.get_capacity(channel), self.capacity}:
-                await link.call("ZREM", self._group_key(group), f"q:{capacity}:{channel}")
+            member = self._named_member(group, channel)
+            await link.call("ZREM", self._group_key(group), member)
         else:
             await self._tell(process, _LEAVE, group, channel, 0)
 
-    def leave_emptied_groups(self) -> "list[asyncio.Future[Any]]":
-        """End the process's membership of groups that nobody here is in any more."""
+    def _group_emptied(self, group: str) -> None:
+        self._emptied.append(group)
+        home = self._reading_loop
+        if home is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                home.call_soon_threadsafe(self._leave_emptied)
+
+    def _leave_emptied(self) -> "list[asyncio.Future[Any]]":
+        """End the process's membership of groups that nobody here is in any more.
+
+        On the event loop that reads the inbox.
+        """
         left: list[asyncio.Future[Any]] = []
         emptied = self._emptied
         while emptied:
@@ -240,6 +255,8 @@ class RedisChannelLayer(RedisLayer):
                 if self._here.has_members(name):
                     self._deliver(name, data, age, to_group=True)
             elif kind == _TO_CHANNEL:
+                if self._process_of(name) != self.client_prefix:
+                    raise InvalidNameError(f"{name} is no channel of this process")
                 self._landed(name)
                 self._deliver(name, data, age, to_group=False)
             elif kind in (_JOIN, _LEAVE):
@@ -268,10 +285,10 @@ class RedisChannelLayer(RedisLayer):
         self.require_valid_channel_name(channel)
         if kind == _JOIN:
             self._here.join(group, channel)
-            self._joined.setdefault(group, None)
+            if group not in self._joined:  # or it may have left after it was invited
+                self._start_joining(group)
         else:
             self._here.part(group, channel)
-            self.leave_emptied_groups()
 
     def inbox_read(self, partition: int, last: str) -> None:
         """Entries before ``last`` are no longer needed."""
@@ -283,7 +300,7 @@ class RedisChannelLayer(RedisLayer):
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost: whoever may have missed one is told, once."""
         self._in_flight.clear()
-        for mailbox in self._here.mailboxes():
+        for mailbox, _ in self._here.mailboxes():
             mailbox.announce_gap(reason)
 
     def inbox_groups(self, partition: int) -> Iterable[str]:
@@ -328,7 +345,7 @@ class RedisChannelLayer(RedisLayer):
                     f"The broker did not answer for {PATIENCE:g} seconds"
                 ) from None
 
-    def _start_reading(self) -> None:
+    def _start_receiving(self) -> None:
         loop = asyncio.get_running_loop()
         before, self._readers = self._readers, []
         self._reading_loop = loop
@@ -348,13 +365,12 @@ class RedisChannelLayer(RedisLayer):
         try:
             while True:
                 await asyncio.sleep(self.lease / 3)
-                for number, reader in enumerate(readers):
+                for reader in readers:
                     reader.trim()
-                    await self._renew(number, reader)
-                self.leave_emptied_groups()
+                await asyncio.gather(*map(self._renew, range(len(readers)), readers))
+                self._leave_emptied()
         finally:
-            for reader in readers:
-                await reader.stop()
+            await asyncio.gather(*(reader.stop() for reader in readers))
 
     async def _renew(self, partition: int, reader: InboxReader) -> None:
         link = self._outgoing.get().links[partition]
@@ -402,25 +418,23 @@ class RedisChannelLayer(RedisLayer):
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
 
     async def _aclose(self) -> None:
-        for queue in (self._queues.pop() or {}).values():
-            await queue.aclose()
+        await asyncio.gather(*(queue.aclose() for queue in (self._queues.pop() or {}).values()))
         outgoing = self._outgoing.peek()
         if self._reading_loop is asyncio.get_running_loop():
             keeper, self._keeper, self._reading_loop = self._keeper, None, None
+            readers, self._readers = self._readers, []
             if keeper is not None and not keeper.done():
                 keeper.cancel()
                 await asyncio.wait((keeper,), timeout=5)
-            readers, self._readers = self._readers, []
             await self._here.flush()
-            await self._sign_off(readers, outgoing)
+            outgoing = self._outgoing.get()
+            self._sign_off(readers, outgoing)
         if outgoing is not None:
             self._outgoing.pop()
             await outgoing.aclose()
 
-    async def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing | None) -> None:
+    def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing) -> None:
         """Remove what is this process's from the servers, if they answer."""
-        if outgoing is None:
-            return
         calls = []
         for group in list(self._joined):
             link = outgoing.links[self._partition(group)]

@@ -4,18 +4,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from .hosts import Connection, Server
 from .link import PATIENCE, BrokerError, BrokerUnavailable, backoff, is_transient
-
-try:
-    from hiredis import Reader
-except ImportError:  # redis-py's own parser does it too, for more processor time
-    Reader = None  # type: ignore[misc, assignment]
+from .packing import pack
+from .pushes import Pushes
+from .servers import Connection, Server
 
 __all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
 
@@ -44,7 +41,7 @@ SHARDED = Commands("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
 class Recipient(Protocol):
     """Who gets what is published."""
 
-    def published(self, topic: bytes, data: bytes) -> None:
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
         """A message came."""
 
     def subscription_lost(self, partition: int, reason: str) -> None:
@@ -95,6 +92,7 @@ class Subscription:
         }
         self._gap = gap
         self._connection: Connection | None = None
+        self._pushes: Pushes | None = None
         self._expected: deque[_Expected] = deque()
         self._unsent: list[tuple[Any, ...]] = []
         self._barrier: asyncio.Future[None] | None = None
@@ -174,9 +172,8 @@ class Subscription:
         """Send the commands of one turn of the event loop together."""
         commands, self._unsent = self._unsent, []
         self._barrier = None  # what is published from now on may come after the answer
-        connection = self._connection
-        if connection is not None and commands:
-            _transport(connection).writelines(connection.pack_commands(commands))
+        if commands and self._connection is not None and self._pushes is not None:
+            self._pushes.write(pack(self._connection, commands))
 
     # The connection
 
@@ -185,7 +182,7 @@ class Subscription:
         while True:
             try:
                 await self._connect()
-                await self._read()
+                await self._listen()
             except Exception as error:
                 attempt = 1 if self.up else attempt + 1
                 self._lost(error)
@@ -201,6 +198,7 @@ class Subscription:
         """Connect, and subscribe to all topics."""
         async with asyncio.timeout(self._server.response_timeout * 2):
             self._connection = await self._server.connect()
+        self._pushes = Pushes(self._connection, self._receive_all)
         self._heard = self._loop.time()
         for topic, future in self._topics.items():
             self._command(self._commands.subscribe, topic, future)
@@ -223,6 +221,9 @@ class Subscription:
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        pushes, self._pushes = self._pushes, None
+        if pushes is not None:
+            pushes.stop()
         expected, self._expected = self._expected, deque()
         self._unsent = []
         self._barrier = None
@@ -233,56 +234,39 @@ class Subscription:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
 
-    async def _read(self) -> None:
-        """Take what comes, until the connection breaks."""
-        connection = self._connection
-        if connection is None:
+    async def _listen(self) -> None:
+        """See to it that the server is alive, until the connection breaks."""
+        pushes = self._pushes
+        if pushes is None:
             return
-        over: asyncio.Future[None] = self._loop.create_future()
-        reading: asyncio.Task[None] | None = None
-        if Reader is None:
-            reading = self._loop.create_task(self._read_replies(connection, over))
-        else:
-            _Pushes(connection, self._receive_all, over)
-        try:
-            while not over.done():
-                await asyncio.wait((over,), timeout=PING_EVERY)
-                self._ask_for_life()
-            over.result()
-        finally:
-            if not over.cancel() and not over.cancelled():
-                over.exception()
-            if reading is not None:
-                reading.cancel()
+        while not pushes.over.done():
+            await asyncio.wait((pushes.over,), timeout=PING_EVERY)
+            if self._silence() >= PING_EVERY / 2:
+                self.barrier()
+            if self._silence() >= PING_EVERY + self._server.response_timeout:
+                # An event loop that was held up now takes what has come meanwhile.
+                await asyncio.sleep(PING_EVERY / 20)
+                if self._silence() >= PING_EVERY:
+                    raise ConnectionError(f"nothing came for {self._silence():.0f} seconds")
+        pushes.over.result()
 
-    async def _read_replies(self, connection: Connection, over: "asyncio.Future[None]") -> None:
-        try:
-            while True:
-                try:
-                    reply = await connection.read_response()
-                except redis_errors.ResponseError as error:
-                    reply = error
-                self._receive_all((reply,))
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            if not over.done():
-                over.set_exception(error)
-
-    def _ask_for_life(self) -> None:
-        silence = self._loop.time() - self._heard
-        if silence >= PING_EVERY + self._server.response_timeout:
-            raise ConnectionError(f"nothing came for {silence:.0f} seconds")
-        if silence >= PING_EVERY / 2:
-            self.barrier()
+    def _silence(self) -> float:
+        """Seconds since the server was last heard."""
+        return self._loop.time() - self._heard
 
     # What comes
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
         self._heard = self._loop.time()
-        published, message = self._recipient.published, self._commands.message
+        published, message, partition = (
+            self._recipient.published,
+            self._commands.message,
+            self._partition,
+        )
         for reply in replies:
             if type(reply) is list and reply[0] == message:
                 try:
-                    published(reply[1], reply[2])
+                    published(partition, reply[1], reply[2])
                 except Exception:
                     logger.exception("A message could not be handed on")
             else:
@@ -318,6 +302,12 @@ class Subscription:
 
     # The end
 
+    def abandon(self) -> None:
+        """Hand nothing on any more. For event loops that do not run, and perhaps never will."""
+        self._recipient = _NOBODY
+        with contextlib.suppress(RuntimeError):  # it has been closed
+            self._task.cancel()
+
     async def stop(self) -> None:
         """Disconnect. Whoever waits for a confirmation gets an error."""
         self._task.cancel()
@@ -327,55 +317,20 @@ class Subscription:
                 _fail(future, BrokerUnavailable("The layer has been closed"))
 
 
-class _Pushes(asyncio.Protocol):
-    """Takes over a connection that has been set up, and parses what comes where it arrives.
+class _Nobody:
+    """Wants none of it."""
 
-    Spares each message the way through a stream and a task, which is most of what it costs.
-    """
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
+        pass
 
-    def __init__(
-        self,
-        connection: Connection,
-        receive: Callable[[Iterable[Any]], None],
-        over: "asyncio.Future[None]",
-    ) -> None:
-        self._receive = receive
-        self._over = over
-        self._reader = Reader(
-            protocolError=redis_errors.InvalidResponse,
-            replyError=connection._parser.parse_error,
-            notEnoughData=_NOTHING,
-        )
-        self._transport = _transport(connection)
-        self._before = self._transport.get_protocol()
-        self._transport.set_protocol(self)
+    def subscription_lost(self, partition: int, reason: str) -> None:
+        pass
 
-    def data_received(self, data: bytes) -> None:
-        """Hand on what is complete."""
-        try:
-            self._reader.feed(data)
-            self._receive(iter(self._reader.gets, _NOTHING))
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            self._end(error)
-            self._transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The connection is no more."""
-        self._end(error or ConnectionError("the server closed the connection"))
-        self._before.connection_lost(error)
-
-    def _end(self, error: Exception) -> None:
-        if not self._over.done():
-            self._over.set_exception(error)
+    def subscription_restored(self, partition: int, reason: str) -> None:
+        pass
 
 
-_NOTHING = object()
-
-
-def _transport(connection: Connection) -> asyncio.Transport:
-    """The transport under a connection of redis-py, which has no name for it."""
-    transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
-    return transport
+_NOBODY = _Nobody()
 
 
 def _fail(future: "asyncio.Future[None]", error: Exception) -> None:

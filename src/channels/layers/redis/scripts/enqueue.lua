@@ -10,6 +10,7 @@ if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
   if kept[1] == number then return {kept[2], kept[3]} end
   return {1, 0}
 end
+redis.call('EXISTS', refusals)  -- refused where a cluster moves the slot; so before any change
 redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -3,32 +3,60 @@
 -- KEYS: group, sender
 -- ARGV: sequence number, sender's lease (ms), base of all keys, field, message,
 --       capacity of an inbox, expiry of messages in queues (ms)
--- Members are p:PROCESS and q:CAPACITY:CHANNEL. One whose key holds something else is passed over.
+-- Members are p:PROCESS, q:CAPACITY:CHANNEL and, for a queue that is in another partition,
+-- r:CAPACITY:CHANNEL. One whose key holds something else is passed over.
 -- Returns how many members it was appended to, how many queues were full, and how many messages were
--- found to have expired in queues. Losses are kept for a repeat; a sender has fewer than 512 calls
--- under way. What a full inbox misses is counted under a key of its own, for its process.
+-- found to have expired in queues, and then CAPACITY:CHANNEL for each queue in another partition,
+-- which is left to the sender. Losses are kept for a repeat; a sender has fewer than 512 calls under
+-- way. What a full inbox misses is counted under a key of its own, for its process.
+--
+-- A cluster that moves the slot refuses keys that are on their way. It must do so before anything
+-- has been changed, so every key that is not among KEYS is looked at first.
 local number, refusals = tonumber(ARGV[1]), KEYS[2] .. ':refusals'
-if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
-  local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
-  if kept[1] == number then return {0, kept[2], kept[3]} end
-  return {0, 0, 0}
-end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local members = redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')
-redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
+
+local function answer(sent, full, expired)
+  local all = {sent, full, expired}
+  for _, member in ipairs(members) do
+    if string.sub(member, 1, 2) == 'r:' then all[#all + 1] = string.sub(member, 3) end
+  end
+  return all
+end
+
+if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
+  local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
+  if kept[1] == number then return answer(0, kept[2], kept[3]) end
+  return answer(0, 0, 0)
+end
 local base, limit, expiry = ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 local sent, full, expired = 0, 0, 0
+local lengths = {}
+for index, member in ipairs(members) do
+  local kind, name = string.sub(member, 1, 2), string.sub(member, 3)
+  if kind == 'p:' then
+    local length = redis.pcall('XLEN', base .. ':inbox:' .. name)
+    if type(length) ~= 'table' then
+      lengths[index] = length
+      if length >= limit then redis.call('EXISTS', base .. ':lost:' .. name) end
+    elseif not string.find(length.err, 'WRONGTYPE', 1, true) then
+      return length
+    end
+  elseif kind == 'q:' then
+    redis.call('EXISTS', base .. ':queue:' .. string.match(name, '^[^:]*:?(.*)$'))
+    redis.call('EXISTS', refusals)
+  end
+end
+redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
 
-local function append_to_inbox(member, process)
+local function append_to_inbox(member, process, length)
   local inbox = base .. ':inbox:' .. process
-  local length = redis.pcall('XLEN', inbox)
-  if type(length) ~= 'table' and length >= limit then
+  if length and length >= limit then
     local lost = base .. ':lost:' .. process
     redis.call('INCR', lost)
     redis.call('PEXPIRE', lost, ARGV[2])
-  elseif type(length) ~= 'table'
-      and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
+  elseif length and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
     sent = sent + 1
   else
     redis.call('ZREM', KEYS[1], member)
@@ -52,10 +80,10 @@ local function append_to_queue(capacity, channel)
   if redis.call('PTTL', queue) < expiry * 1.5 then redis.call('PEXPIRE', queue, expiry * 2) end
 end
 
-for _, member in ipairs(members) do
+for index, member in ipairs(members) do
   local kind, name = string.sub(member, 1, 2), string.sub(member, 3)
   if kind == 'p:' then
-    append_to_inbox(member, name)
+    append_to_inbox(member, name, lengths[index])
   elseif kind == 'q:' then
     local mark = string.find(name, ':', 1, true) or 1
     local capacity = tonumber(string.sub(name, 1, mark - 1))
@@ -67,4 +95,4 @@ if full > 0 or expired > 0 then
   redis.call('HSET', refusals, number % 512, cjson.encode({number, full, expired}))
   redis.call('PEXPIRE', refusals, ARGV[2])
 end
-return {sent, full, expired}
+return answer(sent, full, expired)

@@ -1,6 +1,10 @@
--- Publish a message to a group, which may have named channels among its members.
--- KEYS: topic, named members of the group
+-- Publish a message to a group.
+-- KEYS: topic, named channels in the group
 -- ARGV: PUBLISH or SPUBLISH, message
--- Returns whether there are named members, to whose queues the sender has to append it too.
+-- Named channels are members CAPACITY:CHANNEL with the end of their lease (ms) as score.
+-- Returns those whose lease has not ended, to whose queues the sender has to append it.
 redis.call(ARGV[1], KEYS[1], ARGV[2])
-return redis.call('EXISTS', KEYS[2])
+if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('ZRANGE', KEYS[2], now, '+inf', 'BYSCORE')

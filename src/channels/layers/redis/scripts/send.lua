@@ -8,7 +8,6 @@ if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then
   local kept = cjson.decode(redis.call('HGET', refusals, number % 512) or '[0]')
   return kept[1] == number and kept[2] or 1
 end
-redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
 local answer = 1
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[5]) then
   answer = -1
@@ -16,7 +15,9 @@ elseif not redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', ARGV[3], ARGV[4]) then
   answer = 0
 end
 if answer ~= 1 then
+  -- Refused where a cluster moves the slot, and then nothing has been changed.
   redis.call('HSET', refusals, number % 512, cjson.encode({number, answer}))
   redis.call('PEXPIRE', refusals, ARGV[2])
 end
+redis.call('SET', KEYS[2], number, 'PX', ARGV[2])
 return answer

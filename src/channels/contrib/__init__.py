@@ -1,0 +1,1 @@
+"""Things that only listen: nothing else in the package imports them."""

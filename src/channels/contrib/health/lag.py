@@ -1,0 +1,82 @@
+"""How long the event loop keeps waiting those who are due."""
+
+import asyncio
+import math
+import time
+from collections import deque
+
+from .report import Result
+
+__all__ = ["LoopLag"]
+
+# Seconds between ticks. Whatever blocks the loop for longer is always seen; what is shorter, now
+# and then. Four callbacks a second cost some 50 microseconds.
+INTERVAL = 0.25
+
+# Seconds that are looked back on.
+WINDOW = 60.0
+
+# Seconds after the last question, after which the ticking ends.
+IDLE = 300.0
+
+
+class LoopLag:
+    """Measures how late callbacks run on the event loop on which it was made.
+
+    It starts with the first question and ends when nobody has asked for some minutes; it is a
+    timer, not a task.
+
+    A tick that is late by several intervals stands for all the ticks that should have been
+    meanwhile, each with the wait it would have had. Otherwise one that waited 10 seconds would
+    count as little as one that waited none ("coordinated omission", G. Tene, "How NOT to Measure
+    Latency", 2013).
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waits: deque[float] = deque(maxlen=round(WINDOW / INTERVAL))
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._asked = 0.0
+
+    async def ask(self) -> Result:
+        """The longest wait of the last minute, and the one that 99 % did not exceed.
+
+        ``max_ms`` and ``p99_ms`` (by nearest rank) are None until there was a tick; ``ms`` is the
+        length of the loop's turn at this moment.
+        """
+        self._asked = self._loop.time()
+        if self._timer is None:
+            self._waits.clear()
+            self._due = self._asked + INTERVAL
+            self._timer = self._loop.call_at(self._due, self._tick)
+        started = time.perf_counter()
+        await asyncio.sleep(0)
+        turn = time.perf_counter() - started
+        waits = sorted(self._waits)
+        rank = math.ceil(0.99 * len(waits)) - 1
+        return Result(
+            ok=True,
+            ms=turn * 1000,
+            details={
+                "max_ms": round(waits[-1] * 1000, 1) if waits else None,
+                "p99_ms": round(waits[rank] * 1000, 1) if waits else None,
+            },
+        )
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        if now - self._asked > IDLE:
+            self._timer = None
+            return
+        self._due = max(self._due, now - WINDOW)
+        while self._due <= now:
+            self._waits.append(now - self._due)
+            self._due += INTERVAL
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    async def aclose(self) -> None:
+        """End the ticking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

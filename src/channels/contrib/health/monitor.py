@@ -1,0 +1,157 @@
+"""What is checked: liveness, readiness, and the flag that takes a process out of service."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from ..._runtime.loops import PerLoop, bridge, is_passing
+from ...layers import channel_layers
+from .checks import query_database, round_trip
+from .lag import LoopLag
+from .probing import InvalidHealthCheck, Prober
+from .report import Answer, Report, Result, answer
+
+__all__ = ["TIMEOUT", "Health", "is_ready", "set_ready"]
+
+# Seconds that a check may take. A layer or a database that needs longer serves nobody.
+TIMEOUT = 2.0
+
+_DRAINING = "draining"
+_imported = time.monotonic()
+
+# Why this process shall get no traffic, or None.
+_out_of_service: str | None = None
+
+
+def set_ready(ready: bool, reason: str = _DRAINING) -> None:
+    """Take this process out of service, or back into it. Callable from any thread.
+
+    While it is out of service, readiness is 503 at once, and nothing is checked: a layer that is
+    being closed shall not be opened again.
+
+    Args:
+        ready: whether it shall get traffic, if all else is well.
+        reason: why it shall not; shown to whoever asks.
+    """
+    global _out_of_service  # noqa: PLW0603 - a process is in service or not, as a whole
+    _out_of_service = None if ready else reason
+
+
+def is_ready() -> bool:
+    """Whether nobody has taken this process out of service."""
+    return _out_of_service is None
+
+
+class Health:
+    """Liveness and readiness of this process.
+
+    Readiness is: not taken out of service by :func:`set_ready`; every channel layer carries a
+    message; every database answers; every check of yours passes. They are performed at the same
+    time, each for at most ``timeout`` seconds, and at most once a second however many ask.
+
+    Args:
+        layers: aliases in ``CHANNEL_LAYERS``; by default all.
+        databases: aliases in ``DATABASES``; by default none, since a process without a database
+            may still serve those who are connected.
+        checks: your own, by name: functions or coroutine functions without arguments. One fails
+            by raising, or by returning False. Plain functions run in a thread of their own.
+        timeout: seconds that each check may take.
+
+    Raises:
+        InvalidHealthCheck: at construction, when a check cannot be called, or a name is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Iterable[str] | None = None,
+        databases: Iterable[str] = (),
+        checks: Mapping[str, Callable[[], Any]] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        if timeout <= 0:
+            raise InvalidHealthCheck(f"timeout must be more than 0 seconds, not {timeout!r}.")
+        self._layers = None if layers is None else _aliases("layers", layers)
+        self._databases = _aliases("databases", databases)
+        self._checks = dict(checks or {})
+        self._timeout = timeout
+        for name, check in self._checks.items():
+            _validate(name, check)
+        self._probers: PerLoop[dict[str, Prober]] = PerLoop(dict)
+        self._lag = PerLoop(LoopLag)
+
+    async def liveness(self) -> Report:
+        """That the process answers, and how long its event loop keeps others waiting."""
+        up = round(time.monotonic() - _imported, 1)
+        checks = {"process": Result(True, details={"pid": os.getpid(), "uptime_s": up})}
+        if not is_passing(asyncio.get_running_loop()):  # which would be gone by the next question
+            checks["event_loop"] = await self._lag.get().ask()
+        return Report(checks)
+
+    async def readiness(self) -> Report:
+        """Whether this process shall get traffic, and if not, why."""
+        if _out_of_service is not None:
+            return Report({"serving": Result(False, error=_out_of_service)})
+        # Under WSGI each request has an event loop of its own. What is shared by all who ask needs
+        # one that stays.
+        passing = is_passing(asyncio.get_running_loop())
+        results = await (bridge.cross(self._perform()) if passing else self._perform())
+        return Report({"serving": Result(True), **results})
+
+    async def _perform(self) -> dict[str, Result]:
+        probers = self._probers.get()
+        wanted = self._wanted()
+        for name, check in wanted.items():
+            if name not in probers:
+                probers[name] = Prober(name, check, self._timeout)
+        results = await asyncio.gather(*(probers[name].ask() for name in wanted))
+        return dict(zip(wanted, results, strict=True))
+
+    def _wanted(self) -> dict[str, Callable[[], Any]]:
+        layers = list(channel_layers.configs) if self._layers is None else self._layers
+        return {
+            **{f"layer:{alias}": partial(round_trip, alias) for alias in layers},
+            **{f"database:{alias}": partial(query_database, alias) for alias in self._databases},
+            **self._checks,
+        }
+
+    # Django views. Neither is anybody logged in who asks, nor does a 403 for want of a token tell
+    # what is wrong with a POST.
+
+    @csrf_exempt
+    @login_not_required
+    async def live(self, request: HttpRequest) -> HttpResponse:
+        """A Django view of :meth:`liveness`."""
+        return _response(await answer(request.method or "", self.liveness))
+
+    @csrf_exempt
+    @login_not_required
+    async def ready(self, request: HttpRequest) -> HttpResponse:
+        """A Django view of :meth:`readiness`."""
+        return _response(await answer(request.method or "", self.readiness))
+
+
+def _aliases(option: str, aliases: Iterable[str]) -> list[str]:
+    if isinstance(aliases, str):
+        raise InvalidHealthCheck(f"{option} must be a list of aliases, not the text {aliases!r}.")
+    return list(aliases)
+
+
+def _validate(name: Any, check: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise InvalidHealthCheck(f"A check's name must be a text, not {name!r}.")
+    if name == "serving" or name.startswith(("layer:", "database:")):
+        raise InvalidHealthCheck(f"The name {name!r} is taken; choose another for your check.")
+    if not callable(check):
+        raise InvalidHealthCheck(f"The check {name!r} must be a function, not {check!r}.")
+
+
+def _response(given: Answer) -> HttpResponse:
+    return HttpResponse(given.body, status=given.status, headers=given.headers)

@@ -1,0 +1,172 @@
+"""Performing one check: not for too long, never twice at a time, and not for each who asks."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from inspect import iscoroutine
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.db import connections
+
+from ..._runtime.denial import printable
+from ...exceptions import ChannelsError
+from .report import Result
+
+__all__ = ["CheckFailed", "InvalidHealthCheck", "Prober", "describe"]
+
+logger = logging.getLogger("channels.health")
+
+# Seconds for which an answer holds, so that no number of askers makes work for a broker.
+FRESH = 1.0
+
+# Seconds that a check may take to end once it has been cancelled.
+_GRACE = 0.1
+
+_CREDENTIALS_IN_URL = re.compile(r"//\S*@")
+_SECRETS = re.compile(
+    r"""\b([\w-]*(?:passw(?:or)?d|pwd|secret|token|api_?key))(["']?\s*[=:]\s*)"""
+    r"""('[^']*'|"[^"]*"|[^\s,;&)]+)""",
+    re.IGNORECASE,
+)
+
+
+class CheckFailed(ChannelsError):
+    """Raise it in a check of your own to say what is wrong; the text is shown to whoever asks."""
+
+
+class InvalidHealthCheck(ChannelsError, ValueError):
+    """A health check cannot be performed as it is configured."""
+
+
+class Prober:
+    """Performs one check on one event loop.
+
+    Askers share an attempt that is under way, and an answer that is younger than a second. An
+    attempt that has not ended in time counts as failed. One that cannot be ended, because it
+    blocks a thread or ignores its cancellation, is the last until it has ended by itself.
+
+    Args:
+        name: of the check.
+        check: a coroutine function, or a plain one, which is called in a thread of its own. It
+            fails by raising, or by returning False.
+        timeout: seconds that it may take.
+    """
+
+    def __init__(self, name: str, check: Callable[[], Any], timeout: float) -> None:
+        self._name = name
+        self._check = check
+        self._timeout = timeout
+        self._asking: asyncio.Task[Result] | None = None
+        self._fresh_until = 0.0
+        self._attempt: asyncio.Future[Any] | None = None
+        self._began = 0.0
+        self._was_ok = True
+
+    async def ask(self) -> Result:
+        """What the check found, at most a second ago."""
+        asking = self._asking
+        if asking is None or (asking.done() and time.monotonic() >= self._fresh_until):
+            asking = self._asking = asyncio.get_running_loop().create_task(self._perform())
+        return await asyncio.shield(asking)
+
+    async def _perform(self) -> Result:
+        started = time.perf_counter()
+        error = await self._try()
+        result = Result(error is None, (time.perf_counter() - started) * 1000, error)
+        self._fresh_until = time.monotonic() + FRESH
+        if result.ok != self._was_ok:
+            self._was_ok = result.ok
+            if result.ok:
+                logger.info("Health check %s is well again", self._name)
+            else:
+                logger.warning("Health check %s fails: %s", self._name, error)
+        return result
+
+    async def _try(self) -> str | None:
+        """What is wrong, or None."""
+        now = time.monotonic()
+        if self._attempt is not None and not self._attempt.done():
+            return f"an attempt has been hanging for {now - self._began:.0f} s"
+        self._began = now
+        self._attempt = attempt = self._begin()
+        attempt.add_done_callback(_retrieve)
+        await asyncio.wait((attempt,), timeout=self._timeout)
+        if not attempt.done():
+            if isinstance(attempt, asyncio.Task):
+                attempt.cancel()
+                await asyncio.wait((attempt,), timeout=_GRACE)
+            return f"no answer within {self._timeout:g} s"
+        if attempt.cancelled():
+            return "was cancelled from within"
+        error = attempt.exception()
+        if error is not None:
+            return describe(error)
+        return "returned False" if attempt.result() is False else None
+
+    def _begin(self) -> "asyncio.Future[Any]":
+        if iscoroutinefunction(self._check) or iscoroutinefunction(type(self._check).__call__):
+            return asyncio.get_running_loop().create_task(self._check())
+        return _in_thread(self._check)
+
+
+def _in_thread(function: Callable[[], Any]) -> "asyncio.Future[Any]":
+    """Call a function in a new thread; the future is done when the thread is.
+
+    Not in a pool: one that hangs must neither hold up others nor the end of the interpreter, so
+    it is a daemon.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def run() -> None:
+        try:
+            outcome = _call(function)
+            settle: Callable[[Any], None] = future.set_result
+        except Exception as error:  # noqa: BLE001 - told by the future
+            # A future cannot carry it (Python's documentation of set_exception).
+            stopped = isinstance(error, StopIteration)
+            outcome = RuntimeError("raised StopIteration") if stopped else error
+            settle = future.set_exception
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=run, name="channels-health", daemon=True).start()
+    return future
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    try:
+        result = function()
+        if iscoroutine(result):
+            result.close()
+            raise CheckFailed("returned a coroutine; make the check a coroutine function")
+        return result
+    finally:
+        connections.close_all()  # this thread's, that is
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """So that asyncio does not complain of an error that came too late for anyone to ask."""
+    if not future.cancelled():
+        future.exception()
+
+
+def describe(error: BaseException) -> str:
+    """An error in one short line, without credentials."""
+    text = str(error)
+    for database in settings.DATABASES.values():
+        password = database.get("PASSWORD")
+        if password:
+            text = text.replace(str(password), "***")
+    text = _CREDENTIALS_IN_URL.sub("//***@", text)
+    text = _SECRETS.sub(r"\1\2***", text)
+    text = printable(" ".join(text.split()))
+    if isinstance(error, CheckFailed) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

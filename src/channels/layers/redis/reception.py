@@ -1,0 +1,122 @@
+"""Where a process receives what is published: one event loop at a time, and what it does there."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..._runtime.loops import bridge, is_passing
+from .servers import Server
+from .subscription import Commands, Recipient, Subscription
+
+__all__ = ["Reception"]
+
+_T = TypeVar("_T")
+
+_MOVED = "the event loop that received has ended"
+
+
+class Reception:
+    """A process's subscriptions, one for each server, on one of its event loops.
+
+    It is the first loop on which somebody wants to receive. When that has ended, the next one
+    takes over, with the same topics.
+
+    Args:
+        servers: who publish.
+        own_topics: the process's own topic on each server.
+        recipient: who gets what is published.
+        commands: which commands to publish and subscribe with.
+    """
+
+    def __init__(
+        self,
+        servers: list[Server],
+        own_topics: list[bytes],
+        recipient: Recipient,
+        commands: Callable[[], Awaitable[Commands]],
+    ) -> None:
+        self._servers = servers
+        #: The process's own topic on each server.
+        self.own_topics = own_topics
+        self._recipient = recipient
+        self._commands = commands
+        self._loop: asyncio.AbstractEventLoop | None = None
+        #: For each server; empty before anybody wanted to receive.
+        self.subscriptions: list[Subscription] = []
+        #: The groups with members here, by topic, for each server.
+        self.groups: list[dict[bytes, str]] = [{} for _ in servers]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that receives, if it runs."""
+        loop = self._loop
+        return loop if loop is not None and loop.is_running() else None
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Do ``work`` on the event loop that receives, which becomes this one if there is none."""
+        here = asyncio.get_running_loop()
+        if is_passing(here):
+            return await bridge.cross(self.run(work))
+        if self.loop is None:
+            await self._take_over()
+        if self._loop is here or self._loop is None:
+            return await work()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._loop))
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called on the event loop that receives, if there is one."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                loop.call_soon_threadsafe(callback)
+
+    async def _take_over(self) -> None:
+        commands = await self._commands()
+        if self.loop is not None:  # meanwhile
+            return
+        gap = _MOVED if self.subscriptions else None
+        if gap is not None:
+            for partition in range(len(self._servers)):
+                self._recipient.subscription_lost(partition, gap)
+        for subscription in self.subscriptions:
+            subscription.abandon()
+        self._loop = asyncio.get_running_loop()
+        self.subscriptions = [
+            Subscription(server, number, commands, self._recipient, [own, *groups], gap)
+            for number, (server, own, groups) in enumerate(
+                zip(self._servers, self.own_topics, self.groups, strict=True)
+            )
+        ]
+
+    async def be_ready(self) -> None:
+        """Wait until the process's own topics are subscribed to; no longer if they ever were."""
+        if self.loop is not asyncio.get_running_loop():
+            await self.run(self._be_ready)
+        else:
+            await self._be_ready()
+
+    async def _be_ready(self) -> None:
+        for topic, subscription in zip(self.own_topics, self.subscriptions, strict=True):
+            if not subscription.was_confirmed(topic):
+                await subscription.subscribe(topic)
+
+    async def be_repaired(self, partition: int) -> None:
+        """Wait until a server is heard again, if it is this event loop that cannot hear it."""
+        if self._loop is asyncio.get_running_loop():
+            subscription = self.subscriptions[partition]
+            if not subscription.up:
+                await subscription.wait_until_up()
+
+    async def stop(self) -> None:
+        """Stop receiving, on the event loop that does or when that has ended."""
+        subscriptions, self.subscriptions = self.subscriptions, []
+        running = self._loop is asyncio.get_running_loop()
+        self._loop = None
+        self.groups = [{} for _ in self._servers]
+        if running:
+            for subscription in subscriptions:
+                await subscription.stop()
+        else:
+            for subscription in subscriptions:
+                subscription.abandon()

@@ -1,0 +1,96 @@
+"""Servers with a root path, pings and limits, and applications that are no consumers."""
+
+import asyncio
+import json
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from .site import CLOSE_DEADLINE, Site
+
+pytestmark = pytest.mark.server
+
+LIMIT = 64 * 2**10
+FIXED_LIMIT = 16 * 2**20
+PATIENCE = 2.5  # seconds: longer than the interval of pings and the time to answer
+PING = 0x89  # FIN and the opcode (RFC 6455, 5.2)
+
+
+@pytest.fixture
+def site(strict_site: Site) -> Site:
+    return strict_site
+
+
+async def test_root_path_of_a_websocket(site: Site, flavour):
+    async with await site.connect(f"{flavour}/at/here/") as client:
+        await client.send("!describe")
+        scope = json.loads(await client.recv())
+    assert (scope["path"], scope["place"]) == (f"/base/ws/{flavour}/at/here/", "here")
+
+
+async def test_root_path_of_a_request(site: Site):
+    url = f"{site.root}/consumer/at/here/"
+    response = await site.http.get(url, params={"key": site.key()})
+    expected = {"path": "/base/consumer/at/here/", "root_path": "/base", "place": "here"}
+    assert response.json() == expected
+
+
+async def test_a_proxy_that_strips_what_it_should_not_or_the_reverse(site: Site):
+    site.root = "" if site.root else "/base"
+    with pytest.raises(InvalidStatus):
+        await site.connect("async/")
+    site.root = site.server.root
+    await site.expect_line("Refused websocket", "No route found", "[404]")
+
+
+async def test_messages_over_the_limit(site: Site):
+    client = await site.connect("async/")
+    allowed = "x" * LIMIT
+    await client.send(allowed)
+    assert await client.recv() == allowed
+    over = FIXED_LIMIT if site.can.frame_limit == "16 MiB" else LIMIT
+    await client.send("x" * (over + 1))
+    assert (await client.closed())[0] == site.can.frame_limit_code
+    await site.events.wait(client.key, "disconnect")
+
+
+async def test_pings(site: Site):
+    answering = await site.connect("async/")
+    key = site.key()
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+    writer.write(site.handshake("async/", key))
+    await reader.readuntil(b"\r\n\r\n")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            pinged = (await reader.readexactly(1))[0] == PING
+    except TimeoutError:
+        pinged = False
+    assert pinged is (site.can.pings != "no")
+    if site.can.pings == "closes":
+        left = await site.events.wait(key, "disconnect", PATIENCE)
+        assert left["code"] == site.can.ping_timeout_code
+    else:
+        await asyncio.sleep(PATIENCE)
+        assert not site.events.of(key, "disconnect")
+    writer.close()
+    await writer.wait_closed()
+    await answering.send("still here")
+    assert await answering.recv() == "still here"
+
+
+async def test_an_application_that_does_not_answer_the_handshake(site: Site):
+    with pytest.raises(InvalidStatus) as caught:
+        await site.connect("raw/unanswered/")
+    assert caught.value.response.status_code == site.can.early_refusal
+    site.tolerated.append("ASGI callable returned")
+
+
+async def test_an_application_that_returns_with_the_socket_open(site: Site):
+    client = await site.connect("raw/open/")
+    await client.send("return")
+    if site.can.early_close is None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.wait_closed(), CLOSE_DEADLINE / 3)
+    else:
+        assert (await client.closed())[0] == site.can.early_close
+    site.tolerated.append("ASGI callable returned")

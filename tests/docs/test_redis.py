@@ -1,0 +1,238 @@
+"""What the pages about Redis show, state and measure is so."""
+
+import asyncio
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from ..brokers import Broker, running
+from .project import Project
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "deploy"
+GUIDE = (ROOT / "docs" / "howto" / "deploy-redis.md").read_text("utf-8")
+
+pytestmark = pytest.mark.server
+
+
+class TestComposeFile:
+    """The files of ``examples/deploy``, which the guide shows as they are."""
+
+    services: dict[str, Any] = yaml.safe_load((EXAMPLE / "compose.yaml").read_text("utf-8"))[
+        "services"
+    ]
+
+    def words(self, service: str) -> list[str]:
+        return shlex.split(self.services[service]["command"])
+
+    def option(self, service: str, name: str) -> str:
+        words = self.words(service)
+        return words[words.index(name) + 1]
+
+    def test_the_guide_shows_every_file(self) -> None:
+        shown = re.findall(r"\{literalinclude\} \.\./\.\./examples/deploy/(\S+)", GUIDE)
+        assert sorted(shown) == sorted(path.name for path in EXAMPLE.iterdir())
+
+    def test_the_server_takes_its_options_and_does_what_the_guide_says(self) -> None:
+        command, *options = self.words("valkey")
+        assert command == "valkey-server"
+        with running("valkey", *options) as broker, broker.client() as client:
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("maxmemory") == {"maxmemory": str(256 << 20)}
+        for name in options[::2]:
+            assert name in GUIDE or name == "--maxmemory"
+
+    def test_what_it_keeps_is_kept_in_a_volume(self) -> None:
+        assert self.services["valkey"]["volumes"] == ["valkey:/data"]
+
+    def test_uvicorn_knows_the_options(self, tmp_path: Path) -> None:
+        usage = Project(tmp_path).run("python -m uvicorn --help")
+        options = [word for word in self.words("web") if word.startswith("--")]
+        assert len(options) >= 5
+        assert [option for option in options if option not in usage] == []
+
+    def test_the_worker_is_started_by_a_command_that_exists(self) -> None:
+        python, manage, command, *channels = self.words("worker")
+        assert (python, manage) == ("python", "manage.py")
+        assert (ROOT / f"src/channels/management/commands/{command}.py").exists()
+        assert channels
+
+    def test_ports_and_addresses_agree(self) -> None:
+        port = self.option("web", "--port")
+        assert self.services["web"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+        assert f"proxy_pass http://web:{port};" in (EXAMPLE / "nginx.conf").read_text("utf-8")
+        dockerfile = (EXAMPLE / "Dockerfile").read_text("utf-8")
+        assert f"EXPOSE {port}" in dockerfile
+        assert f'"--port", "{port}"' in dockerfile
+        assert self.services["nginx"]["ports"] == ["80:80"]
+        assert "listen 80;" in (EXAMPLE / "nginx.conf").read_text("utf-8")
+        assert "ports" not in self.services["valkey"]
+
+    def test_settings_read_what_the_environment_gives(self) -> None:
+        environment = self.services["web"]["environment"]
+        assert environment == self.services["worker"]["environment"]
+        assert environment["REDIS_URL"] == "redis://valkey:6379/0"
+        RedisChannelLayer(hosts=[environment["REDIS_URL"]])
+        read = set(re.findall(r'os\.environ\.get\("(\w+)"', GUIDE))
+        assert read == set(environment) - {"SECRET_KEY"}
+        assert all(f"os.environ.get({name!r}".replace("'", '"') in GUIDE for name in read)
+
+    def test_processes_wait_for_the_server_and_have_time_to_end(self) -> None:
+        assert "healthcheck" in self.services["valkey"]
+        for service in ("web", "worker"):
+            needs = self.services[service]["depends_on"]["valkey"]
+            assert needs == {"condition": "service_healthy"}
+            grace = int(self.services[service]["stop_grace_period"].removesuffix("s"))
+            assert grace > int(self.option("web", "--timeout-graceful-shutdown"))
+
+    def test_the_lines_of_nginx_are_those_of_the_other_guide(self) -> None:
+        other = (ROOT / "docs" / "howto" / "deploy.md").read_text("utf-8")
+        (shown,) = re.findall(r"```nginx\n(.*?)```", other, re.DOTALL)
+        wanted = {line.strip() for line in shown.splitlines() if "proxy_pass" not in line}
+        ours = (EXAMPLE / "nginx.conf").read_text("utf-8")
+        assert wanted <= {line.strip() for line in ours.splitlines()}
+
+
+MANY = 5_000
+
+
+class TestSizes:
+    """The guide's figures are what a server says, give or take a fifth."""
+
+    def stated(self, row: str) -> list[int]:
+        (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.+) \|$", GUIDE, re.MULTILINE)
+        return [int(cell.replace(",", "")) for cell in cells.split(" | ") if cell[0].isdigit()]
+
+    @pytest.mark.parametrize(
+        ("size", "row"),
+        [
+            (100, "A message that waits, 123 bytes as MessagePack"),
+            (1000, "A message that waits, 1,024 bytes"),
+            (10_000, "A message that waits, 10,024 bytes"),
+        ],
+    )
+    async def test_a_message_that_waits(self, size: int, row: str) -> None:
+        message = {"type": "chat.line", "text": "x" * size}
+        with running() as broker:
+            sender = RedisChannelLayer(hosts=[broker.address])
+            (encoded,) = re.findall(r"([\d,]+) bytes", row)
+            assert len(sender.serializer.serialize(message)) == int(encoded.replace(",", ""))
+            # An inbox of a process that does not read.
+            broker.cli("XADD", "{asgi:0}:inbox:hangs", "*", "h", "")
+            broker.cli("ZADD", "{asgi:0}:group:chat.kitchen", 1e15, "p:hangs")
+            await sender.group_send("chat.kitchen", message)
+            before = used_memory(broker)
+            for _ in range(MANY // 500):
+                await asyncio.gather(
+                    *(sender.group_send("chat.kitchen", message) for _ in range(500))
+                )
+            measured = (used_memory(broker) - before) / MANY
+            assert broker.cli("XLEN", "{asgi:0}:inbox:hangs") == MANY + 2
+            await sender.aclose()
+        assert self.stated(row) == [pytest.approx(measured, rel=0.2)]
+
+    async def test_groups(self) -> None:
+        first, further = [], []
+        for layer_class in (RedisChannelLayer, RedisPubSubChannelLayer):
+            with running() as broker:
+                layers = [layer_class(hosts=[broker.address]) for _ in range(2)]
+                names = [await layer.new_channel() for layer in layers]
+                for layer, name, figures in zip(layers, names, (first, further), strict=True):
+                    before = used_memory(broker)
+                    for start in range(0, MANY, 500):
+                        await asyncio.gather(
+                            *(
+                                layer.group_add(f"chat.room.{number}", name)
+                                for number in range(start, start + 500)
+                            )
+                        )
+                    figures.append((used_memory(broker) - before) / MANY)
+                for layer in layers:
+                    await layer.aclose()
+        assert self.stated("A group with members in one process") == [
+            pytest.approx(figure, rel=0.2) for figure in first
+        ]
+        assert self.stated("Each further process with members in that group") == [
+            pytest.approx(figure, rel=0.3, abs=8) for figure in further
+        ]
+
+    async def test_a_process(self) -> None:
+        measured = []
+        for layer_class in (RedisChannelLayer, RedisPubSubChannelLayer):
+            with running() as broker:
+                layers = [layer_class(hosts=[broker.address]) for _ in range(31)]
+                readings = []
+                for layer in layers:
+                    await layer.new_channel()
+                    await layer.group_send("nobody", {"type": "t"})
+                    readings.append(used_memory(broker))
+                # The first one made the server learn the scripts.
+                measured.append((readings[-1] - readings[0]) / (len(layers) - 1))
+                for layer in layers:
+                    await layer.aclose()
+        assert self.stated("A process: its inbox and its two connections") == [
+            pytest.approx(figure, rel=0.2) for figure in measured
+        ]
+
+
+class TestEviction:
+    async def test_every_key_has_an_expiry_so_volatile_policies_evict_it(self) -> None:
+        with running() as broker:
+            layer = RedisChannelLayer(hosts=[broker.address])
+            await layer.group_add("g", await layer.new_channel())
+            await layer.group_send("g", {"type": "t"})
+            await layer.send("queue", {"type": "t"})
+            with broker.client() as client:
+                keys = list(client.scan_iter("*"))
+                assert len(keys) >= 4
+                assert [key for key in keys if client.pttl(key) <= 0] == []
+            await layer.aclose()
+
+
+class TestRestarts:
+    """What the guide says that a restart of the server takes with it."""
+
+    @pytest.mark.parametrize(
+        ("options", "survives"), [(("--appendonly", "yes"), True), ((), False)]
+    )
+    async def test_with_and_without_a_file(self, options: tuple[str, ...], survives: bool) -> None:
+        with running("valkey", *options) as broker:
+            layer = RedisChannelLayer(hosts=[broker.address])
+            name = await layer.new_channel()
+            told: list[Any] = []
+            mailbox = layer.open_mailbox(name, lambda: None)
+            await layer.group_add("g", name)
+            await layer.send("queue", {"type": "t"})
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+            # Whoever is told has joined again, so what follows arrives.
+            await until(lambda: survives or mailbox.gap is not None)
+            await layer.group_send("g", {"type": "t"})
+            await until(lambda: bool(mailbox.qsize()))
+            while (message := mailbox.take()) is not None:
+                told.append(message["type"])
+            assert told == (["t"] if survives else ["layer.gap", "t"])
+            assert broker.cli("XLEN", "{asgi:0}:queue:queue") == (1 if survives else 0)
+            await mailbox.close()
+            await layer.aclose()
+
+
+def used_memory(broker: Broker) -> int:
+    with broker.client() as client:
+        return int(client.info("memory")["used_memory"])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)

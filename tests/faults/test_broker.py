@@ -1,0 +1,130 @@
+"""What happens to the broker: restarts, a pause, no memory, no scripts, no keys, no speed."""
+
+import asyncio
+
+import pytest
+
+from channels.layers.redis.link import BrokerError
+
+from ..asgi import until
+from ..brokers import running
+from .harness import Room, Sender, check_gap_told, check_nothing_lost, sending, settle
+
+PERSISTENT = ("--appendonly", "yes")
+
+
+async def restart(broker, seconds):
+    await asyncio.to_thread(broker.kill)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(broker.start)
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
+async def test_a_restart_of_a_broker_that_keeps_its_data_loses_nothing(layers, seconds):
+    with running("valkey", *PERSISTENT) as broker:
+        here, there = layers(broker.address), layers(broker.address)
+        async with Room(here) as room, sending(there) as senders:
+            await senders[0].reaches(50)
+            await restart(broker, seconds)
+            resumed = asyncio.get_running_loop().time()
+            await senders[0].reaches(50)
+            assert asyncio.get_running_loop().time() - resumed < 5
+            await settle(room, senders)
+            check_nothing_lost(room, senders)
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
+async def test_a_restart_of_a_broker_that_forgets_is_told_once(layers, broker, seconds):
+    here, there = layers(broker.address), layers(broker.address)
+    async with Room(here) as room, sending(there) as senders:
+        await senders[0].reaches(50)
+        await restart(broker, seconds)
+        resumed = asyncio.get_running_loop().time()
+        await until(lambda: room.gaps() == [1, 1, 1], 5)
+        await senders[0].reaches(50)
+        assert asyncio.get_running_loop().time() - resumed < 5
+        await settle(room, senders)
+        check_gap_told(room, senders)
+
+
+async def test_three_restarts_are_three_gaps(layers, broker):
+    async with Room(layers(broker.address)) as room:
+        for count in (1, 2, 3):
+            await restart(broker, 0)
+            await until(lambda count=count: room.gaps() == [count] * 3)
+        assert room.connected
+
+
+async def test_a_pause_of_eight_seconds_loses_nothing(layers, broker):
+    here, there = layers(broker.address), layers(broker.address)
+    async with Room(here) as room, sending(there) as senders:
+        await senders[0].reaches(50)
+        broker.pause()
+        await asyncio.sleep(8)
+        broker.resume()
+        resumed = asyncio.get_running_loop().time()
+        await senders[0].reaches(50)
+        assert asyncio.get_running_loop().time() - resumed < 5
+        await settle(room, senders)
+        check_nothing_lost(room, senders)
+
+
+async def test_a_full_broker_says_so_and_recovers(layers, broker):
+    here, there = layers(broker.address), layers(broker.address)
+    async with Room(here) as room:
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        broker.cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        broker.cli("CONFIG", "SET", "maxmemory", 1)
+        for send in (
+            there.group_send("room", {"type": "news"}),
+            there.send(room.channels[0], {"type": "news"}),
+            there.send("queue", {"type": "news"}),
+            there.group_add("other", "queue"),
+        ):
+            with pytest.raises(BrokerError, match="out of memory"):
+                await send
+        broker.cli("CONFIG", "SET", "maxmemory", 0)
+        await room.hears(await sender.send_one())
+        check_nothing_lost(room, [sender])
+
+
+async def test_forgotten_scripts_are_taught_again(layers, broker):
+    here, there = layers(broker.address), layers(broker.address)
+    async with Room(here) as room, sending(there) as senders:
+        for _ in range(20):
+            broker.cli("SCRIPT", "FLUSH")
+            await senders[0].reaches(5)
+        await settle(room, senders)
+        check_nothing_lost(room, senders)
+
+
+async def test_a_slow_broker_loses_nothing(layers, proxy):
+    proxy.latency = 0.1  # each way
+    here, there = layers(proxy.address), layers(proxy.address)
+    async with Room(here) as room, sending(there, 20) as senders:
+        await senders[0].reaches(5, 15)
+        await settle(room, senders)
+        check_nothing_lost(room, senders)
+
+
+async def test_losing_all_keys_is_told_once_and_membership_comes_back(layers, broker):
+    here, there = layers(broker.address, lease=1.5), layers(broker.address)
+    async with Room(here) as room, sending(there) as senders:
+        await senders[0].reaches(20)
+        broker.cli("FLUSHALL")
+        await until(lambda: room.gaps() == [1, 1, 1], 10)
+        await settle(room, senders)
+        check_gap_told(room, senders)
+
+
+async def test_a_quiet_process_notices_that_its_inbox_is_gone(layers, broker, monkeypatch):
+    """Long before its lease would be renewed."""
+    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.2)
+    here, there = layers(broker.address), layers(broker.address)
+    async with Room(here) as room:
+        broker.cli("FLUSHALL")
+        await until(lambda: room.gaps() == [1, 1, 1], 3)
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        check_gap_told(room, [sender])

@@ -1,0 +1,244 @@
+import asyncio
+
+import pytest
+from redis import exceptions as redis_errors
+
+from channels.exceptions import ChannelsError
+from channels.layers.redis import link as link_module
+from channels.layers.redis.hosts import parse_hosts
+from channels.layers.redis.link import (
+    BrokerError,
+    BrokerUnavailable,
+    Link,
+    Unconfirmed,
+    backoff,
+    explain,
+    is_transient,
+)
+
+from ....asgi import until
+from ....proxy import Proxy
+
+
+@pytest.fixture
+async def link(server):
+    link = Link(server)
+    yield link
+    await link.aclose()
+
+
+@pytest.fixture
+async def proxy(shared_broker):
+    async with Proxy(shared_broker.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy, prefix):
+    link = Link(parse_hosts([proxy.address], prefix)[0][0])
+    yield link
+    await link.aclose()
+
+
+def connections_made(redis):
+    return redis.info("stats")["total_connections_received"]
+
+
+async def test_calls_are_answered_in_order(link, prefix):
+    answers = await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+    assert answers == list(range(1, 2001))
+
+
+async def test_a_burst_needs_one_connection(link, redis, prefix):
+    before = connections_made(redis)
+    await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+    assert connections_made(redis) == before + 1
+
+
+async def test_what_is_called_in_one_turn_travels_together(proxied, proxy, prefix):
+    await proxied.call("PING")
+    seen = []
+    proxy.on_request = seen.append
+    await asyncio.gather(*(proxied.call("INCR", prefix) for _ in range(50)))
+    assert len(seen) == 1
+
+
+async def test_nothing_is_opened_before_it_is_needed(server, redis):
+    before = connections_made(redis)
+    link = Link(server)
+    await link.aclose()
+    assert connections_made(redis) == before
+
+
+async def test_an_error_is_that_of_its_call_alone(link, redis, prefix):
+    redis.set(prefix, "text")
+    wrong, right = link.call("INCR", prefix), link.call("GET", prefix)
+    with pytest.raises(BrokerError, match="not an integer"):
+        await wrong
+    assert await right == b"text"
+
+
+async def test_who_gives_up_waiting_disturbs_nobody(link, prefix):
+    first, second = link.call("INCR", prefix), link.call("INCR", prefix)
+    first.cancel()
+    assert await second == 2
+
+
+async def test_scripts_are_taught_when_they_are_unknown(link, redis, base):
+    redis.script_flush()
+    assert await link.run("join", [f"{base}:group:g"], ["p:p", 1000]) == 1
+
+
+async def test_numbered_scripts_get_rising_numbers(link, redis, base):
+    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    runs = [link.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
+    assert await asyncio.gather(*runs) == [[1, 0]] * 5
+    assert redis.get(keys[1]) == b"5"
+
+
+async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
+    proxied, proxy, redis, base
+):
+    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+    cuts = []
+
+    def cut(reply):
+        if len(cuts) < 3:
+            cuts.append(reply)
+            proxy.cut()
+
+    proxy.on_reply = cut
+    await proxied.run("enqueue", keys, [9000, "second", 100, 9000], numbered=True)
+    assert len(cuts) == 3
+    assert [fields for _, fields in redis.xrange(keys[0])] == [{b"m": b"first"}, {b"m": b"second"}]
+
+
+async def test_what_may_not_be_repeated_is_unconfirmed(proxied, proxy, redis, prefix):
+    await proxied.call("PING")
+    proxy.on_reply = lambda reply: proxy.cut()
+    once = proxied.call("INCR", prefix, repeat=False)
+    with pytest.raises(Unconfirmed):
+        await once
+    proxy.on_reply = None
+    assert await proxied.call("GET", prefix) == b"1"
+
+
+async def test_too_many_waiting_calls_are_refused_at_once(monkeypatch, proxied, proxy):
+    monkeypatch.setattr(link_module, "MAX_WAITING", 3)
+    proxy.stall()
+    calls = [proxied.call("PING") for _ in range(3)]
+    with pytest.raises(BrokerUnavailable, match="behind by 3 commands"):
+        await proxied.call("PING")
+    proxy.flow()
+    assert await asyncio.gather(*calls) == [b"PONG"] * 3
+
+
+async def test_a_closed_link_refuses_calls(server):
+    link = Link(server)
+    assert await link.call("PING") == b"PONG"
+    await link.aclose()
+    await link.aclose()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await link.call("PING")
+
+
+async def test_closing_finishes_what_waits(server, redis, prefix):
+    link = Link(server)
+    calls = [link.call("INCR", prefix) for _ in range(1000)]
+    await link.aclose()
+    assert [call.result() for call in calls] == list(range(1, 1001))
+
+
+async def test_closing_ends_calls_that_get_no_answer(proxied, proxy):
+    await proxied.call("PING")
+    proxy.stall()
+    call = proxied.call("PING")
+    async with asyncio.timeout(4):
+        await proxied.aclose()
+        with pytest.raises(BrokerUnavailable):
+            await call
+
+
+def test_a_loop_that_ends_takes_its_link_along(server, shared_broker):
+    """Without a warning; and what is called as it ends starts nothing new."""
+
+    async def main():
+        link = Link(server)
+        await link.call("PING")
+
+        async def clean_up():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                with pytest.raises(BrokerUnavailable):
+                    await link.call("PING")
+
+        cleaning = asyncio.create_task(clean_up())
+        await asyncio.sleep(0)
+        return cleaning
+
+    assert asyncio.run(main()).done()
+
+
+async def test_a_link_whose_task_was_cancelled_goes_on_later(monkeypatch, link):
+    monkeypatch.setattr(link_module, "_LAST_SECONDS", 0.1)
+    await link.call("PING")
+    link._task.cancel()
+    await until(link._task.done)
+    with pytest.raises(BrokerUnavailable):
+        await link.call("PING")
+    await asyncio.sleep(0.11)
+    assert await link.call("PING") == b"PONG"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (redis_errors.ConnectionError(), True),
+        (redis_errors.BusyLoadingError(), True),
+        (redis_errors.ReadOnlyError(), True),
+        (redis_errors.MovedError("1 127.0.0.1:7000"), True),
+        (redis_errors.ClusterDownError("down"), True),
+        (redis_errors.ResponseError("MASTERDOWN no"), True),
+        (redis_errors.AuthenticationError(), False),
+        (redis_errors.ResponseError("WRONGTYPE no"), False),
+        (redis_errors.OutOfMemoryError(), False),
+        (ValueError(), False),
+    ],
+)
+def test_what_may_pass_is_transient(error, transient):
+    assert is_transient(error) is transient
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (redis_errors.OutOfMemoryError("OOM"), "maxmemory"),
+        (redis_errors.ResponseError("OOM command not allowed"), "maxmemory"),
+        (redis_errors.AuthenticationError("no"), "credentials"),
+        (redis_errors.ResponseError("WRONGTYPE"), "WRONGTYPE"),
+    ],
+)
+def test_errors_say_what_is_wrong(error, words):
+    explained = explain(error)
+    assert isinstance(explained, BrokerError)
+    assert isinstance(explained, ChannelsError)
+    assert words in str(explained)
+
+
+def test_an_unavailable_broker_is_a_connection_error():
+    assert issubclass(BrokerUnavailable, ConnectionError)
+
+
+def test_waits_grow_to_a_second_and_differ():
+    for attempt in (1, 2, 5, 20, 50):
+        waits = {backoff(attempt) for _ in range(50)}
+        assert all(0 <= wait <= min(1.0, 0.05 * 2 ** (attempt - 1)) for wait in waits)
+        assert len(waits) > 10

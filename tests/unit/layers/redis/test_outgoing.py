@@ -1,0 +1,55 @@
+import asyncio
+import time
+
+import pytest
+
+from channels.layers.redis.hosts import parse_hosts
+from channels.layers.redis.outgoing import SENDER_LEASE, Outgoing
+
+from ....proxy import Proxy
+
+
+@pytest.fixture
+async def outgoing(shared_broker, prefix):
+    servers, bases = parse_hosts([shared_broker.address] * 2, prefix)
+    outgoing = Outgoing(servers, bases)
+    yield outgoing
+    await outgoing.aclose()
+
+
+async def test_appends_go_to_their_partition_in_order(outgoing, redis, prefix):
+    for number in range(2):
+        queue = f"{{{prefix}:{number}}}:queue:q"
+        appends = [
+            outgoing.append(number, "enqueue", [queue], f"{number}-{n}", 100, 9000)
+            for n in range(10)
+        ]
+        assert await asyncio.gather(*appends) == [[1, 0]] * 10
+        found = [fields[b"m"].decode() for _, fields in redis.xrange(queue)]
+        assert found == [f"{number}-{n}" for n in range(10)]
+
+
+async def test_each_is_a_sender_of_its_own_whose_number_is_forgotten(outgoing, redis, prefix):
+    servers, bases = outgoing.links, [f"{{{prefix}:0}}"]
+    other = Outgoing(parse_hosts([redis.get_connection_kwargs()], prefix)[0], bases)
+    for each in (outgoing, other):
+        await each.append(0, "enqueue", [f"{bases[0]}:queue:q"], "m", 100, 9000)
+    await other.aclose()
+    assert len(servers) == 2
+    senders = redis.keys(f"{bases[0]}:sender:*")
+    assert len(senders) == 2
+    assert all(0 < redis.pttl(key) <= SENDER_LEASE for key in senders)
+    assert redis.xlen(f"{bases[0]}:queue:q") == 2
+
+
+async def test_closing_waits_for_all_servers_at_once(shared_broker, prefix):
+    async with Proxy(shared_broker.address) as proxy:
+        outgoing = Outgoing(*parse_hosts([proxy.address] * 4, prefix))
+        await asyncio.gather(*(link.call("PING") for link in outgoing.links))
+        proxy.stall()
+        calls = [link.call("PING") for link in outgoing.links]
+        before = time.monotonic()
+        await outgoing.aclose()
+        assert time.monotonic() - before < 3
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, ConnectionError) for result in results)

@@ -1,0 +1,307 @@
+import asyncio
+import contextlib
+
+import pytest
+
+from channels.layers.redis import queues as queues_module
+from channels.layers.redis.hosts import parse_hosts
+from channels.layers.redis.link import BrokerError, BrokerUnavailable, Link
+from channels.layers.redis.queues import QueueReader
+
+from ....asgi import until
+from ....proxy import Proxy
+
+
+class Workshop:
+    """Readers of one queue, and what they lost."""
+
+    def __init__(self, prefix, queue):
+        self.prefix = prefix
+        self.queue = queue
+        self.undecodable = 0
+        self.expired = 0
+        self._made = []
+
+    def open(self, data):
+        if data == b"rubbish":
+            self.undecodable += 1
+            return None
+        return {"data": data.decode()}
+
+    def count_expired(self, count):
+        self.expired += count
+
+    def reader(self, address, *, expiry=60.0, process="p"):
+        (server,), _ = parse_hosts([address], self.prefix)
+        link = Link(server)
+        reader = QueueReader(
+            server, link, self.queue, process, expiry, self.open, self.count_expired
+        )
+        self._made.append((reader, link))
+        return reader
+
+    async def aclose(self):
+        for reader, link in self._made:
+            await reader.aclose()
+            await link.aclose()
+
+
+@pytest.fixture
+async def workshop(prefix, base):
+    workshop = Workshop(prefix, f"{base}:queue:q")
+    yield workshop
+    await workshop.aclose()
+
+
+@pytest.fixture
+def put(redis, workshop):
+    return lambda data: redis.xadd(workshop.queue, {"m": data})
+
+
+async def take(reader, count=1):
+    async with asyncio.timeout(5):
+        return [(await reader.receive())["data"] for _ in range(count)]
+
+
+async def gives_up(reader):
+    """Start to receive, and stop when the server has the request."""
+    receiving = asyncio.create_task(reader.receive())
+    await until(lambda: reader._reading)
+    receiving.cancel()
+    await asyncio.wait([receiving])
+
+
+async def test_messages_come_in_order_and_leave_nothing(workshop, shared_broker, redis, put):
+    reader = workshop.reader(shared_broker.address)
+    for n in range(100):
+        put(n)
+    assert await take(reader, 100) == [str(n) for n in range(100)]
+    await until(lambda: redis.xlen(workshop.queue) == 0)
+    assert redis.xpending(workshop.queue, "readers")["pending"] == 0
+
+
+async def test_who_waits_first_is_served_first(workshop, shared_broker, put):
+    reader = workshop.reader(shared_broker.address)
+    served = []
+
+    async def receive(name):
+        await reader.receive()
+        served.append(name)
+
+    waiting = [asyncio.create_task(receive(n)) for n in range(10)]
+    await until(lambda: reader._reading)
+    for n in range(10):
+        put(n)
+    await asyncio.wait(waiting)
+    assert served == list(range(10))
+
+
+async def test_each_message_goes_to_one_of_several_readers(workshop, shared_broker, put):
+    readers = [workshop.reader(shared_broker.address, process=f"p{n % 2}") for n in range(4)]
+    received = []
+
+    async def work(reader):
+        while True:
+            received.append(await reader.receive())
+
+    workers = [asyncio.create_task(work(reader)) for reader in readers]
+    for n in range(200):
+        put(n)
+    await until(lambda: len(received) >= 200)
+    for worker in workers:
+        worker.cancel()
+    await asyncio.wait(workers)
+    assert sorted(int(message["data"]) for message in received) == list(range(200))
+
+
+async def test_no_more_is_taken_than_is_wanted(workshop, shared_broker, redis, put):
+    greedy, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    for n in range(5):
+        put(n)
+    assert await take(greedy) == ["0"]
+    assert await take(other, 4) == ["1", "2", "3", "4"]
+
+
+async def test_a_message_that_came_as_its_receiver_gave_up_is_the_next_one(
+    workshop, shared_broker, put
+):
+    reader = workshop.reader(shared_broker.address)
+    for turns in range(30):
+        put(turns)
+        receiving = asyncio.create_task(reader.receive())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns * 0.00005)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        received = [receiving.result()["data"]] if not receiving.cancelled() else await take(reader)
+        assert received == [str(turns)]
+
+
+async def test_nothing_is_handed_out_to_who_gave_up(workshop, shared_broker, redis, put):
+    reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    await gives_up(reader)
+    await until(lambda: redis.info("clients")["blocked_clients"] == 0)
+    put("later")
+    assert await take(other) == ["later"]
+
+
+async def test_what_was_handed_out_and_is_not_wanted_is_given_back(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)  # as a server that forbids it
+    await gives_up(reader)
+    put("held")
+    await until(lambda: reader._held)
+    assert await take(other) == ["held"]
+
+
+async def test_it_is_kept_for_a_receiver_who_comes_soon(workshop, shared_broker, put, monkeypatch):
+    reader = workshop.reader(shared_broker.address)
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    await gives_up(reader)
+    put("first")
+    await until(lambda: reader._held)
+    put("second")
+    assert await take(reader, 2) == ["first", "second"]
+
+
+async def test_a_broken_connection_loses_and_repeats_nothing(workshop, shared_broker, redis, put):
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(proxy.address)
+        for n in range(60):
+            put(n)
+            cuts = []
+
+            def cut(reply, cuts=cuts, n=n):
+                if len(cuts) < n % 3:
+                    cuts.append(reply)
+                    proxy.cut()
+
+            proxy.on_reply = cut
+            assert await take(reader) == [str(n)]
+        proxy.on_reply = None
+        await until(lambda: redis.xlen(workshop.queue) == 0)
+        await workshop.aclose()
+
+
+async def test_what_is_too_old_is_counted_and_not_delivered(workshop, shared_broker, redis, put):
+    reader = workshop.reader(shared_broker.address, expiry=0.3)
+    for n in range(3):
+        put(n)
+    await asyncio.sleep(0.35)
+    put("fresh")
+    assert await take(reader) == ["fresh"]
+    assert workshop.expired == 3
+
+
+async def test_what_grew_old_in_hand_is_counted_once(workshop, shared_broker, put, monkeypatch):
+    reader = workshop.reader(shared_broker.address, expiry=0.3)
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    await gives_up(reader)
+    put("old")
+    await until(lambda: reader._held)
+    await asyncio.sleep(0.35)
+    put("fresh")
+    assert await take(reader) == ["fresh"]
+    await until(lambda: workshop.expired)
+    assert workshop.expired == 1
+
+
+async def test_rubbish_is_counted_and_passed_over(workshop, shared_broker, redis, put):
+    reader = workshop.reader(shared_broker.address)
+    put("rubbish")
+    put("rubbish")
+    put("good")
+    assert await take(reader) == ["good"]
+    assert workshop.undecodable == 2
+
+
+async def test_a_queue_that_vanishes_comes_back(workshop, shared_broker, redis, put, monkeypatch):
+    monkeypatch.setattr(queues_module, "_BLOCK", 0.2)
+    reader = workshop.reader(shared_broker.address)
+    for n in range(3):
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: reader._reading)
+        redis.delete(workshop.queue)
+        put(n)
+        assert await receiving == [str(n)]
+
+
+async def test_what_is_no_queue_is_an_error_for_who_waits(workshop, shared_broker, redis, put):
+    reader = workshop.reader(shared_broker.address)
+    redis.set(workshop.queue, "x")
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        await take(reader)
+    redis.delete(workshop.queue)
+    put("good")
+    assert await take(reader) == ["good"]
+
+
+async def test_closing_ends_waits_and_gives_back(workshop, shared_broker, redis, put, monkeypatch):
+    reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    real = reader._stop_reading
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    await gives_up(reader)
+    put("held")
+    await until(lambda: reader._held)
+    waiting = asyncio.create_task(workshop.reader(shared_broker.address).receive())
+    await asyncio.sleep(0)
+    monkeypatch.setattr(reader, "_stop_reading", real)
+    await reader.aclose()
+    assert await asyncio.wait_for(asyncio.shield(waiting), 5) == {"data": "held"}
+    receiving = asyncio.create_task(other.receive())
+    await until(lambda: other._reading)
+    await other.aclose()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await receiving
+
+
+async def test_readers_that_leave_are_forgotten(workshop, shared_broker, redis, put):
+    put("x")
+    reader = workshop.reader(shared_broker.address)
+    await take(reader)
+    assert len(redis.xinfo_consumers(workshop.queue, "readers")) == 1
+    await workshop.aclose()
+    assert redis.xinfo_consumers(workshop.queue, "readers") == []
+
+
+async def test_a_reader_without_callers_gives_its_connection_up(
+    workshop, shared_broker, put, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_IDLE", 0.05)
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(proxy.address)
+        put("first")
+        assert await take(reader) == ["first"]
+        await until(lambda: proxy.open == 1)  # the link's is left
+        put("second")
+        assert await take(reader) == ["second"]
+        await workshop.aclose()
+
+
+async def test_a_restart_of_waits_does_not_lose_the_place_in_line(workshop, shared_broker, put):
+    """Callers come and go while others stay; each message has exactly one taker."""
+    reader = workshop.reader(shared_broker.address)
+    received = []
+
+    async def patient():
+        received.append((await reader.receive())["data"])
+
+    async def impatient():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.001):
+                received.append((await reader.receive())["data"])
+
+    tasks = [asyncio.create_task(patient()) for _ in range(20)]
+    tasks += [asyncio.create_task(impatient()) for _ in range(20)]
+    for n in range(40):
+        put(n)
+        await asyncio.sleep(0)
+    await until(lambda: sum(task.done() for task in tasks) == 40)
+    assert len(received) >= 20
+    rest = 40 - len(received)
+    received += await take(reader, rest) if rest else []
+    assert sorted(map(int, received)) == list(range(40))

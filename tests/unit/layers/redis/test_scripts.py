@@ -1,0 +1,280 @@
+"""Each script does what its head says, exactly once for each number of a sender."""
+
+import hashlib
+import time
+
+import pytest
+from redis.exceptions import ResponseError
+
+from channels.layers.redis.scripts import SCRIPTS
+
+LEASE = 60_000
+
+
+@pytest.fixture
+def run(redis):
+    def run(name, keys, *arguments):
+        return redis.eval(SCRIPTS[name].source, len(keys), *keys, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def key(base):
+    return lambda *parts: ":".join((base, *parts))
+
+
+@pytest.fixture
+def make_inbox(run, key):
+    def make(process):
+        run("register", [key("inbox", process)], LEASE, "")
+        return key("inbox", process)
+
+    return make
+
+
+def entries(redis, stream):
+    """What a stream holds, but for the entry that an inbox is made with."""
+    return [
+        (name, data)
+        for _, fields in redis.xrange(stream)
+        for name, data in fields.items()
+        if name != b"h"
+    ]
+
+
+def test_every_script_says_what_it_takes_and_returns():
+    for script in SCRIPTS.values():
+        head = script.source.decode().partition("\n")[0]
+        assert head.startswith("-- ")
+        assert b"-- KEYS: " in script.source
+        assert b"-- ARGV: " in script.source
+        assert script.sha == hashlib.sha1(script.source).hexdigest()
+
+
+# The inbox
+
+
+def test_register_makes_an_inbox_once(run, redis, key):
+    inbox = key("inbox", "p")
+    now, made, last, known, *_ = run("register", [inbox], LEASE, "")
+    assert abs(now / 1000 - time.time()) < 5
+    assert (made, known) == (1, 1)
+    assert [entry_id for entry_id, _ in redis.xrange(inbox)] == [last]
+    assert run("register", [inbox], LEASE, last)[1:4] == [0, last, 1]
+    assert 0 < redis.pttl(inbox) <= LEASE
+
+
+def test_register_tells_when_what_was_read_is_not_there(run, redis, key):
+    """As on a replica that took over before it had everything."""
+    inbox = key("inbox", "p")
+    run("register", [inbox], LEASE, "")
+    newer = redis.xadd(inbox, {"c": "x"})
+    missing = f"{int(newer.partition(b'-')[0]) - 1}-7"
+    assert run("register", [inbox], LEASE, missing)[1:4] == [0, newer, 0]
+    assert run("register", [inbox], LEASE, newer)[1:4] == [0, newer, 1]
+
+
+@pytest.mark.parametrize("command", [("SET", "x"), ("SADD", "x"), ("HSET", "x", "y")])
+def test_register_replaces_what_is_no_inbox(run, redis, key, command):
+    inbox = key("inbox", "p")
+    redis.execute_command(command[0], inbox, *command[1:])
+    assert run("register", [inbox], LEASE, "1-1")[1] == 1
+    assert redis.type(inbox) == b"stream"
+
+
+def test_send_appends_in_order_and_once(run, redis, key, make_inbox):
+    inbox, sender = make_inbox("p"), key("sender", "s")
+    for number in (1, 2, 2, 1, 3):
+        assert run("send", [inbox, sender], number, LEASE, "cx", str(number), 10) == 1
+    assert entries(redis, inbox) == [(b"cx", b"1"), (b"cx", b"2"), (b"cx", b"3")]
+    assert 0 < redis.pttl(sender) <= LEASE
+
+
+def test_send_to_nobody_makes_nothing(run, redis, key):
+    inbox, sender = key("inbox", "gone"), key("sender", "s")
+    for _ in range(2):
+        assert run("send", [inbox, sender], 1, LEASE, "cx", "m", 10) == 0
+    assert not redis.exists(inbox)
+
+
+def test_a_refusal_is_repeated_even_when_there_is_room_again(run, redis, key, make_inbox):
+    inbox, sender = make_inbox("p"), key("sender", "s")
+    assert run("send", [inbox, sender], 1, LEASE, "cx", "1", 1) == -1
+    redis.xtrim(inbox, maxlen=0, approximate=False)
+    assert run("send", [inbox, sender], 2, LEASE, "cx", "2", 1) == 1
+    assert run("send", [inbox, sender], 1, LEASE, "cx", "1", 1) == -1
+    assert run("send", [inbox, sender], 2, LEASE, "cx", "2", 1) == 1
+    assert entries(redis, inbox) == [(b"cx", b"2")]
+
+
+def test_what_is_remembered_of_a_sender_is_bounded(run, redis, key):
+    inbox, sender = key("inbox", "gone"), key("sender", "s")
+    for number in range(1, 1200):
+        run("send", [inbox, sender], number, LEASE, "cx", "m", 10)
+    assert redis.hlen(f"{sender}:refusals") == 512
+    assert 0 < redis.pttl(f"{sender}:refusals") <= LEASE
+    assert run("send", [inbox, sender], 1199, LEASE, "cx", "m", 10) == 0
+
+
+def test_renew_renews_inbox_and_groups(run, redis, key, make_inbox):
+    inbox, group = make_inbox("p"), key("group", "g")
+    redis.pexpire(inbox, 100)
+    redis.set(key("lost", "p"), 7)
+    now, alive, lost, foreign = run("renew", [inbox, key("lost", "p"), group], "p:p", LEASE)
+    assert (alive, lost, foreign) == (1, 7, [])
+    assert redis.zscore(group, "p:p") == now + LEASE
+    assert redis.pttl(inbox) > 100
+    assert redis.pttl(group) > 100
+    assert not redis.exists(key("lost", "p"))
+
+
+def test_renew_without_an_inbox_renews_nothing(run, redis, key):
+    keys = [key("inbox", "p"), key("lost", "p"), key("group", "g")]
+    assert run("renew", keys, "p:p", LEASE)[1] == 0
+    assert not redis.exists(*keys)
+
+
+def test_renew_passes_over_what_is_no_group(run, redis, key, make_inbox):
+    redis.set(key("group", "bad"), "x")
+    groups = [key("group", "a"), key("group", "bad"), key("group", "z")]
+    _, alive, _, foreign = run("renew", [make_inbox("p"), key("lost", "p"), *groups], "p:p", LEASE)
+    assert (alive, foreign) == (1, [groups[1].encode()])
+    assert redis.zscore(groups[2], "p:p")
+    assert redis.get(groups[1]) == b"x"
+
+
+# Groups
+
+
+@pytest.fixture
+def group_send(run, key, base):
+    def send(number, data="m", *, capacity=100, expiry=60_000):
+        keys = [key("group", "g"), key("sender", "s")]
+        return run("group_send", keys, number, LEASE, base, "gg", data, capacity, expiry)
+
+    return send
+
+
+def test_group_send_reaches_every_process_once(run, redis, key, make_inbox, group_send):
+    inboxes = [make_inbox(process) for process in "abc"]
+    for process in "abc":
+        run("join", [key("group", "g")], f"p:{process}", LEASE)
+    assert group_send(1) == [3, 0, 0]
+    assert group_send(1) == [0, 0, 0]
+    for inbox in inboxes:
+        assert entries(redis, inbox) == [(b"gg", b"m")]
+
+
+def test_group_send_forgets_the_dead(run, redis, key, make_inbox, group_send):
+    make_inbox("late")
+    run("join", [key("group", "g")], "p:gone", LEASE)
+    redis.zadd(key("group", "g"), {"p:late": 1})
+    assert group_send(1) == [0, 0, 0]
+    assert not redis.exists(key("group", "g"))
+    assert entries(redis, key("inbox", "late")) == []
+
+
+def test_group_send_counts_for_a_full_inbox_what_it_missed(run, redis, key, make_inbox, group_send):
+    make_inbox("p")
+    run("join", [key("group", "g")], "p:p", LEASE)
+    for number in (1, 2, 2, 3):
+        assert group_send(number, capacity=1) == [0, 0, 0]
+    assert redis.get(key("lost", "p")) == b"3"
+
+
+def test_group_send_to_queues(run, redis, key, group_send):
+    run("join", [key("group", "g")], "q:2:jobs", LEASE)
+    run("join", [key("group", "g")], "r:5:elsewhere", LEASE)
+    assert [group_send(n) for n in (1, 2)] == [[1, 0, 0, b"5:elsewhere"]] * 2
+    assert group_send(3) == [0, 1, 0, b"5:elsewhere"]
+    assert group_send(3) == [0, 1, 0, b"5:elsewhere"]
+    assert entries(redis, key("queue", "jobs")) == [(b"m", b"m")] * 2
+
+
+@pytest.mark.parametrize("member", ["", "x", "q:", "q:x:y", "q:1", "p:", "\xff\xfe"])
+def test_group_send_passes_over_strange_members(run, redis, key, make_inbox, group_send, member):
+    inbox = make_inbox("p")
+    for each in (member, "p:p"):
+        run("join", [key("group", "g")], each, LEASE)
+    assert group_send(1)[0] == 1
+    assert entries(redis, inbox) == [(b"gg", b"m")]
+
+
+def test_invite_tells_a_process_before_what_follows(run, redis, key, make_inbox, group_send):
+    inbox = make_inbox("p")
+    keys = [key("group", "g"), inbox, key("sender", "s")]
+    for _ in range(2):
+        assert run("invite", keys, 1, LEASE, "p:p", LEASE, "jg", "channel") == 1
+    group_send(2)
+    assert entries(redis, inbox) == [(b"jg", b"channel"), (b"gg", b"m")]
+    keys[1] = key("inbox", "gone")
+    assert run("invite", keys, 3, LEASE, "p:gone", LEASE, "jg", "channel") == 0
+    assert redis.zscore(key("group", "g"), "p:gone") is None
+
+
+def test_a_group_lives_as_long_as_its_longest_lease(run, redis, key):
+    run("join", [key("group", "g")], "p:long", 50_000)
+    run("join", [key("group", "g")], "p:short", 1000)
+    assert 40_000 < redis.pttl(key("group", "g")) <= 50_000
+
+
+# Queues
+
+
+@pytest.fixture
+def enqueue(run, key):
+    def enqueue(number, data="m", *, capacity=3, expiry=60_000):
+        keys = [key("queue", "q"), key("sender", "s")]
+        return run("enqueue", keys, number, LEASE, data, capacity, expiry)
+
+    return enqueue
+
+
+def test_enqueue_keeps_order_and_capacity(redis, key, enqueue):
+    assert [enqueue(n, n) for n in (1, 2, 3, 4)] == [[1, 0]] * 3 + [[0, 0]]
+    redis.xtrim(key("queue", "q"), maxlen=2, approximate=False)
+    assert enqueue(5, 5) == [1, 0]
+    assert enqueue(4, 4) == [0, 0], "what was refused stays refused"
+    assert [data for _, data in entries(redis, key("queue", "q"))] == [b"2", b"3", b"5"]
+
+
+def test_enqueue_counts_what_has_expired_once(redis, key, enqueue):
+    redis.xadd(key("queue", "q"), {"m": "old"}, id="1-1")
+    redis.xadd(key("queue", "q"), {"m": "older"}, id="1-2")
+    assert enqueue(1) == [1, 2]
+    assert enqueue(1) == [1, 2], "the same answer"
+    assert enqueue(2) == [1, 0]
+    assert redis.xlen(key("queue", "q")) == 2
+
+
+def test_a_queue_outlives_its_messages_by_as_long_as_they_live(redis, key, enqueue):
+    enqueue(1, expiry=10_000)
+    assert 15_000 <= redis.pttl(key("queue", "q")) <= 20_000
+
+
+def test_open_queue_makes_it_once_and_removes_silent_readers(run, redis, key):
+    queue = key("queue", "q")
+    for _ in range(2):
+        assert run("open_queue", [queue], "readers", LEASE, LEASE, 0)[1] == 0
+    redis.xgroup_createconsumer(queue, "readers", "silent")
+    time.sleep(0.02)
+    redis.xgroup_createconsumer(queue, "readers", "new")
+    run("open_queue", [queue], "readers", LEASE, LEASE, 10)
+    assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"new"]
+    redis.set(key("queue", "other"), "x")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        run("open_queue", [key("queue", "other")], "readers", LEASE, LEASE, 0)
+
+
+def test_give_back_lets_others_have_it(run, redis, key, enqueue):
+    queue = key("queue", "q")
+    run("open_queue", [queue], "readers", LEASE, LEASE, 0)
+    enqueue(1, "first")
+    enqueue(2, "second")
+    redis.xreadgroup("readers", "leaver", {queue: ">"}, count=1)
+    for _ in range(2):
+        run("give_back", [queue], "readers", "leaver", 1)
+    ((_, found),) = redis.xreadgroup("readers", "other", {queue: ">"})
+    assert [fields[b"m"] for _, fields in found] == [b"second", b"first"]
+    assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"other"]

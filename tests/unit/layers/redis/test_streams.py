@@ -1,0 +1,249 @@
+"""What is the stream layer's own, beyond what the conformance suite asks of every layer."""
+
+import asyncio
+import logging
+
+import pytest
+
+from channels.exceptions import ChannelFull, InvalidChannelLayerError
+from channels.layers import BaseChannelLayer
+from channels.layers.redis import RedisChannelLayer
+from channels.layers.redis.sharding import consistent_hash
+from channels_redis.core import RedisChannelLayer as WellKnown
+
+from ....asgi import until
+from ..helpers import balanced
+
+
+@pytest.fixture
+async def make(shared_broker, prefix):
+    made = []
+
+    def make(**options):
+        options = {"hosts": [shared_broker.address], "prefix": prefix, **options}
+        made.append(RedisChannelLayer(**options))
+        return made[-1]
+
+    yield make
+    await asyncio.gather(*(layer.aclose() for layer in made))
+
+
+async def receive(layer, channel):
+    async with asyncio.timeout(5):
+        return await layer.receive(channel)
+
+
+def message(n=0):
+    return {"type": "test.message", "n": n}
+
+
+def test_it_has_its_well_known_name_and_options():
+    assert WellKnown is RedisChannelLayer
+    layer = RedisChannelLayer(
+        [("localhost", 6379)], "asgi", 60, 86400, 100, {"http.*": 200}, ["key"], 12, "json"
+    )
+    assert isinstance(layer, BaseChannelLayer)
+    assert layer.get_capacity("http.request") == 200
+    assert layer.extensions == ["groups", "flush"]
+
+
+def test_making_one_connects_to_nothing():
+    layer = RedisChannelLayer([("192.0.2.1", 1)])
+    assert layer.count_pending() == 0
+
+
+def test_every_object_is_a_process_of_its_own():
+    assert len({RedisChannelLayer().client_prefix for _ in range(100)}) == 100
+
+
+async def test_channels_carry_the_name_of_their_process(make):
+    layer = make()
+    for prefix in ("specific", "a.b.c", "x"):
+        name = await layer.new_channel(prefix)
+        assert name.startswith(f"{prefix}.{layer.client_prefix}!")
+
+
+async def test_only_its_own_process_receives_from_a_channel(make):
+    here, there = make(), make()
+    channel = await here.new_channel()
+    with pytest.raises(InvalidChannelLayerError, match="another process"):
+        await there.receive(channel)
+
+
+async def test_a_message_to_a_process_that_is_gone_is_counted(make):
+    here, there = make(), make()
+    channel = await there.new_channel()
+    await there.aclose()
+    await here.send(channel, message())
+    assert here.statistics.dropped == {"closed": 1}
+    assert balanced(here)
+
+
+async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redis, base):
+    here, there = make(inbox_capacity=5, lease=0.9), make(inbox_capacity=5)
+    channel = await here.new_channel()
+    await here.group_add("group", channel)
+    # So that it is not read meanwhile: entries that stay are those which nobody may drop yet.
+    while redis.xlen(f"{base}:inbox:{here.client_prefix}") < 5:
+        await there.group_send("nobody", message())
+        redis.xadd(f"{base}:inbox:{here.client_prefix}", {"h": ""})
+    with pytest.raises(ChannelFull, match="5 messages"):
+        await there.send(channel, message())
+    await there.group_send("group", message())
+    await until(lambda: here.statistics.dropped == {"capacity": 1})  # as the lease is renewed
+    await there.send(channel, message(7))  # what was read has been dropped
+    assert await receive(here, channel) == message(7)
+    assert balanced(here)
+    assert balanced(there)
+
+
+async def test_another_process_lets_a_channel_join_and_leave(make):
+    here, there = make(), make()
+    channel = await here.new_channel()
+    await there.group_add("group", channel)
+    await there.group_send("group", message(1))
+    assert await receive(here, channel) == message(1)
+    await there.group_discard("group", channel)
+    await there.group_send("group", message(2))
+    await there.send(channel, message(3))
+    assert await receive(here, channel) == message(3)
+
+
+async def test_an_invitation_outlives_the_lease(make):
+    here, there = make(lease=0.6), make(lease=0.6)
+    channel = await here.new_channel()
+    await there.group_add("group", channel)
+    await asyncio.sleep(1.2)
+    await there.group_send("group", message())
+    assert await receive(here, channel) == message()
+
+
+async def test_the_process_leaves_a_group_with_its_last_member(make, redis, base):
+    layer = make()
+    channels = [await layer.new_channel() for _ in range(2)]
+    for channel in channels:
+        await layer.group_add("group", channel)
+    await layer.group_discard("group", channels[0])
+    assert redis.exists(f"{base}:group:group")
+    await layer.group_discard("group", channels[1])
+    assert not redis.exists(f"{base}:group:group")
+
+
+async def test_the_process_leaves_as_its_last_consumer_goes(make, redis, base):
+    layer = make()
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    await layer.group_add("group", mailbox.channel)
+    await mailbox.close()
+    await until(lambda: not redis.exists(f"{base}:group:group"))
+
+
+async def test_leaving_and_joining_at_once_ends_in_what_came_last(make, redis, base):
+    layer = make()
+    first, second = await layer.new_channel(), await layer.new_channel()
+    for _ in range(50):
+        await layer.group_add("group", first)
+        await asyncio.gather(layer.group_discard("group", first), layer.group_add("group", second))
+        await layer.group_send("group", message())
+        assert await receive(layer, second) == message()
+        await layer.group_discard("group", second)
+    assert not redis.exists(f"{base}:group:group")
+
+
+async def test_a_named_channels_membership_ends(make):
+    layer = make(group_expiry=0.3)
+    await layer.group_add("group", "named")
+    await layer.group_send("group", message(1))
+    await asyncio.sleep(0.4)
+    await layer.group_send("group", message(2))
+    await layer.send("named", message(3))
+    assert await receive(layer, "named") == message(1)
+    assert await receive(layer, "named") == message(3)
+
+
+async def test_what_a_full_queue_misses_of_a_group_is_counted(make, shared_broker):
+    layer = make(capacity=2, hosts=[shared_broker.address] * 3)
+    places = {consistent_hash(f"named-{n}", 3): f"named-{n}" for n in range(100)}
+    names = list(places.values())  # one in the group's partition, two not
+    for name in names:
+        await layer.group_add("group", name)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    assert layer.statistics.dropped == {"capacity": 3}
+    for name in names:
+        assert [(await receive(layer, name))["n"] for _ in range(2)] == [0, 1]
+        await layer.group_discard("group", name)
+    await layer.group_send("group", message(9))
+    await layer.send(names[0], message(10))
+    assert await receive(layer, names[0]) == message(10)
+
+
+async def test_a_consumer_is_told_of_a_gap_once(make, redis, monkeypatch):
+    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.1)
+    layer = make()
+    told = asyncio.Event()
+    mailbox = layer.open_mailbox(await layer.new_channel(), told.set)
+    redis.delete(f"{layer._bases[0]}:inbox:{layer.client_prefix}")
+    async with asyncio.timeout(5):
+        await told.wait()
+    assert mailbox.take() == {"type": "layer.gap", "reason": "the inbox was gone"}
+    assert mailbox.take() is None
+    await mailbox.close()
+
+
+async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, monkeypatch):
+    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.1)
+    layer = make(capacity=3)
+    channel = await layer.new_channel()
+    inbox = f"{layer._bases[0]}:inbox:{layer.client_prefix}"
+    for _ in range(5):
+        sends = [asyncio.create_task(layer.send(channel, message())) for _ in range(3)]
+        await asyncio.wait(sends)
+        redis.delete(inbox)
+        await until(lambda: redis.exists(inbox))
+        while layer.count_pending():
+            await receive(layer, channel)
+    for _ in range(3):
+        await layer.send(channel, message())
+    with pytest.raises(ChannelFull):
+        await layer.send(channel, message())
+
+
+async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, prefix):
+    layer, other = make(), make()
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    await layer.group_add("group", mailbox.channel)
+    await layer.send("named", message())
+    await layer.flush()
+    inbox = f"{base}:inbox:{layer.client_prefix}"
+    assert set(redis.keys(f"{{{prefix}:*")) <= {inbox.encode(), f"{base}:sender".encode()}
+    for reader in layer._readers:
+        await reader.reset()
+    await other.send(mailbox.channel, message(1))
+    await until(mailbox.qsize)
+    assert mailbox.take() == message(1), "and no gap"
+    await mailbox.close()
+
+
+async def test_a_prefix_is_taken_literally_when_flushing(make, redis, prefix):
+    strange = make(prefix=f"{prefix}*[a-z]?\\")
+    await strange.send("named", message())
+    plain = make()
+    await plain.send("named", message())
+    await strange.flush()
+    assert await receive(plain, "named") == message()
+    assert not [key for key in redis.keys("*") if f"{prefix}*".encode() in key]
+
+
+async def test_random_prefix_length_is_accepted_and_changes_nothing(make):
+    here, there = make(random_prefix_length=0), make(random_prefix_length=99)
+    await here.send("named", message())
+    assert await receive(there, "named") == message()
+
+
+async def test_drops_are_logged_with_the_layers_name(make, caplog):
+    caplog.set_level(logging.WARNING)
+    layer = make(capacity=1)
+    await layer.group_add("group", "named")
+    for _ in range(2):
+        await layer.group_send("group", message())
+    assert "RedisChannelLayer dropped 1 messages (capacity)" in caplog.text
