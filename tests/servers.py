@@ -80,8 +80,8 @@ class Capabilities:
     )
     ping_timeout_code: int = can("`disconnect()` gets, when they do not answer, the code", 1006)
     # An application that is no consumer and returns although the connection is open
-    early_refusal: int = can(
-        "An application that returns before it has answered the handshake is a refusal with", 500
+    early_refusal: int | None = can(
+        "An application that returns before it has answered the handshake refuses it with", 500
     )
     early_close: int | None = can(
         "An application that returns with the socket open closes it with", 1006
@@ -162,11 +162,13 @@ SERVERS = {
             "--root-path=/base",
             "--ping-interval=1",
             "--ping-timeout=1",
+            "--websocket_connect_timeout=1",
             "--websocket-max-message-size=65536",
         ),
         Capabilities(
-            early_refusal=403,
+            early_refusal=None,
             early_close=None,
+            frame_limit_code=1006,
             shutdown_code=None,
             denial_response=False,
             accept_headers=False,
@@ -216,6 +218,7 @@ SERVERS = {
         ("--url-path-prefix=/base",),
         Capabilities(
             frame_limit="16 MiB",
+            frame_limit_code=1005,
             pings="no",
             early_refusal=403,
             early_close=1005,

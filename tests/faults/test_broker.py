@@ -128,3 +128,30 @@ async def test_a_quiet_process_notices_that_its_inbox_is_gone(layers, broker, mo
         sender = Sender(there)
         await room.hears(await sender.send_one())
         check_gap_told(room, [sender])
+
+
+async def test_a_restart_loses_and_repeats_nothing_of_a_queue(layers):
+    with running("valkey", *PERSISTENT) as broker:
+        workers = [layers(broker.address), layers(broker.address)]
+        received = []
+
+        async def work(layer):
+            while True:
+                message = await layer.receive("jobs")
+                received.append((message["sender"], message["n"]))
+
+        tasks = [asyncio.create_task(work(layer)) for layer in workers]
+        try:
+            async with sending(layers(broker.address), channel="jobs") as senders:
+                for _ in range(3):
+                    await senders[0].reaches(50)
+                    await restart(broker, 0.2)
+                await senders[0].reaches(50)
+            sent = [(sender.name, n) for sender in senders for n in sender.sent]
+            await until(lambda: len(received) >= len(sent), 10)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        assert not [sender.errors for sender in senders if sender.errors]
+        assert sorted(received) == sorted(sent)

@@ -1,10 +1,18 @@
-"""What a forked child does with an event loop that ran in its parent."""
+"""What a forked child does with what was its parent's."""
 
 import os
 import selectors
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["disown"]
+__all__ = ["disown", "in_child"]
+
+
+def in_child(callback: Callable[[], None]) -> None:
+    """Have ``callback`` called in every child that is forked, on systems that fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=callback)
+
 
 # Kept so that they are never collected as garbage: what they would do then, and warn of, is the
 # parent's business.

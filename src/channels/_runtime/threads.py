@@ -10,7 +10,6 @@ back to that same thread for its own sync parts, as under Django's ASGI handler.
 import asyncio
 import concurrent.futures
 import contextlib
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from . import database
+from .forks import in_child
 from .types import Message, Send
 
 __all__ = ["DEFAULT_THREADS", "SendFromThread", "run"]
@@ -84,7 +84,7 @@ def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
 
 
 # Threads do not survive a fork; the child makes its own pool when it needs one.
-os.register_at_fork(after_in_child=_run_in_pool.cache_clear)
+in_child(_run_in_pool.cache_clear)
 
 
 async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> Any:

@@ -32,6 +32,10 @@ class BaseChannelLayer:
     #: What the layer can do besides sending and receiving.
     extensions: list[str] = []  # noqa: RUF012 - a well-known mutable attribute
 
+    #: The coroutines of this very class that never wait for anything and need no event loop, so
+    #: that the synchronous interface may run them in the calling thread.
+    immediate: ClassVar[frozenset[str]] = frozenset()
+
     channel_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
     group_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
     invalid_name_error: ClassVar[str] = (

@@ -3,14 +3,16 @@
 A layer with a broker brings messages here; the in-memory layer is little more than this.
 """
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from re import Pattern
 from typing import Any
+from weakref import WeakSet
 
+from .._runtime.forks import in_child
+from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
 from .statistics import CAPACITY, CLOSED, Statistics
@@ -55,6 +57,7 @@ class LocalChannels(BaseChannelLayer):
         # its first item by passing over all that were deleted before it.)
         self._unattached: OrderedDict[str, float] = OrderedDict()
         self._leases: OrderedDict[tuple[str, str], float] = OrderedDict()
+        _all.add(self)
 
     # Channels
 
@@ -73,7 +76,7 @@ class LocalChannels(BaseChannelLayer):
         with self.lock:
             self._look_after(time.monotonic())
             mailbox = self._find(channel)
-            lost = mailbox.put(entry, asyncio.get_running_loop())
+            lost = mailbox.put(entry, running_loop())
             if lost != "full":
                 self.statistics.sent += 1
                 if lost:
@@ -171,7 +174,7 @@ class LocalChannels(BaseChannelLayer):
 
     def deliver_to_group(self, group: str, entry: Entry) -> None:
         """Put a message into the mailbox of every member of a group."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         losses: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
             self._look_after(time.monotonic())
@@ -272,3 +275,15 @@ class LocalChannels(BaseChannelLayer):
             self._memberships.clear()
             self._leases.clear()
         self.statistics.report()
+
+
+_all: "WeakSet[LocalChannels]" = WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child, where a thread that is not there may have held them."""
+    for channels in list(_all):
+        channels.lock = threading.RLock()
+
+
+in_child(_renew_locks)

@@ -8,6 +8,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from .. import DEFAULT_CHANNEL_LAYER
+from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
 
 __all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
@@ -20,7 +21,12 @@ class ChannelLayerManager:
         #: The layers made so far, by alias.
         self.backends: dict[str, Any] = {}
         self._lock = threading.RLock()
+        in_child(self._renew_lock)
         setting_changed.connect(self._reset_backends)
+
+    def _renew_lock(self) -> None:
+        """In a forked child, where a thread that is not there may have held it."""
+        self._lock = threading.RLock()
 
     def _reset_backends(self, setting: str, **kwargs: Any) -> None:
         if setting == "CHANNEL_LAYERS":

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from ..exceptions import ChannelFull
 from .local import LocalChannels
@@ -31,6 +31,11 @@ class InMemoryChannelLayer(LocalChannels):
     """
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    #: Sync code runs these to their end in its own thread.
+    immediate: ClassVar[frozenset[str]] = frozenset(
+        {"send", "new_channel", "group_add", "group_discard", "group_send"}
+    )
 
     # For tests and the curious
 

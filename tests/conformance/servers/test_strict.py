@@ -1,10 +1,11 @@
 """Servers with a root path, pings and limits, and applications that are no consumers."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from .site import CLOSE_DEADLINE, Site
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.server
 
 LIMIT = 64 * 2**10
 FIXED_LIMIT = 16 * 2**20
-PATIENCE = 2.5  # seconds: longer than the interval of pings and the time to answer
+PATIENCE = 1.6  # seconds: longer than the interval of pings, and than the time to answer
 PING = 0x89  # FIN and the opcode (RFC 6455, 5.2)
 
 
@@ -49,7 +50,8 @@ async def test_messages_over_the_limit(site: Site):
     await client.send(allowed)
     assert await client.recv() == allowed
     over = FIXED_LIMIT if site.can.frame_limit == "16 MiB" else LIMIT
-    await client.send("x" * (over + 1))
+    with contextlib.suppress(ConnectionClosed):  # the server may not read it to its end
+        await client.send("x" * (over + 1))
     assert (await client.closed())[0] == site.can.frame_limit_code
     await site.events.wait(client.key, "disconnect")
 
@@ -69,19 +71,23 @@ async def test_pings(site: Site):
     if site.can.pings == "closes":
         left = await site.events.wait(key, "disconnect", PATIENCE)
         assert left["code"] == site.can.ping_timeout_code
-    else:
+    elif pinged:
         await asyncio.sleep(PATIENCE)
         assert not site.events.of(key, "disconnect")
     writer.close()
-    await writer.wait_closed()
+    with contextlib.suppress(ConnectionError):  # the server may have reset it
+        await writer.wait_closed()
     await answering.send("still here")
     assert await answering.recv() == "still here"
 
 
 async def test_an_application_that_does_not_answer_the_handshake(site: Site):
-    with pytest.raises(InvalidStatus) as caught:
+    with pytest.raises(InvalidHandshake) as caught:
         await site.connect("raw/unanswered/")
-    assert caught.value.response.status_code == site.can.early_refusal
+    if isinstance(caught.value, InvalidStatus):
+        assert caught.value.response.status_code == site.can.early_refusal
+    else:
+        assert site.can.early_refusal is None
     site.tolerated.append("ASGI callable returned")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 
@@ -560,3 +561,15 @@ async def test_channel_full_says_which_and_how_many():
         await layer.send("small.one", message())
     await layer.send("other", message())
     await layer.send("other", message())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_child_does_not_wait_for_a_lock_of_its_parents(layer):
+    with layer.lock:  # held by a thread that the child does not have
+        child = os.fork()
+        if child == 0:
+            done = threading.Thread(target=lambda: (layer.count_pending(), os._exit(0)))
+            done.start()
+            done.join(5)
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -259,6 +259,16 @@ class TestImmediate:
         SyncChannelLayer(layer).send("c", message())
         assert threads.isdisjoint({threading.current_thread()})
 
+    def test_the_in_memory_layer_needs_no_thread_but_to_receive(self, layer, monkeypatch):
+        monkeypatch.setattr(bridge, "call", None)
+        sync = get_sync_channel_layer()
+        name = sync.new_channel()
+        sync.group_add("g", name)
+        sync.group_send("g", message(1))
+        sync.send(name, message(2))
+        sync.group_discard("g", name)
+        assert waiting_in(layer, name) == 2
+
     def test_one_that_waits_after_all_is_an_error(self):
         class Liar(Foreign):
             immediate = frozenset({"group_send"})

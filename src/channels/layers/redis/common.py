@@ -1,7 +1,6 @@
 """What the layers over Redis have in common: options, names, named channels, the local half."""
 
 import asyncio
-import os
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -9,6 +8,7 @@ from functools import partial
 from re import Pattern
 from typing import Any, TypeVar
 
+from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
 from ..base import BaseChannelLayer
@@ -323,4 +323,4 @@ def _after_fork() -> None:
         layer._begin()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)

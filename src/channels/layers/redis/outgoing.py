@@ -34,6 +34,11 @@ class Outgoing:
             script, [*keys, sender], [SENDER_LEASE, *arguments], numbered=True
         )
 
+    def abandon(self) -> None:
+        """Let go of the connections of an event loop that has been closed."""
+        for link in self.links:
+            link.abandon()
+
     async def aclose(self) -> None:
         """Finish what is under way and disconnect."""
         await asyncio.gather(*(link.aclose() for link in self.links))

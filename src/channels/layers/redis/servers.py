@@ -81,6 +81,7 @@ class Opener:
     def __init__(self, options: Mapping[str, Any]) -> None:
         options = {name: value for name, value in options.items() if name not in _POOL_OPTIONS}
         self.response_timeout = float(options.pop("socket_timeout", None) or RESPONSE_TIMEOUT)
+        self._tls: Any = None
         self._class: type[Connection] = _class_for(options)
         if issubclass(self._class, _connection.Connection):
             options.setdefault("socket_keepalive", True)
@@ -94,11 +95,15 @@ class Opener:
             "health_check_interval": 0,
             "retry": Retry(NoBackoff(), 0),
         }
-        self.make()
+        # Reading all the certificates that a system trusts takes longer than to connect.
+        self._tls = getattr(self.make(), "ssl_context", None)
 
     def make(self, **where: Any) -> Connection:
         """A connection that is not open yet, to ``host`` and ``port`` if given."""
-        return self._class(**{**self._options, **where})
+        connection = self._class(**{**self._options, **where})
+        if isinstance(connection, _TlsConnection) and self._tls is not None:
+            connection.ssl_context = self._tls
+        return connection
 
     async def open(self, **where: Any) -> Connection:
         """A connection, ready for commands."""
@@ -119,14 +124,30 @@ class Opener:
                 await connection.disconnect(nowait=True)
 
 
+class _TlsConnection(_connection.SSLConnection):
+    """Ends without a farewell.
+
+    The end of TLS is a handshake of its own, which would keep the socket open for as long as the
+    server takes, and for ever once the event loop has stopped. Every command ends with its answer,
+    so there is nothing that a farewell would protect.
+    """
+
+    async def disconnect(self, *args: Any, **options: Any) -> None:
+        """Drop the connection."""
+        writer = self._writer
+        if writer is not None:
+            writer.transport.abort()
+        await super().disconnect(*args, **options)
+
+
 def _class_for(options: dict[str, Any]) -> type[Connection]:
     """The class of connections that the options need; it is taken out of them."""
     chosen, encrypted = options.pop("connection_class", None), options.pop("ssl", False)
+    if chosen is _connection.SSLConnection or (encrypted and chosen is None):
+        return _TlsConnection
     if chosen is not None:
         return chosen  # type: ignore[no-any-return]
-    if "path" in options:
-        return _connection.UnixDomainSocketConnection
-    return _connection.SSLConnection if encrypted else _connection.Connection
+    return _connection.UnixDomainSocketConnection if "path" in options else _connection.Connection
 
 
 async def _answer(connection: Connection, *command: str) -> Any:
