@@ -21,7 +21,6 @@ class ChannelLayerManager:
         #: The layers made so far, by alias.
         self.backends: dict[str, Any] = {}
         self._lock = threading.RLock()
-        in_child(self._renew_lock)
         setting_changed.connect(self._reset_backends)
 
     def _renew_lock(self) -> None:
@@ -101,6 +100,7 @@ class ChannelLayerManager:
 
 #: The project's layers.
 channel_layers = ChannelLayerManager()
+in_child(channel_layers._renew_lock)
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:

@@ -20,7 +20,7 @@ from h2.settings import SettingCodes
 from websockets.frames import Opcode
 from websockets.protocol import CLIENT, Protocol, State
 
-__all__ = ["Http2Connection", "Http2Socket"]
+__all__ = ["Http2Connection", "Http2Stream"]
 
 DEADLINE = 10.0
 RECEIVED = 2**16
@@ -36,7 +36,7 @@ class Http2Connection:
         self.takes_websockets: bool | None = None
         #: The server has closed the connection, or has never spoken HTTP/2.
         self.ended = False
-        self._streams: dict[int, Http2Socket] = {}
+        self._streams: dict[int, Http2Stream] = {}
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
@@ -57,22 +57,26 @@ class Http2Connection:
         await asyncio.wait((self._task,), timeout=DEADLINE)
         await self._task
 
-    async def open(self, path: str) -> "Http2Socket":
+    async def open(self, path: str) -> "Http2Stream":
         """Ask for a WebSocket and wait for the answer's status."""
-        stream = self.h2.get_next_available_stream_id()
-        self._streams[stream] = socket = Http2Socket(self, stream)
-        headers = [
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", f"{self.host}:{self.port}"),
-            ("sec-websocket-version", "13"),
-        ]
-        self.h2.send_headers(stream, headers)
+        websocket = {":protocol": "websocket", "sec-websocket-version": "13"}
+        return await self._ask("CONNECT", path, websocket, end_stream=False)
+
+    async def get(self, path: str) -> "Http2Stream":
+        """Ask for a response and wait for its status."""
+        return await self._ask("GET", path, {}, end_stream=True)
+
+    async def _ask(
+        self, method: str, path: str, more: dict[str, str], *, end_stream: bool
+    ) -> "Http2Stream":
+        number = self.h2.get_next_available_stream_id()
+        self._streams[number] = stream = Http2Stream(self, number, is_socket=bool(more))
+        host = f"{self.host}:{self.port}"
+        headers = {":method": method, ":scheme": "http", ":path": path, ":authority": host} | more
+        self.h2.send_headers(number, list(headers.items()), end_stream=end_stream)
         self.flush()
-        await self.until(lambda: socket.status is not None or socket.ended)
-        return socket
+        await self.until(lambda: stream.status is not None or stream.ended)
+        return stream
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait until something that the server has sent makes ``condition()`` true."""
@@ -94,8 +98,8 @@ class Http2Connection:
         except (ConnectionError, ProtocolError):
             pass  # it does not speak HTTP/2
         self.ended = True
-        for socket in self._streams.values():
-            socket.ended = True
+        for stream in self._streams.values():
+            stream.ended = True
         async with self._changed:
             self._changed.notify_all()
 
@@ -115,11 +119,11 @@ class Http2Connection:
                 self.ended = True
 
 
-class Http2Socket:
-    """A WebSocket in one stream of a connection, or the answer of a server that refuses it."""
+class Http2Stream:
+    """A WebSocket in one stream of a connection, or a response."""
 
-    def __init__(self, connection: Http2Connection, stream: int) -> None:
-        self.connection, self.stream = connection, stream
+    def __init__(self, connection: Http2Connection, number: int, *, is_socket: bool) -> None:
+        self.connection, self.number, self.is_socket = connection, number, is_socket
         #: The status of the answer.
         self.status: int | None = None
         #: The body of the answer, if it is no WebSocket.
@@ -137,7 +141,7 @@ class Http2Socket:
 
     def feed(self, data: bytes) -> None:
         """Take what the server has sent."""
-        if self.status != 200:
+        if not self.is_socket or self.status != 200:
             self.body += data
             return
         self._protocol.receive_data(data)
@@ -151,7 +155,7 @@ class Http2Socket:
     def _write_soon(self) -> None:
         for data in self._protocol.data_to_send():
             if data and not self.ended:
-                self.connection.h2.send_data(self.stream, data)
+                self.connection.h2.send_data(self.number, data)
 
     async def send(self, message: str | bytes) -> None:
         """Send a message, as fast as the server's flow control allows."""
@@ -174,15 +178,15 @@ class Http2Socket:
 
     def reset(self) -> None:
         """Break the stream, and leave the connection open for others."""
-        self.connection.h2.reset_stream(self.stream)
+        self.connection.h2.reset_stream(self.number)
         self.connection.flush()
 
     async def _write(self) -> None:
         h2 = self.connection.h2
         data = b"".join(self._protocol.data_to_send())
         while data:
-            await self.connection.until(lambda: h2.local_flow_control_window(self.stream) > 0)
-            size = min(h2.local_flow_control_window(self.stream), h2.max_outbound_frame_size)
-            h2.send_data(self.stream, data[:size])
+            await self.connection.until(lambda: h2.local_flow_control_window(self.number) > 0)
+            size = min(h2.local_flow_control_window(self.number), h2.max_outbound_frame_size)
+            h2.send_data(self.number, data[:size])
             self.connection.flush()
             data = data[size:]

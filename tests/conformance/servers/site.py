@@ -204,7 +204,7 @@ class Site:
     def more_than(idle: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         """What ``state`` has on top of ``idle``, which is lowered to it where it has less.
 
-        Servers may hold a connection for a while: Hypercorn, the one that saw it start, for 5 s.
+        Servers may hold a connection for a while: Hypercorn, the one that saw it start, for as long as it keeps idle ones.
         """
         idle["tasks"] = min(idle["tasks"], state["tasks"])
         return {name: value for name, value in state.items() if value != idle[name]}
