@@ -88,17 +88,18 @@ async def test_one_broken_inbox_does_not_stop_a_group(layers, broker):
 
 async def test_something_else_in_place_of_a_group_is_an_error_for_its_users_only(layers, broker):
     here, there = layers(broker.address, lease=0.9), layers(broker.address)
+    broker.cli("SET", f"{BASE}:group:broken", "something else")
+    channel = await here.new_channel()
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        await here.group_add("broken", channel)
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        await there.group_send("broken", {"type": "news"})
+    broker.cli("DEL", f"{BASE}:group:broken")
+    await here.group_add("broken", channel)
     async with Room(here) as room:
         broker.cli("SET", f"{BASE}:group:broken", "something else")
-        channel = await here.new_channel()
-        with pytest.raises(BrokerError, match="WRONGTYPE"):
-            await here.group_add("broken", channel)
-        with pytest.raises(BrokerError, match="WRONGTYPE"):
-            await there.group_send("broken", {"type": "news"})
-        broker.cli("DEL", f"{BASE}:group:broken")
-        await here.group_add("broken", channel)
-        broker.cli("SET", f"{BASE}:group:broken", "something else")
         await asyncio.sleep(1.5)  # longer than the lease, which is renewed for the other group
+        assert 0 < broker.cli("PTTL", f"{BASE}:group:{GROUP}") <= 900
         sender = Sender(there)
         await room.hears(await sender.send_one())
         check_nothing_lost(room, [sender])

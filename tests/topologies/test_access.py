@@ -122,6 +122,7 @@ class TestTls:
             server.cli("CONFIG", "SET", "tls-auth-clients", "no")
 
 
+@pytest.mark.slow
 class TestTlsConformance(LayerConformance):
     keeps_named_channels = True
 

@@ -210,6 +210,7 @@ class TestNodes:
             await layer.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "hostname"),
     [("hostname", "localhost"), ("hostname", ""), ("unknown-endpoint", "")],

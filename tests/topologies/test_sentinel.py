@@ -10,6 +10,7 @@ from channels.layers.redis import RedisChannelLayer
 from channels.layers.redis.hosts import parse_hosts
 from channels.layers.redis.link import Link
 from channels.testing.conformance import LayerConformance
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from ..brokers import running as running_broker
 from .harness import MASTER, info
@@ -23,16 +24,22 @@ SOON = 5
 
 class TestConformance(LayerConformance):
     keeps_named_channels = True
+    layer_class = RedisChannelLayer
 
     @pytest.fixture(autouse=True)
     def _topology(self, replicated):
         self.replicated = replicated
 
     def make_layer(self, **config):
-        return RedisChannelLayer(self.replicated.hosts, prefix=uuid.uuid4().hex, **config)
+        return self.layer_class(self.replicated.hosts, prefix=uuid.uuid4().hex, **config)
 
     def make_peer(self, layer, **config):
-        return RedisChannelLayer(self.replicated.hosts, prefix=layer.prefix, **config)
+        return self.layer_class(self.replicated.hosts, prefix=layer.prefix, **config)
+
+
+@pytest.mark.slow
+class TestPubSubConformance(TestConformance):
+    layer_class = RedisPubSubChannelLayer
 
 
 class TestFailover:
@@ -57,6 +64,19 @@ class TestFailover:
             traffic.assert_in_order_and_once()
             traffic.assert_told_of_losses()
             self.assert_told_once(traffic, replicated.failovers() - before)
+
+    @pytest.mark.slow
+    async def test_pub_sub_goes_on_with_the_new_master(self, replicated):
+        async with Traffic(replicated.hosts, RedisPubSubChannelLayer) as traffic:
+            old = replicated.master()
+            await asyncio.to_thread(old.kill)
+            await asyncio.to_thread(replicated.wait_until_failed_over, old)
+            await traffic.flows(within=SOON)
+            await asyncio.to_thread(replicated.heal)
+            await traffic.settle()
+            traffic.assert_in_order_and_once()
+            traffic.assert_told_of_losses()
+            assert all(traffic.gaps[channel] for channel in traffic.channels)
 
     async def test_an_ordered_failover(self, replicated):
         async with Traffic(replicated.hosts) as traffic:

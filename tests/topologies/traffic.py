@@ -43,14 +43,15 @@ class Traffic:
 
     Args:
         hosts: of the layers.
+        layer_class: of the layers.
         pause: seconds between two messages of one stream.
     """
 
-    def __init__(self, hosts, pause=0.01):
+    def __init__(self, hosts, layer_class=RedisChannelLayer, pause=0.01):
         self.prefix = uuid.uuid4().hex
         options = {"prefix": self.prefix, "capacity": 10_000}
-        self.sender = RedisChannelLayer(hosts, **options)
-        self.receivers = [RedisChannelLayer(hosts, **options) for _ in range(2)]
+        self.sender = layer_class(hosts, **options)
+        self.receivers = [layer_class(hosts, **options) for _ in range(2)]
         self.groups = [f"group-{number}" for number in range(GROUPS)]
         #: Of the consumers that are connected.
         self.channels = []

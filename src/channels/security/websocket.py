@@ -140,10 +140,16 @@ class AllowedHostsOriginValidator(OriginValidator):
     remedy = "allow its host in the setting ALLOWED_HOSTS"
 
     def __init__(self, application: ASGIApplication) -> None:
-        allowed_hosts = settings.ALLOWED_HOSTS
-        if settings.DEBUG and not allowed_hosts:
-            allowed_hosts = _LOCAL_HOSTS
-        super().__init__(application, allowed_hosts)
+        super().__init__(application, _allowed_hosts())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go by the setting as it is now, as Django does: tests change it."""
+        self.allowed_origins = _allowed_hosts()
+        await super().__call__(scope, receive, send)
+
+
+def _allowed_hosts() -> list[OriginPattern]:
+    return list(settings.ALLOWED_HOSTS or (_LOCAL_HOSTS if settings.DEBUG else ()))
 
 
 class WebsocketDenier:

@@ -6,12 +6,20 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.servers import SERVERS
+
 from .http2 import Http2Connection
 from .site import Site
 
 pytestmark = pytest.mark.server
 
 SOON = 1.0  # seconds
+
+
+def servers_that(capability: str) -> pytest.MarkDecorator:
+    """Run the test against these servers; what the others offer, the first test asserts."""
+    names = [name for name, kind in SERVERS.items() if getattr(kind.can, capability)]
+    return pytest.mark.parametrize("kind", names, indirect=True, scope="session")
 
 
 @pytest.fixture
@@ -27,9 +35,8 @@ async def test_what_the_server_offers(site: Site, connection):
     assert bool(connection.takes_websockets) is site.can.websocket_over_http2
 
 
+@servers_that("http2")
 async def test_requests_share_a_connection(site: Site):
-    if not site.can.http2:
-        return
     sizes = (0, 1, 2**17)
     async with httpx.AsyncClient(
         base_url=site.server.http_url, http1=False, http2=True, trust_env=False
@@ -44,9 +51,8 @@ async def test_requests_share_a_connection(site: Site):
     assert [answer.content for answer in answers] == [b"ba" * size for size in sizes]
 
 
+@servers_that("http2")
 async def test_leaving_a_stream(site: Site, connection):
-    if not site.can.http2:
-        return
     key = site.key()
     stream = await connection.get(f"/consumer/stream/?key={key}")
     await connection.until(lambda: stream.body.startswith(b"part 1\npart 2\n"))
@@ -55,9 +61,8 @@ async def test_leaving_a_stream(site: Site, connection):
     await site.expect_line("Stream at /consumer/stream/: the handler of http.request was still")
 
 
+@servers_that("websocket_over_http2")
 async def test_sockets_share_a_connection(site: Site, connection):
-    if not site.can.websocket_over_http2:
-        return
     first, second = site.key(), site.key()
     one = await connection.open(f"/ws/async/?key={first}")
     two = await connection.open(f"/ws/sync/?key={second}")
@@ -78,18 +83,16 @@ async def test_sockets_share_a_connection(site: Site, connection):
     assert left["code"] == (4002 if site.can.receives_close_code else 1006)
 
 
+@servers_that("websocket_over_http2")
 async def test_a_stream_that_is_reset(site: Site, connection):
-    if not site.can.websocket_over_http2:
-        return
     key = site.key()
     socket = await connection.open(f"/ws/async/?key={key}")
     socket.reset()
     assert (await site.events.wait(key, "disconnect", SOON))["code"] == site.can.reset_code
 
 
+@servers_that("websocket_over_http2")
 async def test_a_refusal(site: Site, connection):
-    if not site.can.websocket_over_http2:
-        return
     socket = await connection.open("/ws/nowhere/")
     await connection.until(lambda: socket.ended)
     assert (socket.status, socket.body) == (404, b"Not Found")

@@ -7,8 +7,10 @@ did not set itself.
 
 import asyncio
 import contextlib
+import math
 import random
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -48,6 +50,10 @@ RESPONSE_TIMEOUT = 5.0
 # one can be asked, so it is less than a connection to the keys is given.
 _ASKING_TIMEOUT = 2.0
 
+# Seconds after which the files with certificates are read anew. To read all that a system trusts
+# takes longer than to connect; but they are renewed while a process runs.
+_TLS_FRESH = 60.0
+
 # Options of redis-py's pools, which settings may hold although there is no pool here.
 _POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
 
@@ -82,6 +88,7 @@ class Opener:
         options = {name: value for name, value in options.items() if name not in _POOL_OPTIONS}
         self.response_timeout = float(options.pop("socket_timeout", None) or RESPONSE_TIMEOUT)
         self._tls: Any = None
+        self._tls_until = -math.inf
         self._class: type[Connection] = _class_for(options)
         if issubclass(self._class, _connection.Connection):
             options.setdefault("socket_keepalive", True)
@@ -95,13 +102,15 @@ class Opener:
             "health_check_interval": 0,
             "retry": Retry(NoBackoff(), 0),
         }
-        # Reading all the certificates that a system trusts takes longer than to connect.
-        self._tls = getattr(self.make(), "ssl_context", None)
+        self.make()
 
     def make(self, **where: Any) -> Connection:
         """A connection that is not open yet, to ``host`` and ``port`` if given."""
         connection = self._class(**{**self._options, **where})
-        if isinstance(connection, _TlsConnection) and self._tls is not None:
+        if isinstance(connection, _TlsConnection):
+            if time.monotonic() > self._tls_until:
+                self._tls = connection.ssl_context
+                self._tls_until = time.monotonic() + _TLS_FRESH
             connection.ssl_context = self._tls
         return connection
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from .link import PATIENCE, BrokerError, BrokerUnavailable, backoff, is_transient
+from .link import PATIENCE, BrokerError, BrokerUnavailable, backoff, explain, is_transient
 from .packing import pack
 from .pushes import Pushes
 from .servers import Connection, Server
@@ -183,11 +183,11 @@ class Subscription:
             try:
                 await self._connect()
                 await self._listen()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is repaired, or those who wait are told
                 attempt = 1 if self.up else attempt + 1
                 self._lost(error)
-                if not is_transient(error) and not isinstance(error, ConnectionError):
-                    logger.exception("Reading what the broker publishes failed; trying again")
+                if not is_transient(error):
+                    self._tell_of(error, attempt)
                 elif attempt == 3:
                     logger.warning("The broker publishes nothing (%s); still trying", error)
             finally:
@@ -218,6 +218,14 @@ class Subscription:
             self._up = self._loop.create_future()
             self._gap = f"the connection to the broker broke: {error}"
             self._recipient.subscription_lost(self._partition, self._gap)
+
+    def _tell_of(self, error: Exception, attempt: int) -> None:
+        """Nobody need wait for what trying again will hardly mend, though it is tried."""
+        if attempt == 1:
+            logger.error("Nothing can be received from the broker; trying on", exc_info=error)
+        for future in self._topics.values():
+            if not future.done():
+                _fail(future, explain(error))
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -285,8 +293,9 @@ class Subscription:
                 raise reply
             self._refused(topic, future, reply)
             return
-        if kind != "PING" and (reply[0].upper() != kind.encode() or reply[1] != topic):
-            # Such as one whose slot has been moved to another node of a cluster.
+        said, about = (reply[0], reply[1]) if isinstance(reply, list) else (reply, b"")
+        if said.upper() != (b"PONG" if kind == "PING" else kind.encode()) or about != topic:
+            # Such as to a topic whose slot has been moved to another node of a cluster.
             raise ConnectionError("the server ended a subscription")
         if future is not None and not future.done():
             future.set_result(None)

@@ -34,7 +34,7 @@ async def test_a_blocked_loop_shows(monitor):
 async def test_a_loop_that_waits_for_others_does_not(monitor):
     await monitor.ask()
     details = await measured(monitor)
-    assert details["max_ms"] < 250
+    assert details["max_ms"] < 700
     assert details["p99_ms"] <= details["max_ms"]
 
 

@@ -74,10 +74,12 @@ async def test_a_probe_gets_through_a_crowd_that_does_not_leave():
         if message["type"] == "websocket.close":
             await asyncio.Event().wait()
 
-    probe = WebSocketProbe(limit=3)
-    crowd = [await Server(probe).connect() for _ in range(20)]
-    for server in crowd:
+    probe = WebSocketProbe(limit=3, lifetime=1)
+    crowd = []
+    for _ in range(20):
+        server = await Server(probe).connect()
         server.on_send = stuck
+        crowd.append(server)
     ours = await Server(probe).connect()
     ours.text("ping")
     await ours.ended()

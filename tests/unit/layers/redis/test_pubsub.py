@@ -1,6 +1,7 @@
 """The pub/sub layer, on a real server: what is subscribed to when, and what is counted."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -178,6 +179,25 @@ async def test_who_joins_gets_nothing_that_was_published_before(make, broker):
         await sender.group_send("group", {"type": "test.last"})
         assert await soon(layer.receive(late)) == {"type": "test.last"}
         await layer.aclose()
+
+
+async def test_refused_credentials_are_told_at_once_and_tried_on(make, broker, caplog):
+    broker.cli("ACL", "SETUSER", "somebody", "on", ">secret", "~*", "+@all", "allchannels")
+    layer = make(hosts=[f"redis://somebody:wrong@127.0.0.1:{broker.port}/0"])
+    for _ in range(3):
+        with pytest.raises(BrokerError, match="credentials"):
+            await soon(layer.new_channel())
+    assert caplog.text.count("Nothing can be received") == 1
+    broker.cli("ACL", "SETUSER", "somebody", ">wrong")
+
+    async def new_channel():
+        while True:
+            with contextlib.suppress(BrokerError):
+                return await layer.new_channel()
+
+    channel = await soon(new_channel())
+    await layer.send(channel, NEWS)
+    assert await soon(layer.receive(channel)) == NEWS
 
 
 # Sending

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 
@@ -147,6 +148,52 @@ async def test_leaving_and_joining_at_once_ends_in_what_came_last(make, redis, b
         assert await receive(layer, second) == message()
         await layer.group_discard("group", second)
     assert not redis.exists(f"{base}:group:group")
+
+
+async def test_who_joins_as_the_last_member_goes_is_a_member(make, redis, base):
+    layer = make()
+    for _ in range(10):
+        mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+        channel = await layer.new_channel()
+        await layer.group_add("group", mailbox.channel)
+        await mailbox.close()
+        await layer.group_add("group", channel)
+        await asyncio.sleep(0)  # the loop's turn, in which the process would leave
+        await layer.group_send("group", message())
+        assert await receive(layer, channel) == message()
+        await layer.group_discard("group", channel)
+
+
+@pytest.mark.usefixtures("restless")
+def test_threads_that_start_at_once_start_one_reader(shared_broker, prefix):
+    """With two, everything would come twice."""
+    for n in range(20):
+        layer = RedisChannelLayer([shared_broker.address], f"{prefix}{n}")
+        ready = threading.Barrier(4)
+        received = []
+
+        async def run(layer=layer, ready=ready, received=received):
+            ready.wait(5)
+            channel = await layer.new_channel()
+            await layer.group_add("group", channel)
+            await asyncio.to_thread(ready.wait, 5)
+            await layer.send(channel, message(1))
+            await layer.send(channel, message(2))
+            received.append([(await receive(layer, channel))["n"] for _ in range(2)])
+            await asyncio.to_thread(ready.wait, 5)
+            assert layer.count_pending() == 0
+            await asyncio.to_thread(ready.wait, 5)
+
+        def thread(run=run):
+            asyncio.run(run())
+
+        threads = [threading.Thread(target=thread) for _ in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(20)
+        assert received == [[1, 2]] * 4
+        asyncio.run(layer.aclose())
 
 
 async def test_a_named_channels_membership_ends(make):
