@@ -1,31 +1,22 @@
-"""Real ASGI servers for tests: how each is started and stopped, and what each can do.
+"""Real ASGI servers: how each is started, and what each can do.
 
 To add a server, add an entry to :data:`SERVERS`.
 """
 
-import contextlib
 import importlib.util
 import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 import pytest
 
-__all__ = ["SERVERS", "Capabilities", "RunningServer", "ServerKind", "free_port"]
+from .processes import ServerProcess
+
+__all__ = ["ROOT", "SERVERS", "Capabilities", "RunningServer", "ServerKind"]
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
-
 
 T = TypeVar("T")
 
@@ -56,10 +47,10 @@ class Capabilities:
     )
     # Messages
     empty_messages: bool = can("Empty messages reach the client", True)
-    frame_limit: Literal["yes", "16 MiB", "no"] = can(
-        "The size of incoming messages can be limited", "yes"
+    message_limit: Literal["as configured", "16 MiB"] = can(
+        "Incoming messages are limited to", "as configured"
     )
-    frame_limit_code: int = can("The client that exceeds it sees the close code", 1009)
+    message_limit_code: int = can("A client that exceeds it sees the close code", 1009)
     # Closing
     protocol_close_codes: bool = can(
         "The application may close with any code, not only 1000 and 3000 to 4999", True
@@ -75,10 +66,12 @@ class Capabilities:
     protocol_errors: Literal["with a code", "without a code", "dropped"] = can(
         "A client that breaks the protocol is closed", "with a code"
     )
-    pings: Literal["closes", "only pings", "no"] = can(
-        "Idle clients are pinged, and closed when they do not answer", "closes"
+    pings: Literal["yes", "only pinged", "no"] = can(
+        "Clients are pinged, and dropped when they do not answer", "yes"
     )
-    ping_timeout_code: int = can("`disconnect()` gets, when they do not answer, the code", 1006)
+    ping_timeout_code: int | None = can(
+        "`disconnect()` gets, when they do not answer, the code", 1006
+    )
     # An application that is no consumer and returns although the connection is open
     early_refusal: int | None = can(
         "An application that returns before it has answered the handshake refuses it with", 500
@@ -110,16 +103,20 @@ class Capabilities:
         return {"with a code": code, "without a code": 1005, "dropped": 1006}[self.protocol_errors]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerKind:
-    """A server: its package, what to give to ``python -m``, and what it can do.
+    """A server: the package that must be installed, how it is started, and what it can do.
 
-    With ``strict`` it serves under the root path ``/base``, pings every second and waits as long
-    for the answer, and allows messages of 64 KiB, as far as it can.
+    Each part of a command is given to ``python -m``, the options after it.
     """
 
     package: str
+    #: The command that the documentation recommends.
     command: tuple[str, ...]
+    #: Options for tests: quiet, and quick to stop.
+    quiet: tuple[str, ...]
+    #: Options to serve under the root path ``/base``, to ping every second and wait as long for
+    #: the answer, and to allow messages of 64 KiB, as far as the server has them.
     strict: tuple[str, ...]
     can: Capabilities
 
@@ -133,117 +130,113 @@ class ServerKind:
 
 SERVERS = {
     "uvicorn": ServerKind(
-        "uvicorn",
-        (
+        package="uvicorn",
+        command=(
             "uvicorn",
             "--host=127.0.0.1",
             "--port={port}",
-            "--log-level=warning",
-            "--timeout-graceful-shutdown=8",
+            "--timeout-graceful-shutdown=10",
             "{application}",
         ),
-        (
+        quiet=("--log-level=warning",),
+        strict=(
             "--root-path=/base",
             "--ws-ping-interval=1",
             "--ws-ping-timeout=1",
             "--ws-max-size=65536",
         ),
-        Capabilities(
+        can=Capabilities(
+            strips_root_path=True,
             reset_code=1005,
             ping_timeout_code=1005,
-            strips_root_path=True,
             traceback_for_invalid_utf8=True,
         ),
     ),
     "daphne": ServerKind(
-        "daphne",
-        ("daphne", "--bind=127.0.0.1", "--port={port}", "--verbosity=0", "{application}"),
-        (
+        package="daphne",
+        command=("daphne", "--bind=127.0.0.1", "--port={port}", "{application}"),
+        quiet=("--verbosity=0",),
+        strict=(
             "--root-path=/base",
             "--ping-interval=1",
             "--ping-timeout=1",
             "--websocket_connect_timeout=1",
             "--websocket-max-message-size=65536",
         ),
-        Capabilities(
-            early_refusal=None,
-            early_close=None,
-            frame_limit_code=1006,
-            shutdown_code=None,
+        can=Capabilities(
             denial_response=False,
             accept_headers=False,
             empty_messages=False,
+            message_limit_code=1006,
+            protocol_close_codes=False,
             sends_close_reason=False,
             receives_close_reason=False,
+            protocol_errors="dropped",
+            early_refusal=None,
+            early_close=None,
             holds_back_client=False,
             holds_back_application=False,
-            learn_of_shutdown="none",
-            tells_clients_to_return=False,
             lifespan=False,
-            protocol_close_codes=False,
-            protocol_errors="dropped",
+            tells_clients_to_return=False,
+            learn_of_shutdown="none",
+            shutdown_code=None,
         ),
     ),
     "hypercorn": ServerKind(
-        "hypercorn",
-        (
+        package="hypercorn",
+        command=(
             "hypercorn",
             "--bind=127.0.0.1:{port}",
-            "--log-level=warning",
-            "--graceful-timeout=1",
-            "--keep-alive=1",
+            "--graceful-timeout=10",
             "{application}",
         ),
-        ("--root-path=/base", "--config=tests/realapp/hypercorn.toml"),
-        Capabilities(
-            pings="only pings",
-            early_close=1011,
-            http2=True,
-            websocket_over_http2=True,
+        quiet=("--log-level=warning", "--graceful-timeout=1", "--keep-alive=1"),
+        strict=("--root-path=/base", "--config=tests/realapp/hypercorn.toml"),
+        can=Capabilities(
             receives_close_code=False,
             receives_close_reason=False,
             protocol_errors="dropped",
+            pings="only pinged",
+            ping_timeout_code=None,
+            early_close=1011,
+            http2=True,
+            websocket_over_http2=True,
         ),
     ),
     "granian": ServerKind(
-        "granian",
-        (
+        package="granian",
+        command=(
             "granian",
             "--interface=asgi",
             "--host=127.0.0.1",
             "--port={port}",
-            "--log-level=warning",
-            "--workers-kill-timeout=8",
+            "--workers-kill-timeout=10",
             "{application}",
         ),
-        ("--url-path-prefix=/base",),
-        Capabilities(
-            frame_limit="16 MiB",
-            frame_limit_code=1005,
-            pings="no",
-            early_refusal=403,
-            early_close=1005,
-            http2=True,
+        quiet=("--log-level=warning",),
+        strict=("--url-path-prefix=/base",),
+        can=Capabilities(
             accept_headers=False,
+            notices_leaving_before_accept=False,
+            message_limit="16 MiB",
+            message_limit_code=1005,
             receives_close_reason=False,
             reset_code=1005,
+            protocol_errors="without a code",
+            pings="no",
+            ping_timeout_code=None,
+            early_refusal=403,
+            early_close=1005,
+            tells_clients_to_return=False,
             learn_of_shutdown="idle",
             shutdown_code=1005,
-            tells_clients_to_return=False,
-            notices_leaving_before_accept=False,
-            protocol_errors="without a code",
+            http2=True,
         ),
     ),
 }
 
 
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-class RunningServer:
+class RunningServer(ServerProcess):
     """A server process that serves ``application``, as a context manager.
 
     Args:
@@ -263,100 +256,9 @@ class RunningServer:
         env: Mapping[str, str],
         strict: bool = False,
     ) -> None:
-        self.kind, self.log = kind, log
+        self.kind = kind
         #: What stands in front of the path of every request.
         self.root = "/base" if strict and not kind.can.strips_root_path else ""
-        self.port = free_port()
-        self._command = [
-            sys.executable,
-            "-m",
-            *(part.format(port=self.port, application=application) for part in kind.command),
-            *(kind.strict if strict else ()),
-        ]
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **env}
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def http_url(self) -> str:
-        """Where the site is, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def ws_url(self) -> str:
-        """Where its WebSockets are, without a slash at the end."""
-        return f"ws://127.0.0.1:{self.port}"
-
-    @property
-    def output(self) -> str:
-        """Everything that the process has printed so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def resident_bytes(self) -> int:
-        """The memory that the server's processes occupy (Linux: ``VmRSS``)."""
-        total = 0
-        for status in Path("/proc").glob("[0-9]*/status"):
-            with contextlib.suppress(OSError):  # it has just ended
-                if os.getpgid(int(status.parent.name)) == self.process.pid:
-                    found = re.search(r"^VmRSS:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-                    total += int(found[1]) * 1024 if found else 0
-        return total
-
-    def start(self) -> None:
-        """Start the process and return when it accepts connections."""
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._accepts():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self._kill()
-                raise AssertionError(f"{self._command} did not start:\n{self.output}")
-            time.sleep(0.02)
-
-    def terminate(self) -> None:
-        """Ask the process to stop (SIGTERM), as a deployment does, and do not wait for it."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def wait(self, seconds: float = STOP_SECONDS) -> None:
-        """Wait until the process has ended by itself, and fail if it does not."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self._command} did not stop:\n{self.output}") from None
-        finally:
-            self._kill()
-
-    def stop(self) -> None:
-        """Terminate the process, if it still runs, and wait for its end."""
-        if self.process.poll() is None:
-            self.terminate()
-        self.wait()
-
-    def _kill(self) -> None:
-        """Leave nothing of the process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def _accepts(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        command = [part.replace("{application}", application) for part in kind.command]
+        options = (*kind.quiet, *(kind.strict if strict else ()))
+        super().__init__(["-m", *command, *options], cwd=ROOT, log=log, env=env)

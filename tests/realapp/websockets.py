@@ -108,6 +108,9 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
     async def chat_shout(self, message: dict[str, Any]) -> None:
         await self.send(message["text"])
 
+    async def chat_expel(self, message: dict[str, Any]) -> None:
+        await self.close(message["code"])
+
     async def do_describe(self, argument: str) -> None:
         await self.send(self.describe())
 
@@ -145,6 +148,10 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
 
     async def do_layer(self, argument: str) -> None:
         await self.channel_layer.send(self.channel_name, json.loads(argument))
+
+    async def do_expel(self, argument: str) -> None:
+        message = {"type": "chat.expel", "code": int(argument)}
+        await self.channel_layer.group_send(GROUP, message)
 
     async def do_shout(self, argument: str) -> None:
         await self.channel_layer.group_send(GROUP, {"type": "chat.shout", "text": argument})
@@ -185,6 +192,9 @@ class SyncActor(Recording, WebsocketConsumer):
     def chat_shout(self, message: dict[str, Any]) -> None:
         self.send(message["text"])
 
+    def chat_expel(self, message: dict[str, Any]) -> None:
+        self.close(message["code"])
+
     def do_describe(self, argument: str) -> None:
         self.send(self.describe())
 
@@ -221,6 +231,10 @@ class SyncActor(Recording, WebsocketConsumer):
 
     def do_layer(self, argument: str) -> None:
         async_to_sync(self.channel_layer.send)(self.channel_name, json.loads(argument))
+
+    def do_expel(self, argument: str) -> None:
+        message = {"type": "chat.expel", "code": int(argument)}
+        async_to_sync(self.channel_layer.group_send)(GROUP, message)
 
     def do_shout(self, argument: str) -> None:
         message = {"type": "chat.shout", "text": argument}

@@ -102,7 +102,7 @@ class Site:
         self.can: Capabilities = server.kind.can
         self.events = Events(directory / "events.jsonl")
         self.http = httpx.AsyncClient(
-            base_url=server.http_url, timeout=DEADLINE, trust_env=False, verify=False
+            base_url=server.origin, timeout=DEADLINE, trust_env=False, verify=False
         )
         #: What stands in front of every path of the site.
         self.root = server.root
@@ -123,7 +123,8 @@ class Site:
     def url(self, path: str, key: str | None = None, **query: str) -> str:
         """The URL of a WebSocket under ``/ws/``; ``path`` may carry a query string of its own."""
         query = {"key": key or self.key()} | query
-        return f"{self.server.ws_url}{self.root}/ws/{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+        path = f"{self.root}/ws/{path}"
+        return f"{self.server.ws_url}{path}{'&' if '?' in path else '?'}{urlencode(query)}"
 
     async def connect(
         self,
@@ -204,7 +205,8 @@ class Site:
     def more_than(idle: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         """What ``state`` has on top of ``idle``, which is lowered to it where it has less.
 
-        Servers may hold a connection for a while: Hypercorn, the one that saw it start, for as long as it keeps idle ones.
+        The state may be measured while the server still holds a connection: Hypercorn keeps the
+        one that asked whether it has started for as long as any other that is idle.
         """
         idle["tasks"] = min(idle["tasks"], state["tasks"])
         return {name: value for name, value in state.items() if value != idle[name]}

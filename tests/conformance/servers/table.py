@@ -18,7 +18,7 @@ FILE: Path = ROOT / "docs" / "_static" / "servers.md"
 def shown(value: object) -> str:
     """A capability as the reader sees it."""
     if value is None:
-        return "–"
+        return "n/a"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

@@ -75,6 +75,14 @@ async def test_the_application_closes_with_a_code_of_the_protocol(site: Site, fl
         await site.expect_crash(actor, f"/ws/{flavour}/", "Exception: invalid close code")
 
 
+async def test_clients_that_send_nothing_are_closed(site: Site, flavour):
+    clients = [await site.connect(f"{flavour}/") for _ in range(3)]
+    await clients[0].send("!expel 4003")
+    for client in clients:
+        assert (await client.closed())[0] == 4003
+        await site.events.wait(client.key, "disconnect")
+
+
 async def test_layer_messages_reach_every_member(site: Site, flavour):
     clients = [await site.connect(f"{flavour}/") for _ in range(5)]
     await clients[0].send("!shout hello")

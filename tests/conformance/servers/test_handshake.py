@@ -89,10 +89,10 @@ async def test_the_query_string_comes_as_it_was_sent(site, flavour):
 @pytest.mark.parametrize(
     "place", ["plain", "Zürich", "东京/🙂", "with space", "100%", "a+b", "semi;colon", "q?mark"]
 )
-async def test_paths_are_decoded(site, flavour, place):
-    async with await site.connect(f"{flavour}/at/{quote(place)}/") as client:
+async def test_paths_are_decoded(site, place):
+    async with await site.connect(f"async/at/{quote(place)}/") as client:
         scope = await described(client)
-    assert scope["path"] == f"/ws/{flavour}/at/{place}/"
+    assert scope["path"] == f"/ws/async/at/{place}/"
     assert scope["place"] == place
 
 
@@ -105,15 +105,15 @@ async def test_paths_are_decoded(site, flavour, place):
         "sessionid=../../etc/passwd; a=\\777",
     ],
 )
-async def test_cookies_full_of_rubbish(site, flavour, cookie):
+async def test_cookies_full_of_rubbish(site, cookie):
     headers = {"Cookie": cookie}
-    async with await site.connect(f"{flavour}/auth/", additional_headers=headers) as client:
+    async with await site.connect("async/auth/", additional_headers=headers) as client:
         assert (await described(client))["user"] == "AnonymousUser"
 
 
-async def test_headers_full_of_rubbish(site, flavour):
+async def test_headers_full_of_rubbish(site):
     headers = [("X-Rubbish", '%00 {}[]()<>@,;:\\"/?='), ("X-Twice", "1"), ("X-Twice", "2")]
-    async with await site.connect(f"{flavour}/auth/", additional_headers=headers) as client:
+    async with await site.connect("async/auth/", additional_headers=headers) as client:
         scope = await described(client)
     assert ["x-rubbish", headers[0][1]] in scope["headers"]
 
@@ -121,10 +121,10 @@ async def test_headers_full_of_rubbish(site, flavour):
 @pytest.mark.parametrize(
     "header", [b"X-Rubbish: \xff\xfe\x80", b"Cookie: sessionid=\xff\xfe; \xe9=\xe9", b"Cookie:"]
 )
-async def test_bytes_outside_of_ascii_in_headers(site, flavour, header):
+async def test_bytes_outside_of_ascii_in_headers(site, header):
     key = site.key()
     reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
-    writer.write(site.handshake(f"{flavour}/auth/", key, header))
+    writer.write(site.handshake("async/auth/", key, header))
     status = await reader.readline()
     writer.close()
     await writer.wait_closed()

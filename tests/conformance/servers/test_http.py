@@ -21,7 +21,9 @@ async def test_a_response(site: Site, size):
     await site.events.wait(key, "disconnect", SOON)
 
 
-@pytest.mark.parametrize("place", ["plain", "Zürich", "东京/🙂", "with space", "100%", "a+b", "q?m"])
+@pytest.mark.parametrize(
+    "place", ["plain", "Zürich", "东京/🙂", "with space", "100%", "a+b", "q?m"]
+)
 async def test_paths_are_decoded(site: Site, place):
     response = await site.http.get(f"/consumer/at/{quote(place)}/", params={"key": site.key()})
     path = f"/consumer/at/{place}/"

@@ -39,7 +39,7 @@ async def test_what_the_server_offers(site: Site, connection):
 async def test_requests_share_a_connection(site: Site):
     sizes = (0, 1, 2**17)
     async with httpx.AsyncClient(
-        base_url=site.server.http_url, http1=False, http2=True, trust_env=False
+        base_url=site.server.origin, http1=False, http2=True, trust_env=False
     ) as client:
         answers = await asyncio.gather(
             *(

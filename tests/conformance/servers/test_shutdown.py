@@ -54,7 +54,9 @@ def test_every_client_is_disconnected_once(stopped, name):
 
 @pytest.mark.parametrize("name", ["idle async", "idle sync", "busy async", "busy sync"])
 def test_clients_are_told_to_come_back(stopped, name):
-    assert stopped.clients[name].close_code == (1012 if stopped.can.tells_clients_to_return else 1006)
+    assert stopped.clients[name].close_code == (
+        1012 if stopped.can.tells_clients_to_return else 1006
+    )
 
 
 def test_a_sync_handler_finishes_and_an_async_one_is_cancelled(stopped):

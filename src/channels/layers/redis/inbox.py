@@ -51,6 +51,7 @@ class InboxReader:
         process: the name of this process.
         lease: seconds for which the inbox outlives the last sign of life.
         recipient: who gets what it holds.
+        capacity: messages that the inbox holds.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class InboxReader:
         process: str,
         lease: float,
         recipient: Recipient,
+        capacity: int = 10_000,
     ) -> None:
         self._server = server
         self._partition = partition
@@ -73,6 +75,8 @@ class InboxReader:
         # The replication id of the server that held the inbox when it was last registered.
         self._origin: bytes | None = None
         self._untrimmed = 0
+        # What has been read takes room until it is dropped.
+        self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
         # Why messages may have been lost, until the recipient has been told.
         self._gap: str | None = None
         # What to add to time.monotonic() to have the server's clock, in seconds.
@@ -200,7 +204,7 @@ class InboxReader:
                     logger.exception("An entry of %s could not be handed over", self.inbox)
         self._last = entries[-1][0].decode()
         self._untrimmed += len(entries)
-        if self._untrimmed >= _TRIM_EVERY:
+        if self._untrimmed >= self._trim_every:
             self.trim()
 
     def trim(self) -> None:

@@ -42,6 +42,9 @@ INBOX_CAPACITY = 10_000
 # The first byte of an inbox entry's field; the name of a group or a channel follows.
 _TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
 
+# Groups left in one go when the layer is closed, and seconds that the server may take for it.
+_CHUNK, _SIGN_OFF = 1000, 2.0
+
 # An entry that says nothing: an inbox is made with one.
 _NOTHING = b"h"
 
@@ -352,7 +355,9 @@ class RedisChannelLayer(RedisLayer):
         # What another loop was about to join is joined as the readers register.
         self._joined = dict.fromkeys(self._joined)
         for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True)):
-            reader = InboxReader(server, number, base, self.client_prefix, self.lease, self)
+            reader = InboxReader(
+                server, number, base, self.client_prefix, self.lease, self, self.inbox_capacity
+            )
             if before:
                 reader.resume_from(before[number])
             self._readers.append(reader)
@@ -428,23 +433,35 @@ class RedisChannelLayer(RedisLayer):
                 await asyncio.wait((keeper,), timeout=5)
             await self._here.flush()
             outgoing = self._outgoing.get()
-            self._sign_off(readers, outgoing)
+            await self._sign_off(readers, outgoing)
         if outgoing is not None:
             self._outgoing.pop()
             await outgoing.aclose()
 
-    def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing) -> None:
+    async def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing) -> None:
         """Remove what is this process's from the servers, if they answer."""
-        calls = []
-        for group in list(self._joined):
-            link = outgoing.links[self._partition(group)]
-            calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
+        groups = list(self._joined)
         self._joined.clear()
         self._emptied.clear()
-        for link, reader in zip(outgoing.links, readers, strict=False):
-            calls.append(link.call("UNLINK", reader.inbox, reader.lost))
-        for call in calls:
-            call.add_done_callback(_forget)
+        calls = [
+            link.call("UNLINK", reader.inbox, reader.lost)
+            for link, reader in zip(outgoing.links, readers, strict=False)
+        ]
+        for group in groups:
+            link = outgoing.links[self._partition(group)]
+            calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
+            if len(calls) >= _CHUNK and not await _answered(calls):
+                return
+        await _answered(calls)
+
+
+async def _answered(calls: "list[asyncio.Future[Any]]") -> bool:
+    """Wait for these, and empty the list; False if they take too long. A lease does the same."""
+    for call in calls:
+        call.add_done_callback(_forget)
+    _, late = await asyncio.wait(calls, timeout=_SIGN_OFF)
+    calls.clear()
+    return not late
 
 
 async def _await(future: "asyncio.Future[_T]") -> _T:

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from channels.contrib.health import set_ready
-from tests.servers import SERVERS, RunningServer, free_port
+from tests.brokers import free_port
+from tests.servers import SERVERS, RunningServer
 
 
 class Site:
@@ -16,7 +17,9 @@ class Site:
     def __init__(self, server, directory):
         self.server = server
         self.directory = directory
-        self.http = httpx.Client(base_url=server.http_url, trust_env=False, timeout=20)
+        self.url = f"http://127.0.0.1:{server.port}"
+        self.ws_url = f"ws://127.0.0.1:{server.port}"
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
 
     def get(self, path, **options):
         return self.http.get(path, **options)

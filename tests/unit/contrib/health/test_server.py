@@ -151,6 +151,7 @@ def test_a_check_that_hangs_is_given_up_in_time_and_not_started_twice(start, bro
     site.until("/all/ready", lambda r: r.status_code == 200)
     before = site.state()
     site.get("/hang/on")
+    site.until("/all/ready", lambda r: set(failing(r)) == {"sync", "async"})
     for _ in range(3):
         response, seconds = site.ask_anew()
         assert seconds < TIMEOUT + SLACK
@@ -181,7 +182,7 @@ def test_a_server_stops_in_time_while_a_check_hangs(start, broker):
 def test_every_server(start, kind, capsys):
     kind.require()
     site = start(None, kind)
-    url, ws = f"{site.server.http_url}/readyz", f"{site.server.ws_url}/ws/health/"
+    url, ws = f"{site.url}/readyz", f"{site.ws_url}/ws/health/"
     call_command("channels_health", url, "--websocket", ws, "--host", "health.example")
     assert capsys.readouterr().out.startswith(f"OK: {url} in ")
     head = site.http.head("/readyz")
@@ -216,7 +217,7 @@ def test_a_blocked_loop_cannot_answer_and_is_told_of_afterwards(site):
 
 class TestWebSocketProbe:
     def connect(self, shared, origin="http://health.example", **options):
-        url = f"{shared.server.ws_url}/ws/health/"
+        url = f"{shared.ws_url}/ws/health/"
         return connect(url, origin=origin, proxy=None, **options)
 
     def close_code(self, client):

@@ -13,7 +13,6 @@ from channels.exceptions import ChannelsError
 from channels.layers.redis import RedisChannelLayer
 from channels.layers.redis.hosts import HostsError, parse_hosts
 from channels.layers.redis.servers import ClusterServer, SentinelServer, SingleServer
-from channels.layers.redis.sharding import consistent_hash
 
 
 def only(entry):
@@ -357,25 +356,3 @@ class TestBases:
     def test_a_cluster_of_three_has_partitions_on_each_node(self):
         _, bases = parse_hosts([{"cluster": [("a", 1)]}], "asgi")
         assert {key_slot(base.encode()) * 3 // 16384 for base in bases} == {0, 1, 2}
-
-
-class TestSharding:
-    """Everybody finds the same server for a name, and all servers are used."""
-
-    @given(st.text(), st.integers(1, 50))
-    def test_it_is_a_function_into_the_ring(self, name, size):
-        number = consistent_hash(name, size)
-        assert 0 <= number < size
-        assert number == consistent_hash(name.encode("utf-8", "surrogatepass"), size)
-
-    @given(st.integers(1, 50))
-    def test_it_spreads_names(self, size):
-        counts = [0] * size
-        for name in range(size * 200):
-            counts[consistent_hash(f"specific.{name:x}", size)] += 1
-        assert min(counts) > 100
-        assert max(counts) < 400
-
-    @given(st.text(), st.integers(1, 49))
-    def test_one_more_server_takes_names_from_the_others_and_moves_none_back(self, name, size):
-        assert consistent_hash(name, size + 1) >= consistent_hash(name, size)

@@ -5,6 +5,7 @@ import pytest
 
 from channels.layers.redis.hosts import parse_hosts
 from channels.layers.redis.outgoing import SENDER_LEASE, Outgoing
+from channels.layers.redis.scripts import SCRIPTS
 
 from ....proxy import Proxy
 
@@ -53,3 +54,21 @@ async def test_closing_waits_for_all_servers_at_once(shared_broker, prefix):
         assert time.monotonic() - before < 3
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, ConnectionError) for result in results)
+
+
+async def test_a_call_that_was_refused_is_not_taken_for_one_that_was_repeated(
+    outgoing, redis, prefix
+):
+    """The server knows one script and not the other, as when a new version is rolled out."""
+    base = f"{{{prefix}:0}}"
+    redis.xadd(f"{base}:inbox:p", {"h": ""})
+    redis.zadd(f"{base}:group:g", {"p:p": 1e15})
+    redis.script_flush()
+    redis.script_load(SCRIPTS["send"].source)
+    to_group, direct = await asyncio.gather(
+        outgoing.append(0, "group_send", [f"{base}:group:g"], base, "gg", b"one", 100, 60_000),
+        outgoing.append(0, "send", [f"{base}:inbox:p"], "cname", b"two", 100),
+    )
+    assert (to_group[0], direct) == (1, 1)
+    found = [next(iter(fields.values())) for _, fields in redis.xrange(f"{base}:inbox:p")]
+    assert sorted(found) == [b"", b"one", b"two"]
