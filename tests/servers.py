@@ -87,8 +87,8 @@ class Capabilities:
     # Life of the server
     lifespan: bool = can("Lifespan hooks run", True)
     tells_clients_to_return: bool = can("On SIGTERM, clients are closed with 1012", True)
-    learn_of_shutdown: Literal["all", "idle", "none"] = can(
-        "On SIGTERM, `disconnect()` runs for these connections", "all"
+    learn_of_shutdown: Literal["always", "by chance", "never"] = can(
+        "On SIGTERM, `disconnect()` runs", "always"
     )
     shutdown_code: int | None = can("On SIGTERM, `disconnect()` gets the code", 1012)
     # HTTP/2
@@ -178,7 +178,7 @@ SERVERS = {
             holds_back_application=False,
             lifespan=False,
             tells_clients_to_return=False,
-            learn_of_shutdown="none",
+            learn_of_shutdown="never",
             shutdown_code=None,
         ),
     ),
@@ -228,7 +228,7 @@ SERVERS = {
             early_refusal=403,
             early_close=1005,
             tells_clients_to_return=False,
-            learn_of_shutdown="idle",
+            learn_of_shutdown="by chance",
             shutdown_code=1005,
             http2=True,
         ),

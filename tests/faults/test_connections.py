@@ -239,3 +239,29 @@ async def test_an_unreachable_broker_is_reported_after_the_patience(broker, prox
     proxy.accept()
     assert await link.call("PING") == b"PONG"
     await link.aclose()
+
+
+async def test_a_repeat_to_a_server_that_lost_its_memory_is_not_delivered_twice(
+    layers, broker, proxy
+):
+    sender, reader = layers(proxy.address), layers(broker.address)
+    channel = await reader.new_channel()
+    await reader.group_add("room", channel)
+    inbox = f"{{faults:0}}:inbox:{reader.client_prefix}"
+    for send, where in ((sender.send, channel), (sender.group_send, "room")):
+        await send(where, {"type": "known"})
+        assert (await reader.receive(channel))["type"] == "known"
+        proxy.on_reply = lambda data: proxy.refuse()  # the answer gets lost
+        sending = asyncio.create_task(send(where, {"type": "once"}))
+        assert (await reader.receive(channel))["type"] == "once"
+        broker.cli("FLUSHALL")
+        await reader._readers[0].reset()
+        await until(lambda: broker.cli("EXISTS", inbox))
+        await until(lambda: broker.cli("EXISTS", "{faults:0}:group:room"))
+        proxy.on_reply = None
+        proxy.accept()
+        await sending  # it was carried out again
+        assert broker.cli("XLEN", inbox) == 2
+        await send(where, {"type": "next"})
+        assert (await reader.receive(channel))["type"] == "next"
+        assert balanced(reader)

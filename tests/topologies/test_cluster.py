@@ -139,7 +139,8 @@ class TestMovingSlots:
 
     async def test_queues_move_too(self, cluster):
         prefix = uuid.uuid4().hex
-        sender, *workers = [RedisChannelLayer(cluster.hosts, prefix=prefix) for _ in range(3)]
+        options = {"prefix": prefix, "capacity": 10_000}
+        sender, *workers = [RedisChannelLayer(cluster.hosts, **options) for _ in range(3)]
         received = []
 
         async def work(layer):

@@ -29,9 +29,9 @@ async def slowest_echo(client: Client, seconds: float) -> float:
 async def test_a_blocking_handler_delays_nobody_else(site: Site):
     blocker = await site.connect("sync/")
     others = [await site.connect("sync/"), await site.connect("async/")]
-    await blocker.send("!sleep 3")
+    await blocker.send("!sleep 1.5")
     await site.events.wait(blocker.key, "sleeping")
-    slowest = await asyncio.gather(*(slowest_echo(other, 2.5) for other in others))
+    slowest = await asyncio.gather(*(slowest_echo(other, 1.2) for other in others))
     assert not site.events.of(blocker.key, "slept")
     assert max(slowest) < 0.5
     await site.events.wait(blocker.key, "slept")
@@ -81,7 +81,7 @@ async def test_a_client_that_does_not_read(site: Site, flavour):
     await site.events.wait(client.key, "pouring")
     if site.can.holds_back_application:
         with pytest.raises(AssertionError, match="not within"):
-            await site.events.wait(client.key, "poured", deadline=1.0)
+            await site.events.wait(client.key, "poured", deadline=STILL)
         assert site.server.resident_bytes() - before < 32 * MEBIBYTE  # half of what it pours
     else:
         await site.events.wait(client.key, "poured")

@@ -24,6 +24,10 @@ _BLOCK, _GRACE = 5.0, 5.0
 _BATCH = 1000
 _TRIM_EVERY = 256
 
+# Senders remembered for knowing a repeat: as many again, from before, are at hand. There is one for
+# each event loop of each process that sends.
+_SENDERS = 10_000
+
 
 class Recipient(Protocol):
     """Who gets what an inbox holds."""
@@ -77,6 +81,8 @@ class InboxReader:
         self._untrimmed = 0
         # What has been read takes room until it is dropped.
         self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
+        # The last number of each sender: of those that sent of late, and of those before them.
+        self._seen: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
         # Why messages may have been lost, until the recipient has been told.
         self._gap: str | None = None
         # What to add to time.monotonic() to have the server's clock, in seconds.
@@ -91,7 +97,7 @@ class InboxReader:
 
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
-        self._last, self._origin = other._last, other._origin
+        self._last, self._origin, self._seen = other._last, other._origin, other._seen
 
     async def _run(self) -> None:
         attempt = 0
@@ -196,7 +202,7 @@ class InboxReader:
     def _hand_over(self, entries: list[Any]) -> None:
         received, clock = self._recipient.inbox_received, time.monotonic() + self._offset
         for raw_id, fields in entries:
-            if fields:
+            if fields and not (len(fields) == 4 and self._is_repeat(fields[3])):
                 age = clock - int(raw_id.partition(b"-")[0]) / 1000
                 try:
                     received(fields[0], fields[1], max(age, 0.0))
@@ -206,6 +212,26 @@ class InboxReader:
         self._untrimmed += len(entries)
         if self._untrimmed >= self._trim_every:
             self.trim()
+
+    def _is_repeat(self, origin: bytes) -> bool:
+        """Whether an entry was read before.
+
+        A server does not append a message twice, unless it has lost its memory of the first time:
+        it was restarted or its replica took over, after this process had read the message and
+        before the sender knew. A sender's numbers grow.
+        """
+        sender, _, digits = origin.rpartition(b":")
+        try:
+            number = int(digits)
+        except ValueError:
+            return False
+        latest, earlier = self._seen
+        if number <= (latest.get(sender) or earlier.get(sender, 0)):
+            return True
+        latest[sender] = number
+        if len(latest) >= _SENDERS:
+            self._seen = ({}, latest)
+        return False
 
     def trim(self) -> None:
         """Let the server drop what has been read."""

@@ -25,7 +25,7 @@ class Outgoing:
     def __init__(self, servers: list[Server], bases: list[str]) -> None:
         self.links = [Link(server) for server in servers]
         self._bases = bases
-        self._name = uuid.uuid4().hex
+        self._name = uuid.uuid4().hex[:16]
 
     async def append(self, partition: int, script: str, keys: list[str], *arguments: Any) -> Any:
         """Run a script that appends, exactly once, and return its answer."""

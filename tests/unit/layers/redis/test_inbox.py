@@ -163,3 +163,21 @@ async def test_stopping_before_the_first_connection_tells_who_waits(shared_broke
         await reader.stop()
         with pytest.raises(ConnectionError, match="closed"):
             await ready
+
+
+def test_a_repeat_that_the_server_forgot_is_known(monkeypatch):
+    from channels.layers.redis import inbox
+
+    monkeypatch.setattr(inbox, "_SENDERS", 3)
+    reader = InboxReader.__new__(InboxReader)
+    reader._seen = ({}, {})
+    assert not reader._is_repeat(b"a:1")
+    assert reader._is_repeat(b"a:1")
+    assert not reader._is_repeat(b"a:3")
+    assert reader._is_repeat(b"a:2")
+    for sender in (b"b", b"c"):  # now there are as many as are kept
+        assert not reader._is_repeat(sender + b":1")
+    assert reader._is_repeat(b"a:3")
+    assert not reader._is_repeat(b"a:4")
+    assert not reader._is_repeat(b"rubbish")
+    assert not reader._is_repeat(b"")

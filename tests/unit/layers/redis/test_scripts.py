@@ -34,12 +34,12 @@ def make_inbox(run, key):
 
 
 def entries(redis, stream):
-    """What a stream holds, but for the entry that an inbox is made with."""
+    """What a stream holds, but for the entry that an inbox is made with, and senders."""
     return [
         (name, data)
         for _, fields in redis.xrange(stream)
         for name, data in fields.items()
-        if name != b"h"
+        if name not in (b"h", b"s")
     ]
 
 
@@ -53,6 +53,15 @@ def test_every_script_says_what_it_takes_and_returns():
 
 
 # The inbox
+
+
+def test_entries_tell_their_sender_and_number(run, redis, key, make_inbox):
+    inbox = make_inbox("p")
+    run("join", [key("group", "g")], "p:p", LEASE)
+    run("send", [inbox, key("sender", "abc")], 7, LEASE, "cx", "1", 100)
+    run("group_send", [key("group", "g"), key("sender", "abc")], 8, LEASE, key(), "gg", "2", 100, 1)
+    origins = [fields[b"s"] for _, fields in redis.xrange(inbox) if b"s" in fields]
+    assert origins == [b"abc:7", b"abc:8"]
 
 
 def test_register_makes_an_inbox_once(run, redis, key):

@@ -84,15 +84,17 @@ async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redi
     here, there = make(inbox_capacity=5, lease=0.9), make(inbox_capacity=5)
     channel = await here.new_channel()
     await here.group_add("group", channel)
-    # So that it is not read meanwhile: entries that stay are those which nobody may drop yet.
-    while redis.xlen(f"{base}:inbox:{here.client_prefix}") < 5:
-        await there.group_send("nobody", message())
-        redis.xadd(f"{base}:inbox:{here.client_prefix}", {"h": ""})
+    (reader,), inbox = here._readers, f"{base}:inbox:{here.client_prefix}"
+    await reader.stop()  # as a process that is too busy to read
+    for _ in range(5):
+        redis.xadd(inbox, {"h": ""})
     with pytest.raises(ChannelFull, match="5 messages"):
         await there.send(channel, message())
     await there.group_send("group", message())
     await until(lambda: here.statistics.dropped == {"capacity": 1})  # as the lease is renewed
-    await there.send(channel, message(7))  # what was read has been dropped
+    redis.xtrim(inbox, maxlen=0, approximate=False)
+    reader.start()
+    await there.send(channel, message(7))
     assert await receive(here, channel) == message(7)
     assert balanced(here)
     assert balanced(there)

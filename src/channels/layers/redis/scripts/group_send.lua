@@ -13,6 +13,7 @@
 -- A cluster that moves the slot refuses keys that are on their way. It must do so before anything
 -- has been changed, so every key that is not among KEYS is looked at first.
 local number, refusals = tonumber(ARGV[1]), KEYS[2] .. ':refusals'
+local origin = string.match(KEYS[2], '[^:]+$') .. ':' .. ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local members = redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')
@@ -56,7 +57,7 @@ local function append_to_inbox(member, process, length)
     local lost = base .. ':lost:' .. process
     redis.call('INCR', lost)
     redis.call('PEXPIRE', lost, ARGV[2])
-  elseif length and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
+  elseif length and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5], 's', origin) then
     sent = sent + 1
   else
     redis.call('ZREM', KEYS[1], member)
