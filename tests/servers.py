@@ -47,7 +47,7 @@ class Capabilities:
     )
     # Messages
     empty_messages: bool = can("Empty messages reach the client", True)
-    message_limit: Literal["as configured", "16 MiB"] = can(
+    message_limit: Literal["as configured", "16 MiB a frame"] = can(
         "Incoming messages are limited to", "as configured"
     )
     message_limit_code: int = can("A client that exceeds it sees the close code", 1009)
@@ -218,7 +218,7 @@ SERVERS = {
         can=Capabilities(
             accept_headers=False,
             notices_leaving_before_accept=False,
-            message_limit="16 MiB",
+            message_limit="16 MiB a frame",
             message_limit_code=1005,
             receives_close_reason=False,
             reset_code=1005,

@@ -2,10 +2,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from benchmarks.load import PING, TEXT, Load, encode, split
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import serve
+
+from benchmarks.load import PING, TEXT, Load, encode, split
 
 
 def server_frame(opcode, payload):

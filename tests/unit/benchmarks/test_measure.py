@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+
 from benchmarks.measure import Result, measure
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

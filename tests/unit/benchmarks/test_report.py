@@ -2,6 +2,7 @@ from dataclasses import asdict
 from xml.etree import ElementTree as ET
 
 import pytest
+
 from benchmarks import chart, report
 from benchmarks.measure import Result
 

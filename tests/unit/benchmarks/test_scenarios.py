@@ -3,10 +3,11 @@ from collections import defaultdict
 from contextlib import contextmanager
 
 import pytest
+from websockets.sync.server import serve
+
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import Load
 from benchmarks.scenarios import SCENARIOS, Scenario, Storm, Traffic
-from websockets.sync.server import serve
 
 
 class Rooms:

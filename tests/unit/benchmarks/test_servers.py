@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+
 from benchmarks.load import Load
 from benchmarks.scenarios import Scenario, Traffic
 from benchmarks.servers import Server
