@@ -1,4 +1,4 @@
-"""Every exception that Channels raises. All derive from :class:`ChannelsError`.
+"""The exceptions that Channels raises. All derive from :class:`ChannelsError`.
 
 Well-known exceptions keep the built-in bases they have always had, so existing ``except`` clauses
 go on working.
@@ -6,9 +6,14 @@ go on working.
 
 __all__ = [
     "AcceptConnection",
+    "BridgeClosed",
+    "BrokerError",
+    "BrokerUnavailable",
+    "CallTimeout",
     "ChannelFull",
     "ChannelsError",
     "DenyConnection",
+    "EventLoopRunning",
     "InvalidChannelLayerError",
     "InvalidHookError",
     "InvalidNameError",
@@ -21,6 +26,7 @@ __all__ = [
     "ScopeError",
     "SerializationError",
     "StopConsumer",
+    "Unconfirmed",
     "UnknownMessageType",
 ]
 
@@ -91,3 +97,27 @@ class ListenerFailed(ChannelsError):
 
 class NoClient(ChannelsError, NotImplementedError):
     """A worker's application sent an event, but no client is there to get it."""
+
+
+class BridgeClosed(ChannelsError, RuntimeError):
+    """The interpreter is exiting, or the layer has been closed meanwhile."""
+
+
+class BrokerError(ChannelsError):
+    """The broker refused a connection or a command; says why. Trying again does not help."""
+
+
+class BrokerUnavailable(BrokerError, ConnectionError):
+    """The broker could not be reached for as long as a call is repeated."""
+
+
+class CallTimeout(ChannelsError, TimeoutError):
+    """A call took longer than its caller would wait. What it sends may still arrive."""
+
+
+class EventLoopRunning(ChannelsError, RuntimeError):
+    """A blocking call was made where an event loop runs, which it would hold up."""
+
+
+class Unconfirmed(BrokerError):
+    """The connection broke before the answer to a command came that may not be repeated."""

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from asgiref.sync import AsyncToSync
 
-from ..exceptions import ChannelsError
+from ..exceptions import BridgeClosed, CallTimeout
 from . import forks
 from .per_loop import PerLoop, kept
 
@@ -43,14 +43,6 @@ _T = TypeVar("_T")
 EXIT_GRACE = 5.0
 
 _TOO_LATE = "The interpreter is exiting: nothing can be sent any more"
-
-
-class BridgeClosed(ChannelsError, RuntimeError):
-    """The interpreter is exiting, or the layer has been closed meanwhile."""
-
-
-class CallTimeout(ChannelsError, TimeoutError):
-    """A call took longer than its caller would wait. What it sends may still arrive."""
 
 
 def is_passing(loop: asyncio.AbstractEventLoop) -> bool:

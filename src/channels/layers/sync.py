@@ -14,8 +14,13 @@ from django.db import transaction
 
 from .. import DEFAULT_CHANNEL_LAYER
 from .._runtime.denial import printable
-from .._runtime.loops import BridgeClosed, CallTimeout, bridge, running_loop
-from ..exceptions import ChannelsError, InvalidChannelLayerError
+from .._runtime.loops import bridge, running_loop
+from ..exceptions import (
+    BridgeClosed,
+    CallTimeout,
+    EventLoopRunning,
+    InvalidChannelLayerError,
+)
 from .manager import get_channel_layer
 from .messages import snapshot
 from .serializers import BaseMessageSerializer
@@ -38,10 +43,6 @@ TIMEOUT = 60.0
 
 # Seconds that sending after a commit may hold up the request, which has done its work.
 ON_COMMIT_TIMEOUT = 5.0
-
-
-class EventLoopRunning(ChannelsError, RuntimeError):
-    """A blocking call was made where an event loop runs, which it would hold up."""
 
 
 class SyncChannelLayer:

@@ -23,10 +23,10 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from ...exceptions import ChannelsError
+from ...exceptions import BrokerError, BrokerUnavailable, ChannelsError, Unconfirmed
 from .packing import pack
 from .scripts import SCRIPTS, Script
-from .servers import BrokerError, Connection, Server
+from .servers import Connection, Server
 
 __all__ = [
     "BrokerError",
@@ -70,14 +70,6 @@ _MOVING = ("access a non local key", "during rehashing of the slot")
 
 # Refusals that redis-py has no class for; Redis before 7 wraps those that end a script.
 _TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
-
-
-class BrokerUnavailable(BrokerError, ConnectionError):
-    """The broker could not be reached for as long as a call is repeated."""
-
-
-class Unconfirmed(BrokerError):
-    """The connection broke before the answer to a command came that may not be repeated."""
 
 
 def backoff(attempt: int) -> float:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from ...exceptions import ChannelsError
+from ...exceptions import BrokerError, ChannelsError
 
 try:
     from redis import exceptions as redis_errors
@@ -56,10 +56,6 @@ _TLS_FRESH = 60.0
 
 # Options of redis-py's pools, which settings may hold although there is no pool here.
 _POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
-
-
-class BrokerError(ChannelsError):
-    """The broker refused a connection or a command; says why. Trying again does not help."""
 
 
 class Server(Protocol):
