@@ -100,9 +100,13 @@ class Connection:
                 message_type=message_type,
             )
             return
+        reading = False
         if message_type != "websocket.send":
             self._note(message_type, message)
         try:
+            if message_type == "websocket.close":
+                # Granian's close waits until nobody receives.
+                reading = await self._intake.stop()
             await self._send(message)
         except OSError:
             # ASGI: servers raise a subclass of OSError when the client has disconnected.
@@ -113,6 +117,9 @@ class Connection:
             if message_type == "websocket.close":
                 self._closed = False  # the server did not take it
             raise
+        finally:
+            if reading and not self._gone:
+                self._intake.resume()
 
     def _note(self, message_type: str, message: Message) -> None:
         """Remember how far the handshake or the response has come."""

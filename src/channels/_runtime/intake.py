@@ -32,6 +32,7 @@ class Intake:
         "_prefer_inbox",
         "_read_ahead",
         "_reader",
+        "_receive",
         "_room",
         "_waiter",
         "failure",
@@ -49,6 +50,7 @@ class Intake:
         self._events: deque[Message] = deque()
         self._room: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._receive: Receive | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._prefer_inbox = False
         #: The consumer's inbox; None while it has none, and when its messages are not wanted.
@@ -60,14 +62,22 @@ class Intake:
 
     def start(self, receive: Receive) -> None:
         """Start reading the client."""
+        self._receive = receive
         self._reader = self._loop.create_task(self._read(receive))
 
-    async def stop(self) -> None:
-        """Stop reading the client."""
+    async def stop(self) -> bool:
+        """Stop reading the client; whether it was being read."""
         reader, self._reader = self._reader, None
-        if reader is not None and not reader.done():
-            reader.cancel()
-            await asyncio.wait((reader,), timeout=1)
+        if reader is None or reader.done():
+            return False
+        reader.cancel()
+        await asyncio.wait((reader,), timeout=1)
+        return True
+
+    def resume(self) -> None:
+        """Read the client again after :meth:`stop`."""
+        if self._receive is not None:
+            self.start(self._receive)
 
     async def _read(self, receive: Receive) -> None:
         events = self._events

@@ -22,26 +22,6 @@ AT_REST = 5
 Start: TypeAlias = Callable[..., AbstractContextManager[tuple[RunningServer, Path]]]
 Running: TypeAlias = tuple[RunningServer, Path, dict[str, Any]]
 
-# Granian's close waits until nobody receives, and Channels always does: the client is not closed.
-# The first of these is run, and fails when that is no longer so: then delete all of it.
-NOT_CLOSED_BY_GRANIAN = (
-    "test_frames.py::test_clients_that_send_nothing_are_closed",
-    "test_frames.py::test_the_application_closes",
-    "test_bad_input.py::test_malformed_json",
-    "test_bad_input.py::test_binary_where_text_is_expected",
-    "test_bad_input.py::test_group_names_from_the_client",
-    "test_disconnect.py::test_a_crash[",
-    "test_disconnect.py::test_a_crash_after_which_disconnect_crashes",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for number, name in enumerate(NOT_CLOSED_BY_GRANIAN):
-            if f"conformance/servers/{name}" in item.nodeid and "[granian" in item.nodeid:
-                reason = "Granian closes no socket that is being read"
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=True, run=number == 0))
-
 
 @pytest.fixture(scope="session", params=SERVERS)
 def kind(request: pytest.FixtureRequest) -> ServerKind:
