@@ -452,7 +452,8 @@ class RedisChannelLayer(RedisLayer):
             calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
             if len(calls) >= _CHUNK and not await _answered(calls):
                 return
-        await _answered(calls)
+        for call in calls:  # closing the links waits for these
+            call.add_done_callback(_forget)
 
 
 async def _answered(calls: "list[asyncio.Future[Any]]") -> bool:
