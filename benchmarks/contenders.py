@@ -8,34 +8,62 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONTENDERS", "HERE", "ROOT", "Contender", "environment", "versions"]
+__all__ = ["CONTENDERS", "ENVIRONMENTS", "HERE", "ROOT", "Contender", "environment", "versions"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 VENVS = HERE / ".venvs"
 
 
+CORE = "channels_redis.core.RedisChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+# What pip installs into each environment. The peers do not work well on redis-py 8: idle consumers
+# of channels_redis 4.3.0 end every five seconds there, and broadcaster 0.3.1 receives nothing.
+ENVIRONMENTS = {
+    "checkout": ("-e", f"{ROOT}[redis]", "redis==8.1.0"),
+    "channels-4": ("channels==4.3.2", "channels_redis==4.3.0", "redis==7.4.1", "hiredis"),
+    "starlette": ("starlette", "broadcaster[redis]==0.3.1", "redis==7.4.1", "hiredis"),
+    "asgi": (),
+}
+
+
 @dataclass(frozen=True)
 class Contender:
-    """A title for the reader, the module under ``apps/``, and what pip installs for it."""
+    """One bar of the chart.
+
+    Attributes:
+        title: For the reader.
+        environment: Its name in ``ENVIRONMENTS``.
+        app: The module under ``apps/``.
+        redis_app: The one for scenarios with Redis, where that is another.
+        layer: The channel layer in those.
+    """
 
     title: str
+    environment: str
     app: str
-    packages: tuple[str, ...]
+    redis_app: str = ""
+    layer: str = ""
 
 
 CONTENDERS = {
-    "checkout": Contender("this checkout", "django_chat", ("-e", str(ROOT))),
-    "channels-4": Contender("channels 4.3.2", "django_chat", ("channels==4.3.2",)),
-    "starlette": Contender("Starlette", "starlette_chat", ("starlette",)),
-    "asgi": Contender("bare ASGI", "bare_asgi", ()),
+    "checkout": Contender("this checkout", "checkout", "django_chat", layer=CORE),
+    "checkout-sync": Contender("the same, sync layer", "checkout", "django_chat", layer=CORE),
+    "checkout-pubsub": Contender("this checkout, pubsub", "checkout", "django_chat", layer=PUBSUB),
+    "channels-4": Contender("channels 4.3.2", "channels-4", "django_chat", layer=CORE),
+    "channels-4-pubsub": Contender(
+        "channels 4.3.2, pubsub", "channels-4", "django_chat", layer=PUBSUB
+    ),
+    "starlette": Contender("Starlette", "starlette", "starlette_chat", "starlette_broadcaster"),
+    "asgi": Contender("bare ASGI", "asgi", "bare_asgi"),
 }
 
 
 def environment(name: str) -> str:
-    """The interpreter of a contender's environment, made or renewed where it has to be."""
+    """The interpreter of an environment, which is made or renewed where it has to be."""
     constraints = HERE / "constraints.txt"
-    arguments = [*CONTENDERS[name].packages, "uvicorn[standard]", "-c", str(constraints)]
+    arguments = [*ENVIRONMENTS[name], "uvicorn[standard]", "-c", str(constraints)]
     wanted = repr(arguments) + sys.version + constraints.read_text()
     if name == "checkout":
         wanted += (ROOT / "pyproject.toml").read_text()
@@ -44,7 +72,7 @@ def environment(name: str) -> str:
     python = folder / "bin" / "python"
     stamp = folder / "installed"
     if not stamp.exists() or stamp.read_text() != digest:
-        print(f"Making the environment of {CONTENDERS[name].title} ...", file=sys.stderr)
+        print(f"Making the environment {name} ...", file=sys.stderr)
         venv.create(folder, clear=True, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-qq", *arguments], check=True)
         stamp.write_text(digest)
@@ -55,9 +83,10 @@ def versions(python: str) -> dict[str, str]:
     """The versions of Python and of the packages that matter, as that interpreter sees them."""
     script = """if True:
         import importlib.metadata, json, platform
-        names = ("channels", "Django", "asgiref", "starlette", "uvicorn", "uvloop", "websockets")
+        names = "channels channels_redis redis hiredis django asgiref starlette broadcaster"
+        names += " uvicorn uvloop websockets"
         installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
-        found = {n.lower(): installed[n.lower()] for n in names if n.lower() in installed}
+        found = {name: installed[name] for name in names.split() if name in installed}
         print(json.dumps({"python": platform.python_version(), **found}))
     """
     output = subprocess.run([python, "-c", script], check=True, capture_output=True).stdout

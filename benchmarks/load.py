@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from hashlib import sha1
+from itertools import cycle
 from typing import Self
 
 __all__ = ["Client", "Load", "encode", "split"]
@@ -60,9 +61,10 @@ class Client:
         self.buffer, self.closing, self.handshake_ns = b"", False, 0
         self.received, self.room, self.tag = 0, 0, b""
         self.started_ns = time.perf_counter_ns()
-        self.socket = socket.create_connection(("127.0.0.1", load.port), timeout=10)
+        port = load.next_port()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host = f"127.0.0.1:{load.port}"
+        host = f"127.0.0.1:{port}"
         self.socket.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -121,10 +123,10 @@ class Client:
 
 
 class Load:
-    """All connections to the server on one port, and the loop that serves them.
+    """All connections to the servers, and the loop that serves them.
 
     Args:
-        port: The server's, on 127.0.0.1.
+        ports: The servers', on 127.0.0.1; connections take turns between them.
         patience: Seconds without any sign of the server after which it is given up.
 
     Attributes:
@@ -133,8 +135,9 @@ class Load:
         cut: Those among them that the client had not asked to be closed.
     """
 
-    def __init__(self, port: int, patience: float = 5.0) -> None:
-        self.port, self.patience = port, patience
+    def __init__(self, *ports: int, patience: float = 5.0) -> None:
+        self.ports, self.patience = ports, patience
+        self._turns = cycle(ports)
         self.opened = self.ended = self.cut = 0
         self.selector = selectors.DefaultSelector()
 
@@ -145,6 +148,10 @@ class Load:
         for key in list(self.selector.get_map().values()):
             key.data.socket.close()
         self.selector.close()
+
+    def next_port(self) -> int:
+        """Where the next connection goes."""
+        return next(self._turns)
 
     def connect(
         self, paths: Iterable[str], on_text: Callable[[Client, bytes], None], at_once: int = 50
@@ -198,4 +205,4 @@ class Load:
 
     def _must(self, done: Callable[[], bool]) -> None:
         if not self.run(done):
-            raise TimeoutError(f"The server on port {self.port} does not answer any more.")
+            raise TimeoutError(f"Port {self.ports}: a server does not answer any more.")

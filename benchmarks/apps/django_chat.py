@@ -5,10 +5,11 @@ import time
 
 from django import setup
 from django.conf import settings
+from layers import LAYERS
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
-    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    CHANNEL_LAYERS=LAYERS,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     INSTALLED_APPS=[
         "django.contrib.auth",

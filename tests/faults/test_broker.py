@@ -10,7 +10,8 @@ from ..asgi import until
 from ..brokers import running
 from .harness import Room, Sender, check_gap_told, check_nothing_lost, sending, settle
 
-PERSISTENT = ("--appendonly", "yes")
+# With "everysec", a server that is killed while its disk is slow forgets what it has answered.
+PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 async def restart(broker, seconds):

@@ -84,6 +84,19 @@ def test_connections_that_the_server_ends_are_counted():
     assert load.cut == 3
 
 
+def test_connections_take_turns_between_the_servers():
+    def serving(connection):
+        connection.send("hello")
+        for _ in connection:
+            pass
+
+    with running(serving) as one, running(serving) as other, Load(one, other) as load:
+        clients = load.connect(["/"] * 4, lambda client, payload: None)
+        ports = [client.socket.getpeername()[1] for client in clients]
+        load.close(clients)
+    assert ports == [one, other, one, other]
+
+
 def test_a_refused_handshake_is_an_error_that_shows_the_answer():
     def refuse(connection, request):
         return connection.respond(403, "not you")

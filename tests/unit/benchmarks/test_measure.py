@@ -3,6 +3,8 @@ import sys
 import pytest
 
 from benchmarks.measure import Result, measure
+from benchmarks.servers import find_redis
+from tests.brokers import unavailable
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -15,6 +17,30 @@ def test_this_checkout_can_be_measured(scenario):
     assert result.log == ""
     assert result.rate > 0
     assert result.cpu_ms >= 0
+
+
+@pytest.mark.parametrize(
+    ("contender", "scenario"),
+    [
+        ("checkout", "redis-cross"),
+        ("checkout-pubsub", "redis-broadcast-100"),
+        ("checkout-sync", "redis-sync"),
+    ],
+)
+def test_this_checkout_can_be_measured_over_redis(contender, scenario):
+    redis = find_redis()
+    if redis is None:
+        unavailable("redis-server")
+    result = measure(contender, scenario, sys.executable, seconds=0.3, redis=redis)
+    assert result.count > 0
+    assert (result.lost, result.duplicated) == (0, 0)
+    assert result.log == ""
+    assert result.redis_ms is not None
+
+
+def test_a_scenario_over_redis_says_that_it_needs_one():
+    with pytest.raises(RuntimeError, match="redis-rooms needs a Redis server"):
+        measure("checkout", "redis-rooms", sys.executable, seconds=0.3)
 
 
 def test_the_floor_can_be_measured():

@@ -41,6 +41,13 @@ def test_rows_hold_medians_and_ratios_are_taken_within_a_repeat():
     assert (layer.p50_ms, layer.ratios) == (None, {})
 
 
+def test_the_cpu_of_redis_has_a_column():
+    runs = [result("checkout", "redis-rooms", redis_ms=figure) for figure in (0.5, 7.25, 8.0)]
+    (row,) = report.rows(runs)
+    assert row.redis_ms == 7.25
+    assert "| 7.25 |" in report.markdown([row], RECORD)
+
+
 def test_contenders_that_wait_are_compared_by_time():
     slow = result("channels-4", "blocking", count=20, cpu_ms=1.0)
     fast = result("checkout", "blocking", count=400, cpu_ms=1.0)
@@ -58,7 +65,8 @@ def test_the_table_has_a_line_per_row():
     lines = table.splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == (
-        "| echo, 50 clients | this checkout | 20.0 | 1,000 | 0.75 | 1.00 | 2.00 | 3 | 0.33 | - |"
+        "| echo, 50 clients | this checkout "
+        "| 20.0 | 1,000 | 0.75 | - | 1.00 | 2.00 | 3 | 0.33 | - |"
     )
     assert lines[3].startswith("|  | channels 4.3.2 |")
     assert "channels 4.3.2 and 5" in origin

@@ -7,7 +7,8 @@ from websockets.sync.server import serve
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import Load
-from benchmarks.scenarios import SCENARIOS, Scenario, Storm, Traffic
+from benchmarks.scenarios import GROUPS, SCENARIOS, Scenario, Storm, Traffic
+from benchmarks.servers import APPS
 
 
 class Rooms:
@@ -89,3 +90,19 @@ def test_a_storm_opens_and_closes_all_its_connections():
 def test_every_scenario_names_contenders_that_exist():
     for scenario in SCENARIOS.values():
         assert set(scenario.contenders) <= set(CONTENDERS)
+
+
+def test_every_contender_over_redis_has_a_layer_or_an_application_for_it():
+    for name in GROUPS["redis"]:
+        for contender in SCENARIOS[name].contenders:
+            assert CONTENDERS[contender].layer or CONTENDERS[contender].redis_app
+
+
+def test_every_script_exists():
+    for scenario in SCENARIOS.values():
+        assert (scenario.kind == "script") == bool(scenario.script)
+        assert (APPS / scenario.script).exists()
+
+
+def test_the_groups_hold_every_scenario_once():
+    assert GROUPS["memory"] + GROUPS["redis"] == list(SCENARIOS)

@@ -344,7 +344,8 @@ class TestOnCommit:
         finally:
             channel_layers.set("lax", None)
         (record,) = caplog.records
-        assert "send to 100 %s" in record.getMessage()
+        # Newer versions of Django do not format the name of the function once more.
+        assert "send to 100 %s" in record.getMessage().replace("%%", "%")
         assert "cannot send" in record.getMessage()
         assert "\n" not in record.getMessage()
 

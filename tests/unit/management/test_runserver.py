@@ -167,7 +167,7 @@ def test_limits_on_time(project, port):
 
 def test_noasgi_is_djangos_own_server(project, port):
     with project.manage("runserver", str(port), "--noasgi", "--noreload") as server:
-        server.wait_for(f"Starting development server at http://127.0.0.1:{port}/")
+        server.wait_for(f"development server at http://127.0.0.1:{port}/")
         assert get(port, "/").headers["server"].startswith("WSGIServer")
         assert get(port, "/static/style.css").text == "body {}"
 

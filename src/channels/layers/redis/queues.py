@@ -34,6 +34,10 @@ _GONE = 60.0  # seconds of silence after which a reader is taken to be dead
 _numbers = itertools.count(1)
 
 
+# Entries remembered as taken, for when a server hands one out again.
+_REMEMBERED = 1000
+
+
 class QueueReader:
     """The callers of one event loop that wait for messages of one named channel.
 
@@ -67,8 +71,9 @@ class QueueReader:
         self._count_expired = count_expired
         self._callers: deque[asyncio.Future[tuple[bytes, bytes]]] = deque()
         self._held: deque[tuple[bytes, bytes]] = deque()
-        # What a caller has and the server has not yet been seen to know of.
-        self._taken: set[bytes] = set()
+        # What callers had of late, oldest first. The server may not know of it, or not any more:
+        # one that is killed may forget what it has answered just before.
+        self._taken: dict[bytes, None] = {}
         # The connection's number at the server if it tells, and whether it waits for messages.
         self._client = 0
         self._reading = False
@@ -129,11 +134,12 @@ class QueueReader:
         def settled(deleted: "asyncio.Future[Any]") -> None:
             if deleted.cancelled() or deleted.exception():
                 return  # should the server hand it out again, this is done again
-            self._taken.discard(entry_id)
             if expired and deleted.result():  # or somebody else has found it, and counted it
                 self._count_expired(1)
 
-        self._taken.add(entry_id)
+        self._taken[entry_id] = None
+        if len(self._taken) > _REMEMBERED:
+            del self._taken[next(iter(self._taken))]
         self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(_forget)
         self._link.call("XDEL", self._queue, entry_id).add_done_callback(settled)
 

@@ -1,0 +1,11 @@
+"""The channel layer of a benchmark: in memory, or what the environment variables say."""
+
+import os
+
+__all__ = ["LAYERS", "MESSAGE"]
+
+LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if url := os.environ.get("BENCHMARK_REDIS"):
+    LAYERS = {"default": {"BACKEND": os.environ["BENCHMARK_LAYER"], "CONFIG": {"hosts": [url]}}}
+
+MESSAGE = {"type": "chat.message", "text": "x" * 64}
