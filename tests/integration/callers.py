@@ -202,7 +202,7 @@ def exit_with_daemon():
 def exit_with_thread():
     """Leaves while a thread has yet to send, for which Python waits.
 
-    It has sent before: from Python 3.12 on, no thread can be started by then, not even the bridge's.
+    It has sent before: from Python 3.12 on, no thread can be started then, nor the bridge's.
     """
     by_facade("main", 0)
 

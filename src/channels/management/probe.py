@@ -122,9 +122,9 @@ def ask_http(target: Target) -> None:
     """
     with _connected(target) as stream:
         headers = {"User-Agent": "channels_health", "Accept": "application/json"}
-        response = stream.request(target, {**headers, "Connection": "close"})
-        if not 200 <= response.status < 300:
-            raise ProbeFailed(f"{_status(response)}{_explanation(response)}")
+        with stream.request(target, {**headers, "Connection": "close"}) as response:
+            if not 200 <= response.status < 300:
+                raise ProbeFailed(f"{_status(response)}{_explanation(response)}")
 
 
 def ask_websocket(target: Target) -> None:
@@ -141,18 +141,18 @@ def ask_websocket(target: Target) -> None:
             "Sec-WebSocket-Key": key,
             "Sec-WebSocket-Version": "13",
         }
-        response = stream.request(target, headers)
-        _check_handshake(response, key)
-        stream.send_frame(_TEXT, b"ping")
-        opcode, payload = stream.receive_frame()
-        while opcode == _PING:
-            stream.send_frame(_PONG, payload)
+        with stream.request(target, headers) as response:
+            _check_handshake(response, key)
+            stream.send_frame(_TEXT, b"ping")
             opcode, payload = stream.receive_frame()
-        if (opcode, payload) != (_TEXT, b"pong"):
-            raise ProbeFailed(f"answered {_shown(opcode, payload)} instead of the text 'pong'")
-        # All is well already; the rest is courtesy.
-        with contextlib.suppress(OSError):
-            stream.send_frame(_CLOSE, struct.pack("!H", 1000))
+            while opcode == _PING:
+                stream.send_frame(_PONG, payload)
+                opcode, payload = stream.receive_frame()
+            if (opcode, payload) != (_TEXT, b"pong"):
+                raise ProbeFailed(f"answered {_shown(opcode, payload)} instead of the text 'pong'")
+            # All is well already; the rest is courtesy.
+            with contextlib.suppress(OSError):
+                stream.send_frame(_CLOSE, struct.pack("!H", 1000))
 
 
 class _Stream(io.RawIOBase):
@@ -184,7 +184,11 @@ class _Stream(io.RawIOBase):
         head = "\r\n".join([f"GET {target.path} HTTP/1.1", *lines, "", ""])
         self._send(head.encode("ascii"))
         response = http.client.HTTPResponse(self, method="GET")  # type: ignore[arg-type]
-        response.begin()
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
         return response
 
     def send_frame(self, opcode: int, payload: bytes) -> None:

@@ -253,6 +253,7 @@ async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, monkeyp
             await receive(layer, channel)
     for _ in range(3):
         await layer.send(channel, message())
+    await until(lambda: layer.count_pending() == 3)
     with pytest.raises(ChannelFull):
         await layer.send(channel, message())
 
