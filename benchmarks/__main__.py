@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     add("--scenarios", nargs="+", choices=names, default=list(GROUPS), metavar="NAME")
     add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     add("--repeat", type=int, default=3, help="how often everything is measured (default: 3)")
-    add("--seconds", type=float, default=2.0, help="length of one measurement (default: 2)")
+    add("--seconds", type=float, default=3.0, help="length of one measurement (default: 3)")
     add("--out", type=Path, default=HERE / "results", help="folder for the files it writes")
     add("--docs", action="store_true", help="write the table and chart of the documentation too")
     add("--read", type=Path, metavar="JSON", help="show the results of an earlier run instead")

@@ -30,7 +30,7 @@ class Result:
         p50_ms, p99_ms: Latency; None for layers without a server.
         lost, duplicated: Deliveries that were due and did not come, or came twice.
         server_core: Share of one core the server (or servers) used.
-        load_core: Share of one core the load generator used.
+        load_core: Share of one core the load generator used, with Redis, which is on the same.
         redis_ms: CPU time of the Redis server per 1,000, in milliseconds; None without one.
         log: What the server printed.
     """
@@ -149,7 +149,7 @@ def _measure_servers(
         lost=tally.lost,
         duplicated=tally.duplicated,
         server_core=server_cpu / tally.seconds,
-        load_core=load_cpu / tally.seconds,
+        load_core=(load_cpu + broker_cpu) / tally.seconds,
         redis_ms=broker_cpu * 1e6 / tally.count if broker else None,
         log=log[-2000:],
     )
