@@ -168,6 +168,10 @@ class LocalChannels(BaseChannelLayer):
         """Whether anybody is in the group."""
         return group in self._groups
 
+    def is_in_a_group(self, channel: str) -> bool:
+        """Whether the channel is in any group."""
+        return channel in self._memberships
+
     def count_members(self, group: str) -> int:
         """How many channels are in the group."""
         return len(self._groups.get(group, ()))

@@ -237,6 +237,9 @@ class RedisLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one."""
+        if self._here.is_in_a_group(channel) and not is_passing(asyncio.get_running_loop()):
+            await self._receiving()  # it is one of our own, so its name is valid
+            return await self._here.receive(channel)
         self.require_valid_channel_name(channel)
         return await self._off_passing_loop(self._receive(channel))
 
