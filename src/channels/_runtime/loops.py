@@ -11,9 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
-import os
 import selectors
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -281,5 +279,4 @@ bridge = Bridge()
 
 # Runs when no thread but daemons is left, after the handlers that a project registers.
 atexit.register(bridge.end)
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=bridge.after_fork)
+forks.in_child(bridge.after_fork)

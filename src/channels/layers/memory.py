@@ -88,7 +88,7 @@ class InMemoryChannelLayer(LocalChannels):
             self.require_valid_group_name(group)
 
     def _is_group(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._groups
+        return isinstance(name, str) and self.has_members(name)
 
     async def aclose(self) -> None:
         """Let go of everything. The layer can be used again."""

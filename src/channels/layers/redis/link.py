@@ -35,6 +35,7 @@ __all__ = [
     "Unconfirmed",
     "backoff",
     "explain",
+    "forget",
     "heed_move",
     "is_transient",
 ]
@@ -377,6 +378,12 @@ def _has_ended(connection: Connection) -> bool:
     """Whether the server is known to have closed a connection, of which redis-py does not tell."""
     reader = connection._reader
     return reader is None or reader.at_eof() or reader.exception() is not None
+
+
+def forget(future: "asyncio.Future[Any]") -> None:
+    """Let a call fail unheard, as one may whose purpose an expiry or a lease serves as well."""
+    if not future.cancelled():
+        future.exception()
 
 
 def explain(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from .link import BrokerUnavailable, Link, backoff, explain, heed_move, is_transient
+from .link import BrokerUnavailable, Link, backoff, explain, forget, heed_move, is_transient
 from .scripts import SCRIPTS
 from .servers import Connection, Server
 
@@ -140,7 +140,7 @@ class QueueReader:
         self._taken[entry_id] = None
         if len(self._taken) > _REMEMBERED:
             del self._taken[next(iter(self._taken))]
-        self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(_forget)
+        self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(forget)
         self._link.call("XDEL", self._queue, entry_id).add_done_callback(settled)
 
     # Reading
@@ -267,7 +267,7 @@ class QueueReader:
         """Let others have what was handed out here and is wanted by nobody."""
         self._held.clear()
         arguments = [_GROUP, self._name, int(leave)]
-        self._link.run("give_back", [self._queue], arguments).add_done_callback(_forget)
+        self._link.run("give_back", [self._queue], arguments).add_done_callback(forget)
 
     async def aclose(self) -> None:
         """Stop, and give back what was handed out but not received. Closing the link ends it."""
@@ -281,9 +281,3 @@ class QueueReader:
             task.cancel()
             await asyncio.wait((task,), timeout=1)
             self._give_back(leave=True)
-
-
-def _forget(future: "asyncio.Future[Any]") -> None:
-    """What failed is made good by the entry's expiry."""
-    if not future.cancelled():
-        future.exception()

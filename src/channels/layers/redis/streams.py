@@ -23,7 +23,7 @@ from ..serializers import Key
 from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from .common import RedisLayer
 from .inbox import InboxReader
-from .link import PATIENCE, BrokerUnavailable
+from .link import PATIENCE, BrokerUnavailable, forget
 from .outgoing import Outgoing
 
 __all__ = ["RedisChannelLayer"]
@@ -243,7 +243,7 @@ class RedisChannelLayer(RedisLayer):
             del self._joined[group]
             link = self._outgoing.get().links[self._partition(group)]
             future = link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}")
-            future.add_done_callback(_forget)
+            future.add_done_callback(forget)
             left.append(future)
         return left
 
@@ -298,7 +298,7 @@ class RedisChannelLayer(RedisLayer):
         reader = self._readers[partition] if partition < len(self._readers) else None
         if reader is not None:
             link = self._outgoing.get().links[partition]
-            link.call("XTRIM", reader.inbox, "MINID", last).add_done_callback(_forget)
+            link.call("XTRIM", reader.inbox, "MINID", last).add_done_callback(forget)
 
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost: whoever may have missed one is told, once."""
@@ -410,7 +410,7 @@ class RedisChannelLayer(RedisLayer):
         # The last entry stays, for the reader to go on from.
         for link, reader in zip(self._outgoing.get().links, self._readers, strict=False):
             link.call("XADD", reader.inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(
-                _forget
+                forget
             )
             await link.call("XTRIM", reader.inbox, "MAXLEN", 1)
 
@@ -453,13 +453,13 @@ class RedisChannelLayer(RedisLayer):
             if len(calls) >= _CHUNK and not await _answered(calls):
                 return
         for call in calls:  # closing the links waits for these
-            call.add_done_callback(_forget)
+            call.add_done_callback(forget)
 
 
 async def _answered(calls: "list[asyncio.Future[Any]]") -> bool:
     """Wait for these, and empty the list; False if they take too long. A lease does the same."""
     for call in calls:
-        call.add_done_callback(_forget)
+        call.add_done_callback(forget)
     _, late = await asyncio.wait(calls, timeout=_SIGN_OFF)
     calls.clear()
     return not late
@@ -467,9 +467,3 @@ async def _answered(calls: "list[asyncio.Future[Any]]") -> bool:
 
 async def _await(future: "asyncio.Future[_T]") -> _T:
     return await asyncio.shield(future)
-
-
-def _forget(future: "asyncio.Future[Any]") -> None:
-    """What this was for is made good by a lease, should it fail."""
-    if not future.cancelled():
-        future.exception()
