@@ -49,6 +49,10 @@ class AsyncConsumer:
     #: Seconds that a handler may go on after its client has gone, before it is cancelled.
     disconnect_grace: float = 0.05
 
+    #: Seconds that a client may take nothing of what it is sent, before it is disconnected (with
+    #: 1013); None for as long as it likes. About as long as servers wait for a client's pong.
+    send_timeout: float | None = 20.0
+
     # Set on the instance before the first handler runs.
     scope: Scope
     channel_layer: Any

@@ -1,5 +1,6 @@
 """Code that runs when the server starts and when it stops."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -7,9 +8,12 @@ from inspect import isawaitable, signature
 from typing import Any, TypeAlias
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 
 from . import signals
+from ._runtime import draining
+from ._runtime.connections import connections
 from ._runtime.types import Receive, Scope, Send
 from .exceptions import InvalidHookError
 
@@ -18,6 +22,13 @@ __all__ = ["Lifespan"]
 logger = logging.getLogger("channels.lifespan")
 
 Hook: TypeAlias = Callable[..., Any]
+
+# Seconds after the startup when the process gets ready to be told to end. By then the servers that
+# run their event loop anew for the connections (Granian, Hypercorn) do so.
+_SETTLED = 0.2
+
+# Seconds that shutdown hooks wait for connections which the server has cut.
+_CUT = 2.0
 
 
 class Lifespan:
@@ -71,13 +82,21 @@ class Lifespan:
                 return
 
     async def _start(self, state: Any) -> str:
+        try:
+            draining.Plan.from_settings()
+        except ImproperlyConfigured as error:
+            return str(error)
         failure = await _run(self._on_startup, state, stop_at_failure=True)
         if not failure:
+            here = connections.get()
+            asyncio.get_running_loop().call_later(_SETTLED, draining.prepare, here)
             signals.emit(signals.server_started, type(self))
         return failure
 
     async def _stop(self, state: Any) -> str:
         signals.emit(signals.server_stopping, type(self))
+        draining.release()
+        await connections.get().ended(_CUT)
         return await _run(reversed(self._on_shutdown), state, stop_at_failure=False)
 
 

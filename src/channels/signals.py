@@ -13,8 +13,10 @@ Signal                   Arguments (``sender`` is the class of the consumer, rou
 ``consumer_crashed``     ``consumer``, ``scope``, ``exception``
 ``handler_cancelled``    ``consumer``, ``scope``, ``message_type``: outlived ``disconnect_grace``
 ``send_dropped``         ``consumer``, ``scope``, ``message_type``: the client had gone
+``client_stalled``       ``consumer``, ``scope``, ``seconds``: the client did not read for so long
 ``message_dropped``      ``layer``, ``channel``, ``reason`` (text), ``count`` (messages)
 ``server_started``       none; the server's lifespan has started
+``server_draining``      ``connections`` (int), ``plan``: told to end, this process closes them
 ``server_stopping``      none; the server's lifespan is ending
 =======================  ==========================================================================
 """
@@ -25,6 +27,7 @@ from typing import Any
 from django.dispatch import Signal
 
 __all__ = [
+    "client_stalled",
     "connection_closed",
     "connection_opened",
     "connection_refused",
@@ -33,6 +36,7 @@ __all__ = [
     "handler_cancelled",
     "message_dropped",
     "send_dropped",
+    "server_draining",
     "server_started",
     "server_stopping",
 ]
@@ -45,8 +49,10 @@ connection_refused = Signal()
 consumer_crashed = Signal()
 handler_cancelled = Signal()
 send_dropped = Signal()
+client_stalled = Signal()
 message_dropped = Signal()
 server_started = Signal()
+server_draining = Signal()
 server_stopping = Signal()
 
 

@@ -5,9 +5,9 @@ import logging
 from http import HTTPStatus
 
 from .. import signals
-from .types import Scope, Send
+from .types import Consumer, Scope, Send
 
-__all__ = ["deny", "from_server", "printable", "respond"]
+__all__ = ["deny", "from_server", "printable", "respond", "who"]
 
 logger = logging.getLogger("channels.handshake")
 
@@ -30,17 +30,33 @@ def printable(text: object, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
+def who(consumer: Consumer) -> str:
+    """A consumer and where it was called, for the log."""
+    scope = consumer.scope
+    place = scope.get("path") or scope.get("channel") or scope["type"]
+    return f"{type(consumer).__qualname__} at {printable(place)}"
+
+
 async def deny(
-    scope: Scope, send: Send, *, status: int, reason: str, sender: object = None
+    scope: Scope,
+    send: Send,
+    *,
+    status: int,
+    reason: str,
+    sender: object = None,
+    level: int | None = None,
 ) -> None:
     """Refuse an HTTP request or a WebSocket that has not been accepted.
 
     A WebSocket gets an HTTP denial response with ``status`` where the server has the
     ``websocket.http.response`` extension, and is closed (which servers answer with 403) where it
-    has not. ``reason`` goes to the log and the signal, never to the client.
+    has not. ``reason`` goes to the log and the signal, never to the client. ``level`` is that of
+    the line in the log; by default ERROR if ``status`` says that the server is at fault, else
+    WARNING.
     """
     path = printable(scope.get("path", ""))
-    level = logging.ERROR if status >= 500 else logging.WARNING
+    if level is None:
+        level = logging.ERROR if status >= 500 else logging.WARNING
     logger.log(level, "Refused %s %s: %s [%d]", scope["type"], path, printable(reason, 500), status)
     signals.emit(
         signals.connection_refused,

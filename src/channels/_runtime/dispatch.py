@@ -1,7 +1,7 @@
 """The life of one connection: from two sources, one stream of handler calls, and a certain end.
 
 Two tasks at most: the one that the server called, which runs every handler, and one that reads the
-client ahead of it (see intake.py).
+client ahead of it (see intake.py). What handlers send goes through outlet.py.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ from typing import Any
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
-from . import database
-from .denial import from_server, printable, respond
+from . import database, draining
+from .connections import connections
+from .denial import deny, from_server, printable, who
 from .faults import client_close_code
 from .intake import Intake
+from .outlet import OVERLOADED, RESTARTING, Outlet
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
 
 __all__ = ["CLOSE_TIMEOUT", "Connection"]
@@ -30,44 +32,56 @@ _BURST = 64
 
 _DISCONNECTS = {"websocket": "websocket.disconnect", "http": "http.disconnect"}
 
-# RFC 6455, section 7.4.1, and the registry that it founds
-_NO_STATUS, _ABNORMAL, _CRASHED, _RESTARTING, _OVERLOADED = 1005, 1006, 1011, 1012, 1013
+# RFC 6455, section 7.4.1
+_NO_STATUS, _ABNORMAL, _CRASHED = 1005, 1006, 1011
 
 
 class Connection:
     """Runs one consumer for one scope."""
 
     __slots__ = (
-        "_accepted",
         "_cancel_timer",
         "_close_timer",
-        "_closed",
-        "_code",
+        "_complete",
+        "_connections",
         "_consumer",
         "_disconnect_type",
         "_disconnected",
+        "_draining",
         "_ended",
-        "_gone",
         "_handling",
         "_inbox",
         "_intake",
         "_loop",
+        "_outlet",
         "_overdue",
         "_protocol",
+        "_raw_send",
         "_scope",
-        "_send",
         "_started",
         "_task",
+        "send",
     )
 
     def __init__(self, consumer: Consumer, send: Send) -> None:
         self._consumer = consumer
         self._scope = consumer.scope
-        self._send = send
+        self._raw_send = send
         self._protocol: str = self._scope["type"]
         self._disconnect_type = _DISCONNECTS.get(self._protocol)
         self._loop = asyncio.get_running_loop()
+        self._connections = connections.get()
         self._intake = Intake(self._disconnect_type, self._client_left)
+        self._outlet = Outlet(
+            consumer,
+            send,
+            self._intake,
+            self._connections.writes,
+            disconnect_due=self._expect_disconnect,
+            stalled=self._client_stalled,
+        )
+        #: Sends a message to the client.
+        self.send: Send = self._outlet.send
         self._inbox: Inbox | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancel_timer: asyncio.TimerHandle | None = None
@@ -75,63 +89,12 @@ class Connection:
         self._handling: str | None = None  # the type of the message being handled
         self._overdue = False  # the running handler was cancelled: the client has gone
         self._started = 0.0  # when the first event was handled; 0 before that
-        self._accepted = False  # a handshake was accepted, or a response started
-        self._closed = False  # the application has sent its last
-        self._gone = False  # the client has left
         self._disconnected = False  # the disconnect has been given to the consumer
+        self._draining = False  # to be ended, because the process ends
+        self._complete = False  # the whole request has been handled
         self._ended = False  # nothing more is to be handled
-        self._code: int | None = None
 
-    # The way out
-
-    async def send(self, message: Message) -> None:
-        """Send to the server, unless the client has gone or the socket was closed.
-
-        What comes too late is dropped and signalled: handlers that serve other connections as
-        well must not fail because of this one.
-        """
-        message_type = message["type"]
-        if self._gone or (self._closed and self._protocol == "websocket"):
-            signals.emit(
-                signals.send_dropped,
-                type(self._consumer),
-                consumer=self._consumer,
-                scope=self._scope,
-                message_type=message_type,
-            )
-            return
-        reading = False
-        if message_type != "websocket.send":
-            self._note(message_type, message)
-        try:
-            if message_type == "websocket.close":
-                # Granian's close waits until nobody receives.
-                reading = await self._intake.stop()
-            await self._send(message)
-        except OSError:
-            # ASGI: servers raise a subclass of OSError when the client has disconnected.
-            self._stop_caring()
-            if not self._closed:
-                self._expect_disconnect()
-        except Exception:
-            if message_type == "websocket.close":
-                self._closed = False  # the server did not take it
-            raise
-        finally:
-            if reading and not self._gone:
-                self._intake.resume()
-
-    def _note(self, message_type: str, message: Message) -> None:
-        """Remember how far the handshake or the response has come."""
-        if message_type in ("websocket.accept", "http.response.start"):
-            self._accepted = True
-        elif message_type == "websocket.close":
-            self._closed = True
-            self._code = message.get("code") or 1000
-            self._expect_disconnect()
-        elif message_type.endswith(".response.body") and not message.get("more_body"):
-            self._closed = True
-            self._expect_disconnect()
+    # The client's end
 
     def _expect_disconnect(self) -> None:
         """A disconnect event must follow; if the server sends none, go on without it."""
@@ -144,20 +107,19 @@ class Connection:
 
     def _client_left(self) -> None:
         """The client's disconnect has been read: stop sending, and bound the running handler."""
-        self._stop_caring()
+        self._outlet.stop()
         if self._handling is not None:
             self._bound_handler()
 
-    def _stop_caring(self) -> None:
-        """Nothing more can be sent, so what the layer has for the client is of no use."""
-        self._gone = True
-        self._intake.inbox = None
+    def _client_stalled(self) -> None:
+        self._outlet.code = OVERLOADED
+        self._disconnect_missing()
 
     def _make_disconnect(self) -> Message:
         """The disconnect event that the server did not send."""
         if self._protocol == "websocket":
-            code = _ABNORMAL if self._code is None else self._code
-            return {"type": self._disconnect_type, "code": code}
+            code = self._outlet.code
+            return {"type": self._disconnect_type, "code": _ABNORMAL if code is None else code}
         return {"type": self._disconnect_type}
 
     # The life
@@ -174,6 +136,8 @@ class Connection:
             Exception: what a handler raised, if the caller is no server; a server's client gets
                 a close or an error response, and the log the traceback.
         """
+        if from_server(self._scope) and not await self._admit():
+            return
         self._task = asyncio.current_task()
         database.watching.set(True)
         failure: BaseException | None = None
@@ -187,9 +151,9 @@ class Connection:
         except asyncio.CancelledError as cancelled:
             failure = cancelled
             if from_server(self._scope):
-                await self._say_goodbye(_RESTARTING)
+                await self._outlet.say_goodbye(RESTARTING)
             else:
-                self._stop_caring()
+                self._outlet.stop()
         except Exception as error:  # noqa: BLE001 - the boundary between framework and application
             await self._fail(error)
             if not from_server(self._scope):
@@ -202,11 +166,29 @@ class Connection:
             finally:
                 del failure  # it refers to this frame
 
+    async def _admit(self) -> bool:
+        """Whether the connection may begin; it may not when the process is about to end."""
+        if self._connections.refusing and self._protocol == "websocket":
+            await deny(
+                self._scope,
+                self._raw_send,
+                status=503,
+                reason="this process is about to end",
+                sender=type(self._consumer),
+                level=logging.INFO,
+            )
+            return False
+        draining.prepare(self._connections)
+        self._connections.add(self)
+        return True
+
     async def _dispatch_all(self) -> None:
-        intake, inbox, burst = self._intake, self._inbox, 0
+        intake, inbox, outlet, burst = self._intake, self._inbox, self._outlet, 0
         while not self._ended:
-            if inbox is not None and inbox.overflowed and not self._closed:
+            if inbox is not None and inbox.overflowed and not outlet.closed:
                 await self._shed()
+            if self._draining and not outlet.closed and await self._end_for_restart():
+                break
             message = intake.next()
             if message is None:
                 if intake.failure is not None:
@@ -225,15 +207,17 @@ class Connection:
         message_type = message.get("type")
         if message_type == self._disconnect_type:
             self._ended = self._disconnected = True
-            if self._protocol == "websocket" and message.get("code") is None:
-                message["code"] = _NO_STATUS if self._code is None else self._code
-            self._code = message.get("code")
+            if self._protocol == "websocket":
+                message["code"] = self._closed_with(message.get("code"))
+            self._outlet.code = message.get("code")
+        elif message_type == "http.request" and not message.get("more_body"):
+            self._complete = True
         if not self._started:
             self._open()
         if database.opened:
             await database.release()
         self._handling = message_type or "?"
-        if self._gone and not self._disconnected:
+        if self._outlet.gone and not self._disconnected:
             self._bound_handler()
         try:
             await self._consumer.dispatch(message)
@@ -248,8 +232,18 @@ class Connection:
                 self._unbind_handler()
         if database.opened:
             await database.release()
-        if self._closed and self._protocol == "http":
+        if self._outlet.closed and self._protocol == "http":
             self._ended = True
+
+    def _closed_with(self, code: int | None) -> int:
+        """The code for ``disconnect()``, of what the server says and the application has said.
+
+        Servers do not agree on what they say when it was the application that closed.
+        """
+        said = self._outlet.code if self._outlet.accepted else None
+        if said is not None and code in {None, 1000, _NO_STATUS, _ABNORMAL}:
+            return said
+        return _NO_STATUS if code is None else code
 
     def _open(self) -> None:
         self._started = time.monotonic()
@@ -264,7 +258,7 @@ class Connection:
             return
         if not (self._intake.from_layer and from_server(self._scope)):
             raise error
-        logger.warning("%s dropped a layer message: %s", self._who(), error)
+        logger.warning("%s dropped a layer message: %s", who(self._consumer), error)
 
     # A handler that outlives its client
 
@@ -291,7 +285,7 @@ class Connection:
         logger.warning(
             "%s: the handler of %s was still running %g s after the client had gone; cancelled "
             "(disconnect_grace allows it longer)",
-            self._who(),
+            who(self._consumer),
             printable(self._handling),
             self._consumer.disconnect_grace,
         )
@@ -307,30 +301,65 @@ class Connection:
 
     # The end
 
+    def drain(self) -> "asyncio.Task[None] | None":
+        """Begin to end, because the process is about to; who connects again finds another.
+
+        An accepted WebSocket is closed at once, and so is a stream of events. A handshake or a
+        request that is being handled is answered first.
+
+        Returns:
+            What closes it, to be kept until it is done, or None.
+        """
+        self._draining = True
+        if self._protocol == "websocket" and self._outlet.accepted:
+            return self._loop.create_task(self._outlet.say_goodbye(RESTARTING))
+        if self._protocol == "http" and self._outlet.endless:
+            return self._loop.create_task(self._end_response())
+        self._intake.wake()
+        return None
+
+    async def _end_for_restart(self) -> bool:
+        """Between two handlers, end what :meth:`drain` has left; whether nothing is to follow."""
+        accepted = self._outlet.accepted
+        if self._protocol == "http":
+            if not self._complete:  # it is still being received
+                return False
+            if accepted:
+                await self._end_response()
+                return False
+        await self._outlet.say_goodbye(RESTARTING, status=503)
+        return not accepted
+
+    async def _end_response(self) -> None:
+        await self._outlet.end_response()
+        self._disconnect_missing()
+
     async def _shed(self) -> None:
         """The consumer could not keep up, and its layer's policy is to let the client go."""
-        logger.warning("%s cannot keep up with its channel layer: disconnected", self._who())
-        await self._say_goodbye(_OVERLOADED)
+        logger.warning(
+            "%s cannot keep up with its channel layer: disconnected", who(self._consumer)
+        )
+        await self._outlet.say_goodbye(OVERLOADED)
 
     async def _fail(self, error: Exception) -> None:
         """A handler raised: tell the log once, the listeners, and the client."""
         code = client_close_code(error)
         if not from_server(self._scope):
-            self._code = code or _CRASHED
-            self._stop_caring()  # whoever called gets the exception instead of a goodbye
+            self._outlet.code = code or _CRASHED
+            self._outlet.stop()  # whoever called gets the exception instead of a goodbye
             return
         if code is not None:
             logger.warning(
                 "%s closed with %d: %s: %s",
-                self._who(),
+                who(self._consumer),
                 code,
                 type(error).__name__,
                 printable(error),
             )
         elif isinstance(error, UnknownMessageType):
-            logger.error("%s: %s", self._who(), error)
+            logger.error("%s: %s", who(self._consumer), error)
         else:
-            logger.error("%s crashed", self._who(), exc_info=error)
+            logger.error("%s crashed", who(self._consumer), exc_info=error)
         if code is None:
             signals.emit(
                 signals.consumer_crashed,
@@ -339,30 +368,7 @@ class Connection:
                 scope=self._scope,
                 exception=error,
             )
-        await self._say_goodbye(code or _CRASHED)
-
-    async def _say_goodbye(self, code: int) -> None:
-        """Close what is open, or refuse what was not accepted; a server that fails is let be."""
-        if self._closed or self._gone:
-            return
-        self._code = code
-        try:
-            if self._protocol == "websocket" and self._accepted:
-                await self._close_with(code)
-            elif self._protocol in _DISCONNECTS and not self._accepted:
-                self._closed = self._accepted = True
-                refused = code == 1000 and self._protocol == "websocket"
-                await respond(self._scope, self._send, status=403 if refused else 500)
-        except Exception:
-            logger.debug("%s: closing failed", self._who(), exc_info=True)
-
-    async def _close_with(self, code: int) -> None:
-        """Close with ``code``, or with 1000 on a server that takes it for the client's to send."""
-        try:
-            await self.send({"type": "websocket.close", "code": code})
-        except Exception:  # noqa: BLE001 - Daphne: only 1000 and 3000 to 4999 (autobahn)
-            await self.send({"type": "websocket.close"})
-            self._code = code
+        await self._outlet.say_goodbye(code or _CRASHED)
 
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""
@@ -375,18 +381,19 @@ class Connection:
             except StopConsumer:
                 pass
             except Exception:
-                logger.exception("%s failed while it was disconnecting", self._who())
+                logger.exception("%s failed while it was disconnecting", who(self._consumer))
         for timer in (self._cancel_timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
         self._cancel_timer = self._close_timer = self._task = None
+        self._connections.discard(self)
         if self._started:
             signals.emit(
                 signals.connection_closed,
                 type(self._consumer),
                 consumer=self._consumer,
                 scope=self._scope,
-                code=self._code,
+                code=self._outlet.code,
                 duration=time.monotonic() - self._started,
             )
         if cancelled is not None:
@@ -395,7 +402,7 @@ class Connection:
     async def _leave(self) -> None:
         """No application returns with its socket open."""
         if self._protocol == "websocket" or from_server(self._scope):
-            await self._say_goodbye(1000)
+            await self._outlet.say_goodbye(1000)
 
     async def _disconnect_once(self) -> None:
         """Have the disconnect handled that no event has brought."""
@@ -407,9 +414,3 @@ class Connection:
             inbox, self._inbox = self._inbox, None
             self._intake.inbox = None
             await inbox.close()
-
-    def _who(self) -> str:
-        """The consumer and where it was called, for the log."""
-        name = type(self._consumer).__qualname__
-        place = self._scope.get("path") or self._scope.get("channel") or self._protocol
-        return f"{name} at {printable(place)}"

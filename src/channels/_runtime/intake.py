@@ -1,7 +1,6 @@
 """What comes in to one connection: client events, read ahead, and messages of its channel layer."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from .types import Inbox, Message, Receive
@@ -37,6 +36,7 @@ class Intake:
         "_waiter",
         "failure",
         "from_layer",
+        "hold",
         "inbox",
     )
 
@@ -47,7 +47,8 @@ class Intake:
         # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
         # handled would be lost with the consumer, so the next is read when the last was handled.
         self._read_ahead = READ_AHEAD if disconnect_type else 1
-        self._events: deque[Message] = deque()
+        # Not a deque, which would occupy 760 bytes for a handful of events.
+        self._events: list[Message] = []
         self._room: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._receive: Receive | None = None
@@ -57,6 +58,8 @@ class Intake:
         self.inbox: Inbox | None = None
         #: Whether the message that :meth:`next` gave last came from the layer.
         self.from_layer = False
+        #: Stops (True) and resumes (False) reading the client, where the server reads on unasked.
+        self.hold: Callable[[bool], None] | None = None
         #: Why reading the client failed.
         self.failure: Exception | None = None
 
@@ -90,7 +93,12 @@ class Intake:
                 self.wake()
                 if len(events) >= self._read_ahead:
                     self._room = self._loop.create_future()
-                    await self._room
+                    if self.hold is None:
+                        await self._room
+                    else:
+                        self.hold(True)
+                        await self._room
+                        self.hold(False)
         except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
             self.failure = error
         self._client_left()
@@ -130,7 +138,7 @@ class Intake:
             self.from_layer = False
             if self._room is not None and self._disconnect_type:
                 self._make_room()
-            return events.popleft()
+            return events.pop(0)
         return None
 
     def _make_room(self) -> None:

@@ -25,6 +25,7 @@ class Consumer(Protocol):
     """What a connection needs of the consumer it drives."""
 
     disconnect_grace: float
+    send_timeout: float | None
     scope: Scope
 
     async def dispatch(self, message: Message) -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import uvicorn
 
+from channels._runtime.termination import Termination
 from channels._runtime.types import ASGIApplication
 
 __all__ = ["HANDLER_GRACE", "PROCESS_GRACE", "UvicornServer"]
@@ -73,6 +74,7 @@ class UvicornServer:
             proxy_headers=False,  # Django's server ignores them too
             server_header=False,
         )
+        Termination.disabled = True  # a developer does not wait for draining
         self._server = _Server(config)
         UvicornServer._running = self
         try:

@@ -1,0 +1,101 @@
+"""The connections that one event loop serves for its server, and what they are sending."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from .per_loop import PerLoop
+from .termination import Termination
+
+__all__ = ["Connections", "Drainable", "Writer", "Writes", "connections"]
+
+# Seconds between looks at what is being sent. The precision of `send_timeout`.
+_LOOK = 0.5
+
+
+class Writer(Protocol):
+    """Who sends."""
+
+    @property
+    def send_timeout(self) -> float | None:
+        """Seconds that a send may take; None for as long as it likes."""
+
+    def give_up(
+        self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
+    ) -> None:
+        """Called when it has taken longer."""
+
+
+class Drainable(Protocol):
+    """A connection that can be asked to come to its end."""
+
+    def drain(self) -> "asyncio.Task[None] | None":
+        """Begin to end; returns what has to be kept until it is done."""
+
+
+class Writes:
+    """Sends that are under way, and who has waited too long for one.
+
+    A timer for each send would cost more than the send. One look at all of them, twice a second,
+    costs nothing while clients read: few sends wait at all.
+    """
+
+    def __init__(self) -> None:
+        #: By what is awaited: who sends, and the task that waits.
+        self.under_way: dict[Awaitable[None], tuple[Writer, asyncio.Task[Any] | None]] = {}
+        self._since: dict[Awaitable[None], float] = {}
+
+    def look(self, now: float) -> None:
+        """Have those who have waited too long give up."""
+        since: dict[Awaitable[None], float] = {}
+        for sending, (writer, task) in list(self.under_way.items()):
+            started = since[sending] = self._since.get(sending, now)
+            timeout = writer.send_timeout
+            if timeout is not None and now - started >= timeout:
+                writer.give_up(sending, task, now - started)
+        self._since = since
+
+
+class Connections:
+    """Every connection of one event loop that a server made and that has not ended."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.writes = Writes()
+        self.open: set[Drainable] = set()
+        #: Whether new WebSockets are to be refused: the process is about to end.
+        self.refusing = False
+        #: How the process learns that it is to end, when that has been seen to.
+        self.termination: Termination | None = None
+
+    def add(self, connection: Drainable) -> None:
+        """A connection begins."""
+        self.open.add(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LOOK, self._look)
+
+    def discard(self, connection: Drainable) -> None:
+        """A connection has ended, and left nothing behind."""
+        self.open.discard(connection)
+        if not self.open and self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
+
+    async def ended(self, within: float) -> bool:
+        """Wait until all connections have ended, ``within`` seconds; whether they have."""
+        if self.open:
+            if self._waiter is None:
+                self._waiter = self._loop.create_future()
+            await asyncio.wait((self._waiter,), timeout=within)
+        return not self.open
+
+    def _look(self) -> None:
+        self.writes.look(self._loop.time())
+        self._timer = self._loop.call_later(_LOOK, self._look) if self.open else None
+
+
+#: Those of the running event loop.
+connections = PerLoop(Connections)

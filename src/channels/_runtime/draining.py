@@ -1,0 +1,157 @@
+"""How a process ends without everybody coming back at once: its connections end one after another.
+
+Told to end, it says so (readiness turns false), goes on as before for a while so that load
+balancers can take notice, then closes its WebSockets with 1012, spread over time and in random
+order, and refuses new ones. When all have ended, or at the deadline, the server's own shutdown
+goes on.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import signals
+from . import termination
+from .connections import Connections, connections
+
+__all__ = ["Plan", "drain", "prepare", "release"]
+
+logger = logging.getLogger("channels.draining")
+
+# Seconds. Docker kills 10 s after SIGTERM, and servers need a moment for their own shutdown.
+_NOTICE, _DEADLINE = 0.0, 8.0
+# Without a SPREAD: at most so many seconds, and at least so many connections a second.
+_SPREAD, _PACE = 5.0, 100.0
+# Connections are closed in groups, at most so often (seconds).
+_STEP = 0.02
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The setting ``CHANNELS_DRAIN``, in seconds."""
+
+    notice: float = _NOTICE
+    spread: float | None = None
+    deadline: float = _DEADLINE
+
+    @classmethod
+    def from_settings(cls) -> "Plan | None":
+        """As configured, or None if processes are to end without draining.
+
+        Raises:
+            ImproperlyConfigured: the setting is none.
+        """
+        setting = getattr(settings, "CHANNELS_DRAIN", {})
+        if setting is None:
+            return None
+        if not isinstance(setting, dict) or set(setting) - {"NOTICE", "SPREAD", "DEADLINE"}:
+            raise ImproperlyConfigured(
+                "CHANNELS_DRAIN must be None, or a dict with the keys NOTICE, SPREAD and "
+                f"DEADLINE; it is {setting!r}."
+            )
+        for name, value in setting.items():
+            if not (name == "SPREAD" and value is None) and not _is_duration(value):
+                raise ImproperlyConfigured(
+                    f"CHANNELS_DRAIN[{name!r}] must be a number of seconds, not {value!r}."
+                )
+        plan = cls(
+            notice=setting.get("NOTICE", _NOTICE),
+            spread=setting.get("SPREAD"),
+            deadline=setting.get("DEADLINE", _DEADLINE),
+        )
+        if plan.notice + (plan.spread or 0.0) > plan.deadline:
+            raise ImproperlyConfigured(
+                f"CHANNELS_DRAIN: NOTICE and SPREAD together must not exceed the DEADLINE, which "
+                f"is {plan.deadline:g} s."
+            )
+        return plan
+
+    def duration(self, count: int) -> float:
+        """Seconds over which ``count`` connections are closed."""
+        if self.spread is not None:
+            return self.spread
+        room = max(self.deadline - self.notice, 0.0) / 2  # leaves as much for the clients' answers
+        return min(_SPREAD, room, count / _PACE)
+
+
+def _is_duration(value: Any) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
+
+
+async def drain(here: Connections, plan: Plan) -> bool:
+    """Bring all connections of the running event loop to their end.
+
+    Returns:
+        Whether all have ended before the deadline.
+    """
+    began = time.monotonic()
+    deadline = began + plan.deadline
+    signals.emit(signals.server_draining, drain, connections=len(here.open), plan=plan)
+    if plan.notice:
+        await asyncio.sleep(plan.notice)
+    here.refusing = True
+    waiting = list(here.open)
+    random.shuffle(waiting)
+    duration = plan.duration(len(waiting))
+    if waiting:
+        logger.info("Closing %d connections within %.1f s", len(waiting), duration)
+    closing: set[asyncio.Task[None]] = set()
+    steps = max(1, min(len(waiting), round(duration / _STEP)))
+    start = time.monotonic()
+    for step in range(steps):
+        for connection in waiting[step::steps]:
+            task = connection.drain() if connection in here.open else None
+            if task is not None:
+                closing.add(task)
+                task.add_done_callback(closing.discard)
+        pause = start + (step + 1) * duration / steps - time.monotonic()
+        if step + 1 < steps and pause > 0:
+            await asyncio.sleep(pause)
+    ended = await here.ended(max(deadline - time.monotonic(), 0.0))
+    for task in closing:
+        task.cancel()
+    if not ended:
+        logger.warning(
+            "%d connections had not ended %g s after the process was told to end; their server "
+            "ends them now",
+            len(here.open),
+            plan.deadline,
+        )
+    elif waiting:
+        logger.info("All connections had ended after %.1f s", time.monotonic() - began)
+    return ended
+
+
+def prepare(here: Connections) -> None:
+    """Have the running event loop's connections drained when the process is told to end.
+
+    Cheap when that has been done. Where it cannot be, the server ends them as it will.
+    """
+    if here.termination is None:
+        here.termination = termination.Termination()
+        try:
+            plan = Plan.from_settings()
+        except ImproperlyConfigured as error:
+            logger.error("Connections will not be drained: %s", error)
+            return
+        if plan is not None:
+            here.termination.arm(lambda: drain(here, plan))
+
+
+def release() -> None:
+    """Leave the process's signals as they were found. On the event loop that ends."""
+    here = connections.peek()
+    if here is not None and here.termination is not None:
+        here.termination.disarm()

@@ -1,0 +1,240 @@
+"""What goes out of one connection: until its last message, and as long as its client takes it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .. import signals
+from .connections import Writes
+from .daphne import find_socket
+from .denial import respond, who
+from .intake import Intake
+from .transports import abort
+from .types import Consumer, Message, Send
+
+__all__ = ["OVERLOADED", "RESTARTING", "Outlet"]
+
+logger = logging.getLogger("channels.consumer")
+
+# RFC 6455, section 7.4.1, and the registry that it founds
+RESTARTING, OVERLOADED = 1012, 1013
+
+
+class Outlet:
+    """Sends what a consumer says, and knows how far the handshake or the response has come.
+
+    Args:
+        consumer: whose it is.
+        send: the server's.
+        intake: what reads the same client.
+        writes: where sends are noted while they are under way.
+        disconnect_due: called when the last has been sent, or cannot be: a disconnect must follow.
+        stalled: called when the client has taken nothing for the consumer's ``send_timeout``.
+    """
+
+    __slots__ = (
+        "_consumer",
+        "_disconnect_due",
+        "_given_up",
+        "_intake",
+        "_protocol",
+        "_raw_send",
+        "_send",
+        "_stalled",
+        "_under_way",
+        "accepted",
+        "closed",
+        "code",
+        "endless",
+        "gone",
+    )
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        send: Send,
+        intake: Intake,
+        writes: Writes,
+        *,
+        disconnect_due: Callable[[], None],
+        stalled: Callable[[], None],
+    ) -> None:
+        self._consumer = consumer
+        self._raw_send = send
+        self._send = send
+        socket = find_socket(consumer.scope, send)
+        if socket is not None:
+            self._send, intake.hold = socket.send, socket.hold
+        self._intake = intake
+        self._protocol: str = consumer.scope["type"]
+        self._under_way = writes.under_way
+        self._disconnect_due = disconnect_due
+        self._stalled = stalled
+        # Sends that were given up, and how often their task had been cancelled before.
+        self._given_up: dict[Awaitable[None], int] = {}
+        #: A handshake was accepted, or a response started.
+        self.accepted = False
+        #: The response is a stream of events, which ends when somebody ends it.
+        self.endless = False
+        #: The application has sent its last.
+        self.closed = False
+        #: The client has left, or takes nothing any more.
+        self.gone = False
+        #: The code that the application closed the WebSocket with.
+        self.code: int | None = None
+
+    @property
+    def send_timeout(self) -> float | None:
+        """Seconds that the client may take nothing; None for as long as it likes."""
+        return self._consumer.send_timeout
+
+    async def send(self, message: Message) -> None:
+        """Send to the server, unless the client has gone or the socket was closed.
+
+        What comes too late is dropped and signalled: handlers that serve other connections as
+        well must not fail because of this one.
+        """
+        message_type = message["type"]
+        if self.gone or (self.closed and self._protocol == "websocket"):
+            self._drop(message_type)
+            return
+        reading = False
+        if message_type != "websocket.send":
+            self._note(message_type, message)
+        try:
+            if message_type == "websocket.close":
+                # Granian's close waits until nobody receives.
+                reading = await self._intake.stop()
+            sending = self._send(message)
+            self._under_way[sending] = self, asyncio.current_task()
+            try:
+                await sending
+            except asyncio.CancelledError:
+                if not self._recall(sending):
+                    raise
+                self._drop(message_type)
+            finally:
+                del self._under_way[sending]
+        except OSError:
+            # ASGI: servers raise a subclass of OSError when the client has disconnected.
+            self.stop()
+            if not self.closed:
+                self._disconnect_due()
+        except Exception:
+            if message_type == "websocket.close":
+                self.closed = False  # the server did not take it
+            raise
+        finally:
+            if reading and not self.gone:
+                self._intake.resume()
+
+    def _note(self, message_type: str, message: Message) -> None:
+        """Remember how far the handshake or the response has come."""
+        if message_type == "websocket.accept":
+            self.accepted = True
+        elif message_type == "http.response.start":
+            self.accepted = True
+            self.endless = _is_event_stream(message)
+        elif message_type == "websocket.close":
+            self.closed = True
+            self.code = message.get("code") or 1000
+            self._disconnect_due()
+        elif message_type.endswith(".response.body") and not message.get("more_body"):
+            self.closed = True
+            self._disconnect_due()
+
+    def _drop(self, message_type: str) -> None:
+        signals.emit(
+            signals.send_dropped,
+            type(self._consumer),
+            consumer=self._consumer,
+            scope=self._consumer.scope,
+            message_type=message_type,
+        )
+
+    def stop(self) -> None:
+        """Nothing more can be sent, so what the layer has for the client is of no use."""
+        self.gone = True
+        self._intake.inbox = None
+
+    # A client that does not read
+
+    def give_up(
+        self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
+    ) -> None:
+        """Let go of a client that has taken nothing for so long, and of who waits for it."""
+        if task is not None:
+            self._given_up[sending] = task.cancelling()
+            task.cancel()
+        if self.gone:
+            return
+        logger.warning(
+            "%s: the client has not read for %.3g s; disconnected (send_timeout allows it longer)",
+            who(self._consumer),
+            seconds,
+        )
+        signals.emit(
+            signals.client_stalled,
+            type(self._consumer),
+            consumer=self._consumer,
+            scope=self._consumer.scope,
+            seconds=seconds,
+        )
+        self.stop()
+        # No close could reach it, and what waits to be sent would wait for as long as it likes.
+        abort(self._consumer.scope, self._raw_send)
+        self._stalled()
+
+    def _recall(self, sending: Awaitable[None]) -> bool:
+        """Whether it was :meth:`give_up` that cancelled, and nobody else."""
+        before = self._given_up.pop(sending, None)
+        task = asyncio.current_task()
+        return before is not None and task is not None and task.uncancel() <= before
+
+    # Last words
+
+    async def say_goodbye(self, code: int, *, status: int = 500) -> None:
+        """Close what is open, or refuse what was not accepted; a server that fails is let be.
+
+        Args:
+            code: for a WebSocket. 1000 means that nothing is wrong: a handshake gets a 403.
+            status: for what was not accepted.
+        """
+        if self.closed or self.gone:
+            return
+        self.code = code
+        try:
+            if self._protocol == "websocket" and self.accepted:
+                await self._close_with(code)
+            elif self._protocol in {"websocket", "http"} and not self.accepted:
+                self.closed = self.accepted = True
+                refused = code == 1000 and self._protocol == "websocket"
+                scope = self._consumer.scope
+                await respond(scope, self._raw_send, status=403 if refused else status)
+        except Exception:
+            logger.debug("%s: closing failed", who(self._consumer), exc_info=True)
+
+    async def _close_with(self, code: int) -> None:
+        """Close with ``code``, or with 1000 on a server that takes it for the client's to send."""
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except Exception:  # noqa: BLE001 - autobahn: only 1000 and 3000 to 4999
+            await self.send({"type": "websocket.close"})
+            self.code = code
+
+    async def end_response(self) -> None:
+        """End a response that was started, as if its client had left."""
+        if not (self.closed or self.gone):
+            try:
+                await self.send({"type": "http.response.body", "body": b""})
+            except Exception:
+                logger.debug("%s: ending failed", who(self._consumer), exc_info=True)
+        self.stop()
+
+
+def _is_event_stream(message: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in message.get("headers") or ()
+    )

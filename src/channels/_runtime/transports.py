@@ -1,0 +1,70 @@
+"""What is behind a server's ``send``, for what ASGI has no words for.
+
+An application cannot break a connection: closing a WebSocket waits for a client that reads, and
+uvicorn and Hypercorn keep the socket when the application has returned. It can be broken where the
+server's own objects lead to the transport. Where they do not, because the server is another or
+the connection is shared (HTTP/2), all is left as it is.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
+from typing import Any
+
+from .types import Scope, Send
+
+__all__ = ["abort", "find"]
+
+# How servers and middleware refer to what is behind them.
+_NEXT = ("real_send", "send", "writer")
+_MOST = 30  # objects looked at
+
+
+def find(send: Send, is_wanted: Callable[[Any], bool]) -> Any:
+    """The nearest object behind ``send`` that ``is_wanted``, or None."""
+    queue: list[Any] = [send]
+    for looked_at in range(_MOST):
+        if looked_at == len(queue):
+            break
+        here = queue[looked_at]
+        if is_wanted(here):
+            return here
+        queue.extend(_behind(here))
+    return None
+
+
+def _behind(here: Any) -> Iterator[Any]:
+    if isinstance(here, functools.partial):
+        yield from (here.func, *here.args)
+    elif isinstance(here, MethodType):
+        yield here.__self__
+    elif isinstance(here, FunctionType):
+        for cell in here.__closure__ or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:  # it is empty
+                continue
+            if callable(value):
+                yield value
+    else:
+        for name in _NEXT:
+            value = getattr(here, name, None)
+            if value is not None:
+                yield value
+
+
+def _has_transport(here: Any) -> bool:
+    transport = getattr(here, "transport", None)
+    return hasattr(transport, "abort") or hasattr(transport, "abortConnection")
+
+
+def abort(scope: Scope, send: Send) -> bool:
+    """Break the connection at once, without sending what waits; whether that could be done."""
+    if str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}:
+        return False  # other requests share the connection
+    protocol = find(send, _has_transport)
+    if protocol is None:
+        return False
+    transport = protocol.transport  # of asyncio, or of Twisted
+    (getattr(transport, "abort", None) or transport.abortConnection)()
+    return True
