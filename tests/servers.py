@@ -84,13 +84,17 @@ class Capabilities:
         "A client that sends faster than it is read is slowed by TCP", True
     )
     holds_back_application: bool = can("`send()` waits for a client that does not read", True)
+    cuts_off: bool = can(
+        "After `send_timeout` such a client is cut off, and what waited for it is forgotten", True
+    )
     # Life of the server
     lifespan: bool = can("Lifespan hooks run", True)
     tells_clients_to_return: bool = can("On SIGTERM, clients are closed with 1012", True)
-    learn_of_shutdown: Literal["always", "by chance", "never"] = can(
-        "On SIGTERM, `disconnect()` runs", "always"
+    learns_of_shutdown: bool = can("On SIGTERM, `disconnect(1012)` runs, and groups are left", True)
+    serves_while_draining: bool = can(
+        "While it drains it accepts connections: readiness answers 503, handshakes are refused",
+        True,
     )
-    shutdown_code: int | None = can("On SIGTERM, `disconnect()` gets the code", 1012)
     # HTTP/2
     http2: bool = can("HTTP/2", False)
     websocket_over_http2: bool = can("WebSockets over HTTP/2 (RFC 8441)", False)
@@ -118,6 +122,8 @@ class ServerKind:
     #: Options to serve under the root path ``/base``, to ping every second and wait three for the
     #: answer, and to allow messages of 64 KiB, as far as the server has them.
     strict: tuple[str, ...]
+    #: Options for two worker processes; none if the server has no workers.
+    workers: tuple[str, ...] = ("--workers=2",)
     can: Capabilities
 
     def require(self) -> None:
@@ -163,6 +169,7 @@ SERVERS = {
             "--websocket_connect_timeout=3",
             "--websocket-max-message-size=65536",
         ),
+        workers=(),
         can=Capabilities(
             denial_response=False,
             message_limit_code=1006,
@@ -181,11 +188,12 @@ SERVERS = {
             "--graceful-timeout=10",
             "{application}",
         ),
-        quiet=("--log-level=warning", "--graceful-timeout=1", "--keep-alive=1"),
+        quiet=("--log-level=warning", "--keep-alive=1"),
         strict=("--root-path=/base", "--config=tests/realapp/hypercorn.toml"),
         can=Capabilities(
             receives_close_code=False,
             receives_close_reason=False,
+            serves_while_draining=False,
             protocol_errors="dropped",
             pings="only pinged",
             ping_timeout_code=None,
@@ -218,6 +226,7 @@ SERVERS = {
             ping_timeout_code=None,
             early_refusal=403,
             early_close=1005,
+            cuts_off=False,
             http2=True,
         ),
     ),
@@ -233,6 +242,7 @@ class RunningServer(ServerProcess):
         log: the file that everything the process prints goes to.
         env: environment variables on top of this process's.
         strict: with the options of :attr:`ServerKind.strict`.
+        workers: with those of :attr:`ServerKind.workers`.
     """
 
     def __init__(
@@ -243,10 +253,15 @@ class RunningServer(ServerProcess):
         log: Path,
         env: Mapping[str, str],
         strict: bool = False,
+        workers: bool = False,
     ) -> None:
         self.kind = kind
         #: What stands in front of the path of every request.
         self.root = "/base" if strict and not kind.can.strips_root_path else ""
         command = [part.replace("{application}", application) for part in kind.command]
-        options = (*kind.quiet, *(kind.strict if strict else ()))
+        options = (
+            *kind.quiet,
+            *(kind.strict if strict else ()),
+            *(kind.workers if workers else ()),
+        )
         super().__init__(["-m", *command, *options], cwd=ROOT, log=log, env=env)

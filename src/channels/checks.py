@@ -7,6 +7,7 @@
 ``channels.E004``  A channel layer's ``BACKEND`` cannot be imported.
 ``channels.E005``  A channel layer's backend does not take its ``CONFIG``.
 ``channels.E006``  A channel layer does not carry messages (``check --deploy``).
+``channels.E007``  ``CHANNELS_DRAIN`` is no such setting.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -34,10 +35,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
+from ._runtime.draining import Plan
+
 __all__ = [
     "check_application",
     "check_channel_layers",
     "check_deployed_channel_layers",
+    "check_draining",
     "check_runserver",
 ]
 
@@ -139,6 +143,16 @@ def _serves_websockets(provider: Any) -> bool:
         return False
     packages = {base.__module__.partition(".")[0] for base in type(command).__mro__}
     return not packages.isdisjoint(_SERVERS_OF_WEBSOCKETS)
+
+
+@register(_TAG)
+def check_draining(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Read ``CHANNELS_DRAIN``."""
+    try:
+        Plan.from_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="channels.E007")]
+    return []
 
 
 @register(_TAG)

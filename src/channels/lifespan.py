@@ -156,11 +156,11 @@ async def _run(hooks: Iterable[_Hook], state: Any, *, stop_at_failure: bool) -> 
         # that cannot be closed is no reason to keep the server from starting or stopping.
         with suppress(Exception):
             await sync_to_async(close_old_connections)()
-    return "; ".join(failures)
+    return f"Lifespan hooks failed: {'; '.join(failures)}" if failures else ""
 
 
 async def _answer(send: Send, event: str, failure: str) -> None:
     if failure:
-        await send({"type": f"{event}.failed", "message": f"Lifespan hooks failed: {failure}"})
+        await send({"type": f"{event}.failed", "message": failure})
     else:
         await send({"type": f"{event}.complete"})

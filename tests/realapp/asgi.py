@@ -8,6 +8,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.realapp.settings"
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
 from channels.lifespan import Lifespan  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import OriginValidator  # noqa: E402
@@ -24,7 +25,7 @@ def started(state):
 
 
 async def stopped():
-    record("lifespan", "stopped")
+    record("lifespan", "stopped", groups=len(get_channel_layer().groups))
 
 
 async def returns_at_once(scope, receive, send):
@@ -60,6 +61,8 @@ application = ProtocolTypeRouter(
                 path("ws/sync/at/<path:place>/", websockets.SyncActor.as_asgi()),
                 path("ws/async/json/", websockets.AsyncJson.as_asgi()),
                 path("ws/sync/json/", websockets.SyncJson.as_asgi()),
+                path("ws/async/impatient/", websockets.AsyncImpatient.as_asgi()),
+                path("ws/sync/impatient/", websockets.SyncImpatient.as_asgi()),
                 path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
                 path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
                 path("ws/raw/unanswered/", returns_at_once),

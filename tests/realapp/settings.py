@@ -1,8 +1,10 @@
 """A Django project as people deploy it, for tests against real servers.
 
-``REALAPP_DIRECTORY`` names the folder that its database and its record of events are in.
+``REALAPP_DIRECTORY`` names the folder that its database and its record of events are in,
+``REALAPP_DRAIN`` may have the setting ``CHANNELS_DRAIN`` as JSON.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -27,6 +29,7 @@ MIDDLEWARE = [
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DIRECTORY / "db.sqlite3"}}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+CHANNELS_DRAIN = json.loads(os.environ.get("REALAPP_DRAIN", "{}"))
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 LOGGING = {
     "version": 1,

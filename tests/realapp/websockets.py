@@ -23,7 +23,7 @@ from channels.generic.websocket import (
 
 from .recorder import gates, record
 
-__all__ = ["AsyncActor", "AsyncJson", "SyncActor", "SyncJson"]
+__all__ = ["AsyncActor", "AsyncImpatient", "AsyncJson", "SyncActor", "SyncImpatient", "SyncJson"]
 
 GROUP = "everybody"
 HEADERS = [(b"x-greeting", b"hello")]
@@ -239,6 +239,14 @@ class SyncActor(Recording, WebsocketConsumer):
     def do_shout(self, argument: str) -> None:
         message = {"type": "chat.shout", "text": argument}
         async_to_sync(self.channel_layer.group_send)(GROUP, message)
+
+
+class AsyncImpatient(AsyncActor):
+    send_timeout = 1.0
+
+
+class SyncImpatient(SyncActor):
+    send_timeout = 1.0
 
 
 class AsyncJson(Recording, AsyncJsonWebsocketConsumer):

@@ -390,6 +390,38 @@ def test_a_layer_that_carries_none(settings, monkeypatch, layer, reason):
     assert reason in message.msg
 
 
+# -- CHANNELS_DRAIN
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [None, {}, {"SPREAD": None}, {"NOTICE": 1, "SPREAD": 2.5, "DEADLINE": 4}],
+)
+def test_a_good_way_to_drain(settings, setting):
+    settings.CHANNELS_DRAIN = setting
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        (17, "must be None, or a dict"),
+        ({"PATIENCE": 1}, "with the keys NOTICE, SPREAD and DEADLINE"),
+        ({"NOTICE": "soon"}, "CHANNELS_DRAIN['NOTICE'] must be a number of seconds, not 'soon'"),
+        ({"NOTICE": None}, "CHANNELS_DRAIN['NOTICE'] must be a number of seconds"),
+        ({"DEADLINE": -1}, "CHANNELS_DRAIN['DEADLINE'] must be a number of seconds"),
+        ({"DEADLINE": float("nan")}, "CHANNELS_DRAIN['DEADLINE'] must be a number of seconds"),
+        ({"SPREAD": True}, "CHANNELS_DRAIN['SPREAD'] must be a number of seconds"),
+        ({"NOTICE": 5, "SPREAD": 5}, "must not exceed the DEADLINE, which is 8 s"),
+    ],
+)
+def test_no_way_to_drain(settings, setting, reason):
+    settings.CHANNELS_DRAIN = setting
+    [message] = run()
+    assert message.id == "channels.E007"
+    assert reason in message.msg
+
+
 # -- Cost
 
 

@@ -1,6 +1,7 @@
 """The connections that one event loop serves for its server, and what they are sending."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
@@ -8,6 +9,8 @@ from .per_loop import PerLoop
 from .termination import Termination
 
 __all__ = ["Connections", "Drainable", "Writer", "Writes", "connections"]
+
+logger = logging.getLogger("channels.consumer")
 
 # Seconds between looks at what is being sent. The precision of `send_timeout`.
 _LOOK = 0.5
@@ -50,9 +53,12 @@ class Writes:
         since: dict[Awaitable[None], float] = {}
         for sending, (writer, task) in list(self.under_way.items()):
             started = since[sending] = self._since.get(sending, now)
-            timeout = writer.send_timeout
-            if timeout is not None and now - started >= timeout:
-                writer.give_up(sending, task, now - started)
+            try:
+                timeout = writer.send_timeout
+                if timeout is not None and now - started >= timeout:
+                    writer.give_up(sending, task, now - started)
+            except Exception:  # one must not keep the others from being looked at
+                logger.exception("A client that does not read could not be let go of")
         self._since = since
 
 
@@ -65,7 +71,9 @@ class Connections:
         self._waiter: asyncio.Future[None] | None = None
         self.writes = Writes()
         self.open: set[Drainable] = set()
-        #: Whether new WebSockets are to be refused: the process is about to end.
+        #: Whether the process has been told to end.
+        self.draining = False
+        #: Whether new WebSockets are to be refused: they would be closed at once.
         self.refusing = False
         #: How the process learns that it is to end, when that has been seen to.
         self.termination: Termination | None = None
@@ -89,8 +97,14 @@ class Connections:
         if self.open:
             if self._waiter is None:
                 self._waiter = self._loop.create_future()
-            await asyncio.wait((self._waiter,), timeout=within)
-        return not self.open
+            # Others may have begun by the time that this goes on.
+            return bool((await asyncio.wait((self._waiter,), timeout=within))[0])
+        return True
+
+    def abandon(self) -> None:
+        """The event loop has been closed."""
+        if self.termination is not None:
+            self.termination.disarm()
 
     def _look(self) -> None:
         self.writes.look(self._loop.time())

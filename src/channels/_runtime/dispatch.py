@@ -373,7 +373,7 @@ class Connection:
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""
         cancelled: asyncio.CancelledError | None = None
-        for step in (self._intake.stop, self._leave, self._disconnect_once, self._close_inbox):
+        for step in (self._intake.end, self._leave, self._disconnect_once, self._close_inbox):
             try:
                 await step()
             except asyncio.CancelledError as error:

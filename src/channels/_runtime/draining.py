@@ -21,14 +21,14 @@ from .. import signals
 from . import termination
 from .connections import Connections, connections
 
-__all__ = ["Plan", "drain", "prepare", "release"]
+__all__ = ["Plan", "drain", "is_draining", "prepare", "release"]
 
 logger = logging.getLogger("channels.draining")
 
 # Seconds. Docker kills 10 s after SIGTERM, and servers need a moment for their own shutdown.
 _NOTICE, _DEADLINE = 0.0, 8.0
-# Without a SPREAD: at most so many seconds, and at least so many connections a second.
-_SPREAD, _PACE = 5.0, 100.0
+# Connections closed a second, without a SPREAD.
+_PACE = 100.0
 # Connections are closed in groups, at most so often (seconds).
 _STEP = 0.02
 
@@ -77,8 +77,8 @@ class Plan:
         """Seconds over which ``count`` connections are closed."""
         if self.spread is not None:
             return self.spread
-        room = max(self.deadline - self.notice, 0.0) / 2  # leaves as much for the clients' answers
-        return min(_SPREAD, room, count / _PACE)
+        # As much is left for what clients and handlers have to do yet.
+        return min(count / _PACE, (self.deadline - self.notice) / 2)
 
 
 def _is_duration(value: Any) -> bool:
@@ -96,6 +96,7 @@ async def drain(here: Connections, plan: Plan) -> bool:
     Returns:
         Whether all have ended before the deadline.
     """
+    here.draining = True
     began = time.monotonic()
     deadline = began + plan.deadline
     signals.emit(signals.server_draining, drain, connections=len(here.open), plan=plan)
@@ -134,6 +135,11 @@ async def drain(here: Connections, plan: Plan) -> bool:
     return ended
 
 
+def is_draining() -> bool:
+    """Whether this process has been told to end. From any thread."""
+    return any(here.draining and not loop.is_closed() for loop, here in connections.all())
+
+
 def prepare(here: Connections) -> None:
     """Have the running event loop's connections drained when the process is told to end.
 
@@ -152,6 +158,7 @@ def prepare(here: Connections) -> None:
 
 def release() -> None:
     """Leave the process's signals as they were found. On the event loop that ends."""
-    here = connections.peek()
-    if here is not None and here.termination is not None:
-        here.termination.disarm()
+    here = connections.get()
+    if here.termination is None:
+        here.termination = termination.Termination()  # and nobody prepares it any more
+    here.termination.disarm()

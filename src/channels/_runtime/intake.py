@@ -77,8 +77,13 @@ class Intake:
         await asyncio.wait((reader,), timeout=1)
         return True
 
+    async def end(self) -> None:
+        """Stop reading the client for good."""
+        self._receive = None
+        await self.stop()
+
     def resume(self) -> None:
-        """Read the client again after :meth:`stop`."""
+        """Read the client again after :meth:`stop`, but not after :meth:`end`."""
         if self._receive is not None:
             self.start(self._receive)
 
@@ -97,8 +102,10 @@ class Intake:
                         await self._room
                     else:
                         self.hold(True)
-                        await self._room
-                        self.hold(False)
+                        try:
+                            await self._room
+                        finally:
+                            self.hold(False)
         except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
             self.failure = error
         self._client_left()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .. import signals
@@ -71,8 +71,8 @@ class Outlet:
         self._under_way = writes.under_way
         self._disconnect_due = disconnect_due
         self._stalled = stalled
-        # Sends that were given up, and how often their task had been cancelled before.
-        self._given_up: dict[Awaitable[None], int] = {}
+        # Sends that were given up, and whose task is still to learn of it.
+        self._given_up: set[Awaitable[None]] = set()
         #: A handshake was accepted, or a response started.
         self.accepted = False
         #: The response is a stream of events, which ends when somebody ends it.
@@ -114,6 +114,9 @@ class Outlet:
                 if not self._recall(sending):
                     raise
                 self._drop(message_type)
+            except Exception:
+                self._recall(sending)  # the server may answer a cancellation with an error
+                raise
             finally:
                 del self._under_way[sending]
         except OSError:
@@ -165,7 +168,7 @@ class Outlet:
     ) -> None:
         """Let go of a client that has taken nothing for so long, and of who waits for it."""
         if task is not None:
-            self._given_up[sending] = task.cancelling()
+            self._given_up.add(sending)
             task.cancel()
         if self.gone:
             return
@@ -182,15 +185,17 @@ class Outlet:
             seconds=seconds,
         )
         self.stop()
+        self._stalled()
         # No close could reach it, and what waits to be sent would wait for as long as it likes.
         abort(self._consumer.scope, self._raw_send)
-        self._stalled()
 
     def _recall(self, sending: Awaitable[None]) -> bool:
         """Whether it was :meth:`give_up` that cancelled, and nobody else."""
-        before = self._given_up.pop(sending, None)
         task = asyncio.current_task()
-        return before is not None and task is not None and task.uncancel() <= before
+        if task is None or sending not in self._given_up:
+            return False
+        self._given_up.remove(sending)
+        return task.uncancel() == 0
 
     # Last words
 
@@ -234,7 +239,10 @@ class Outlet:
 
 
 def _is_event_stream(message: Message) -> bool:
+    headers = message.get("headers") or ()
+    if isinstance(headers, Iterator):  # which can be read but once
+        headers = message["headers"] = list(headers)
     return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in message.get("headers") or ()
+        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
     )

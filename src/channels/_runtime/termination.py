@@ -5,18 +5,24 @@ application there is nobody left to be told anything. So SIGTERM is held back: t
 when everything is drained, or at once if it comes again. SIGINT is left alone: somebody who presses
 Ctrl-C does not want to wait.
 
-Hypercorn's workers get no signal. What tells them is a task of Hypercorn's, which is watched; its
-shutdown cannot be held back, but leaves ``graceful_timeout`` for draining.
+Service managers may send SIGTERM to all processes of a service, and then the parent passes it on to
+its workers. So what comes again within a moment is an echo and not a second request.
+
+Hypercorn's workers are told by a task of Hypercorn's, which is watched; their shutdown cannot be
+held back, but leaves ``graceful_timeout`` for draining. They get SIGTERM as well, from their parent
+as soon as one of them has ended. It would kill those that are still draining, and is ignored.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, ClassVar
@@ -26,6 +32,9 @@ __all__ = ["Termination"]
 logger = logging.getLogger("channels.draining")
 
 _SIGNAL = signal.SIGTERM
+
+# Seconds within which a signal is an echo. uvicorn's parent looks twice a second for its own.
+_ECHO = 2.0
 
 
 class Termination:
@@ -38,6 +47,8 @@ class Termination:
         self._loop = asyncio.get_running_loop()
         self._work: Callable[[], Coroutine[Any, Any, object]] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._signalled_at = -math.inf
+        self._ending = False  # the server ends this process, whatever signals come
         self._handler: Any = None  # the server's
         self._wakeup = -1  # the file descriptor that some event loop has signals written to
         self._sockets: tuple[socket.socket, socket.socket] | None = None
@@ -45,13 +56,13 @@ class Termination:
     def arm(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Have ``work()`` awaited before the server gets SIGTERM, as far as that can be had."""
         self._work = work
-        if Termination.disabled:
+        if Termination.disabled or self._sockets is not None:
             return
-        if "hypercorn" in sys.modules:
-            self._watch_hypercorn()
+        watched = "hypercorn" in sys.modules and self._watch_hypercorn()
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.getsignal(_SIGNAL)
-            if callable(self._handler):  # or the process has no shutdown that could wait
+            # Without a handler there is no shutdown that could wait.
+            if callable(self._handler) or (watched and self._handler == signal.SIG_DFL):
                 self._intercept()
 
     # The signal
@@ -62,10 +73,16 @@ class Termination:
         Handlers are called in one of two ways: as Python calls them, or by an event loop that
         reads the signal's number from its wakeup file descriptor. So both are taken over.
         """
-        reading, writing = self._sockets = socket.socketpair()
-        for end in self._sockets:
+        reading, writing = sockets = socket.socketpair()
+        for end in sockets:
             end.setblocking(False)
-        self._loop.add_reader(reading.fileno(), self._forward)
+        try:
+            self._loop.add_reader(reading.fileno(), self._forward)
+        except NotImplementedError:  # on Windows processes end without draining
+            for end in sockets:
+                end.close()
+            return
+        self._sockets = sockets
         self._wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         signal.signal(_SIGNAL, self._signalled)
 
@@ -73,15 +90,23 @@ class Termination:
         """Hand on the numbers of all signals but SIGTERM."""
         if self._sockets is None:
             return
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # nothing to read, or nobody to write to
             numbers = self._sockets[0].recv(4096).replace(bytes((_SIGNAL,)), b"")
             if numbers and self._wakeup != -1:
                 os.write(self._wakeup, numbers)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        if self._task is not None or self._loop.is_closed():
+        if self._ending:
+            return
+        now, before = time.monotonic(), self._signalled_at
+        if self._sockets is None:
+            # Disarmed, but somebody came in between, who calls those that were here before.
+            if callable(self._handler):
+                self._handler(number, frame)
+        elif not self._loop.is_running() or (self._task is not None and now - before > _ECHO):
             self._hand_over()
-        else:
+        elif self._task is None:
+            self._signalled_at = now
             self._loop.call_soon_threadsafe(self._begin)
 
     def _hand_over(self) -> None:
@@ -91,16 +116,20 @@ class Termination:
 
     def disarm(self) -> None:
         """Leave signals as they were found."""
-        if self._sockets is None:
+        sockets = self._sockets
+        if sockets is None or threading.current_thread() is not threading.main_thread():
             return
-        sockets, self._sockets = self._sockets, None
-        if signal.getsignal(_SIGNAL) == self._signalled:
+        if signal.getsignal(_SIGNAL) == self._signalled and not self._ending:
             signal.signal(_SIGNAL, self._handler)
-        current = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        if self._sockets is None:
+            return  # SIGTERM came before the line above, and its handler has been here
+        current = _set_wakeup(self._wakeup)
         if current != sockets[1].fileno():  # somebody has taken it over meanwhile
-            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+            _set_wakeup(current)
         if not self._loop.is_closed():
+            self._forward()  # what has just come
             self._loop.remove_reader(sockets[0].fileno())
+        self._sockets = None
         for end in sockets:
             end.close()
 
@@ -116,16 +145,31 @@ class Termination:
                 await self._work()
         except Exception:
             logger.exception("Draining failed; the server ends the connections")
-        if self._sockets is not None:
+        if self._sockets is not None and not self._ending:
             self._hand_over()
 
     # Hypercorn
 
-    def _watch_hypercorn(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
-            if getattr(task.get_coro(), "__qualname__", "") == "raise_shutdown":
-                task.add_done_callback(self._hypercorn_ends)
+    def _watch_hypercorn(self) -> bool:
+        """Have the end of its tasks that wait for the shutdown noticed; whether there are any."""
+        waiting = [
+            task
+            for task in asyncio.all_tasks(self._loop)
+            if getattr(task.get_coro(), "__qualname__", "") == "raise_shutdown"
+        ]
+        for task in waiting:
+            task.add_done_callback(self._hypercorn_ends)
+        return bool(waiting)
 
     def _hypercorn_ends(self, task: "asyncio.Task[Any]") -> None:
+        self._ending = True
         if not self._loop.is_closed():
             self._begin()
+
+
+def _set_wakeup(descriptor: int) -> int:
+    """Have signals written there, unless it has been closed; returns where they were before."""
+    try:
+        return signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    except (OSError, ValueError):
+        return signal.set_wakeup_fd(-1)

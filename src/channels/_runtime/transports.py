@@ -27,9 +27,14 @@ def find(send: Send, is_wanted: Callable[[Any], bool]) -> Any:
         if looked_at == len(queue):
             break
         here = queue[looked_at]
-        if is_wanted(here):
-            return here
-        queue.extend(_behind(here))
+        try:
+            if is_wanted(here):
+                return here
+            for value in _behind(here):
+                if not any(value is known for known in queue):
+                    queue.append(value)
+        except Exception:  # noqa: BLE001, S112 - whatever attributes of somebody's object raise
+            continue
     return None
 
 

@@ -1,6 +1,7 @@
 """Every test runs against every server; each server is started once."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -47,15 +48,26 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start(kind: ServerKind, database: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """Starts a process of the server under test, with a database and a record of its own."""
+    """Starts a process of the server under test, with a database and a record of its own.
+
+    Keyword arguments are those of ``RunningServer``, and keys of ``CHANNELS_DRAIN``.
+    """
 
     @contextmanager
-    def start(*, strict: bool = False) -> Iterator[tuple[RunningServer, Path]]:
+    def start(
+        *, strict: bool = False, workers: bool = False, **drain: float
+    ) -> Iterator[tuple[RunningServer, Path]]:
         directory = tmp_path_factory.mktemp(kind.package)
         shutil.copy(database, directory)
-        env = {"REALAPP_DIRECTORY": str(directory)}
-        log = directory / "server.log"
-        with RunningServer(kind, APPLICATION, log=log, env=env, strict=strict) as server:
+        env = {"REALAPP_DIRECTORY": str(directory), "REALAPP_DRAIN": json.dumps(drain)}
+        with RunningServer(
+            kind,
+            APPLICATION,
+            log=directory / "server.log",
+            env=env,
+            strict=strict,
+            workers=workers,
+        ) as server:
             yield server, directory
 
     return start

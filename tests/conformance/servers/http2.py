@@ -22,7 +22,7 @@ from websockets.protocol import CLIENT, Protocol, State
 
 __all__ = ["Http2Connection", "Http2Stream"]
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 RECEIVED = 2**16
 
 

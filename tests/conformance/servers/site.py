@@ -20,8 +20,8 @@ from tests.servers import Capabilities, RunningServer
 __all__ = ["APPLICATION", "Client", "Events", "Site", "reset", "until"]
 
 APPLICATION = "tests.realapp.asgi:application"
-DEADLINE = 10.0
-CLOSE_DEADLINE = 3.0
+DEADLINE = 15.0  # shorter than the framework waits for a disconnect that is never reported
+CLOSE_DEADLINE = 8.0  # shorter than a client waits for the server's side of a close
 
 # Names for connections, unique in the test run.
 numbers = itertools.count(1)

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from .site import Client, Site, reset, until
 
@@ -61,12 +62,9 @@ async def test_a_flood_is_held_back_by_tcp_and_nothing_is_lost(site: Site, flavo
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(flood.run())
         await until(flood.is_still, "the flood comes to a stand")
-        if site.can.holds_back_client:
-            assert not sending.done()
-            # What waits is in the sockets' buffers, which are the kernel's.
-            assert site.server.resident_bytes() - before < FRAMES * FRAME // 2
-        else:
-            assert sending.done()
+        assert not sending.done()
+        # What waits is in the sockets' buffers, which are the kernel's.
+        assert site.server.resident_bytes() - before < FRAMES * FRAME // 2
         await site.open_gate(client.key)
         for number in range(FRAMES):
             frame = await client.recv()
@@ -79,11 +77,39 @@ async def test_a_client_that_does_not_read(site: Site, flavour):
     client.transport.pause_reading()
     await client.send("!pour")
     await site.events.wait(client.key, "pouring")
-    if site.can.holds_back_application:
-        with pytest.raises(AssertionError, match="not within"):
-            await site.events.wait(client.key, "poured", deadline=STILL)
-        assert site.server.resident_bytes() - before < 32 * MEBIBYTE  # half of what it pours
-    else:
-        await site.events.wait(client.key, "poured")
+    with pytest.raises(AssertionError, match="not within"):
+        await site.events.wait(client.key, "poured", deadline=STILL)
+    assert site.server.resident_bytes() - before < 32 * MEBIBYTE  # half of what it pours
     reset(client)
     await site.events.wait(client.key, "disconnect")
+
+
+async def test_a_client_that_does_not_read_is_let_go(site: Site, flavour):
+    """After ``send_timeout``, and nobody in its group has to wait for it."""
+    before = site.server.resident_bytes()
+    reader = await site.connect(f"{flavour}/")
+    client = await site.connect(f"{flavour}/impatient/", ping_interval=None)
+    client.transport.pause_reading()
+    await client.send("!pour")
+    await site.events.wait(client.key, "pouring")
+    slowest = 0.0
+    while not site.events.of(client.key, "disconnect"):
+        start = time.monotonic()
+        await reader.send("!shout hello")
+        assert await reader.recv() == "hello"
+        slowest = max(slowest, time.monotonic() - start)
+        assert slowest < 5
+        await asyncio.sleep(0.05)
+    assert [event["code"] for event in site.events.of(client.key, "disconnect")] == [1013]
+    # The client finds the connection broken: no close could have reached it.
+    client.transport.resume_reading()
+    async with asyncio.timeout(15):
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await client.recv()
+    assert client.close_code == (1006 if site.can.cuts_off else 1005)
+    await site.expect_line("WARNING channels.consumer", "the client has not read for")
+    # Nothing is kept for it, in the server or, on its behalf, in the kernel.
+    await until(
+        lambda: site.server.resident_bytes() - before < 32 * MEBIBYTE, "its memory is given back"
+    )

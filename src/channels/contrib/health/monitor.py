@@ -11,6 +11,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from ..._runtime.draining import is_draining
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...layers import channel_layers
 from .checks import query_database, round_trip
@@ -45,8 +46,8 @@ def set_ready(ready: bool, reason: str = _DRAINING) -> None:
 
 
 def is_ready() -> bool:
-    """Whether nobody has taken this process out of service."""
-    return _out_of_service is None
+    """Whether nobody has taken this process out of service, and it has not been told to end."""
+    return _out_of_service is None and not is_draining()
 
 
 class Health:
@@ -97,8 +98,8 @@ class Health:
 
     async def readiness(self) -> Report:
         """Whether this process shall get traffic, and if not, why."""
-        if _out_of_service is not None:
-            return Report({"serving": Result(False, error=_out_of_service)})
+        if not is_ready():
+            return Report({"serving": Result(False, error=_out_of_service or _DRAINING)})
         # Under WSGI each request has an event loop of its own. What is shared by all who ask needs
         # one that stays.
         passing = is_passing(asyncio.get_running_loop())

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from channels.contrib.health import set_ready
-from tests.brokers import free_port
+from tests.ports import free_port
 from tests.servers import SERVERS, RunningServer
 
 

@@ -6,6 +6,8 @@ from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 from django.urls import path
 
+from channels._runtime.connections import connections
+from channels._runtime.draining import Plan, drain
 from channels.contrib.health import Health, InvalidHealthCheck, is_ready, live, ready, set_ready
 from channels.layers import InMemoryChannelLayer
 
@@ -119,6 +121,14 @@ class TestSetReady:
     async def test_the_reason_is_shown(self):
         set_ready(False, "migrating")
         assert (await Health().readiness()).checks["serving"].error == "migrating"
+
+    async def test_a_process_that_was_told_to_end_is_out_of_service(self):
+        here = connections.get()
+        await drain(here, Plan())
+        assert not is_ready()
+        assert (await Health().readiness()).checks["serving"].error == "draining"
+        set_ready(True)
+        assert not is_ready()
 
     async def test_it_holds_for_the_whole_process(self):
         thread = threading.Thread(target=set_ready, args=(False,))

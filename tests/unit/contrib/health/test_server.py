@@ -1,6 +1,7 @@
 """Everything together, in a real server."""
 
 import shutil
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -242,14 +243,17 @@ class TestWebSocketProbe:
             assert self.close_code(client) == 4408
 
     def test_it_is_behind_the_same_rules_as_other_websockets(self, shared):
-        with pytest.raises(InvalidStatus) as refused:
-            self.connect(shared, origin="http://elsewhere.example")
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            self.connect(shared, origin="http://elsewhere.example"),
+        ):
+            pass
         assert refused.value.response.status_code == 403
 
     def test_clients_that_vanish_leave_nothing(self, shared):
         before = shared.state()["tasks"]
         for _ in range(20):
-            client = self.connect(shared)
-            client.socket.close()
+            with self.connect(shared) as client:
+                client.socket.shutdown(socket.SHUT_RDWR)
         shared.until("/state", lambda r: r.json()["tasks"] <= before)
         assert "Traceback" not in shared.server.output
