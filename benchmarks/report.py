@@ -26,8 +26,9 @@ class Row:
         lost: Deliveries lost or doubled in all repeats together.
         core: Share of one core the server used.
         redis_ms: CPU of the Redis server per 1,000, where there is one.
+        memory_kib: Memory of the server per idle connection, where there are any.
         limited: The load generator was the limit of the rate.
-        score: What is compared, per 1,000: server CPU or elapsed time, in milliseconds.
+        score: What is compared: server CPU or elapsed time, in milliseconds per 1,000, or memory.
     """
 
     scenario: str
@@ -36,6 +37,7 @@ class Row:
     rate: float
     core: float
     redis_ms: float | None
+    memory_kib: float | None
     p50_ms: float | None
     p99_ms: float | None
     lost: int
@@ -66,6 +68,7 @@ def _row(runs: dict[tuple[str, str], list[Result]], scenario: str, contender: st
         rate=median(run.rate for run in own),
         core=median(run.server_core for run in own),
         redis_ms=_median(run.redis_ms for run in own),
+        memory_kib=_median(run.memory_kib for run in own),
         p50_ms=_median(run.p50_ms for run in own),
         p99_ms=_median(run.p99_ms for run in own),
         lost=sum(run.lost + run.duplicated for run in own),
@@ -88,6 +91,8 @@ def line(result: Result) -> str:
     """One run in one line, to watch the progress."""
     text = f"{result.scenario:19} {result.contender:17} {result.cpu_ms:8.2f} ms CPU per 1,000"
     text += f" {result.rate:10,.0f}/s"
+    if result.memory_kib is not None:
+        text += f" {result.memory_kib:8.1f} KiB each"
     wrong = [f"{n} {what}" for what in ("lost", "duplicated") if (n := getattr(result, what))]
     if result.log:
         wrong.append("log: " + result.log.strip().splitlines()[-1])
@@ -103,6 +108,7 @@ def markdown(rows: list[Row], record: dict[str, Any]) -> str:
         "per second",
         "core",
         "Redis ms",
+        "KiB each",
         "p50 ms",
         "p99 ms",
         "lost",
@@ -121,6 +127,7 @@ def markdown(rows: list[Row], record: dict[str, Any]) -> str:
                 ("≥ " if row.limited else "") + f"{row.rate:,.0f}",
                 f"{row.core:.2f}",
                 figure(row.redis_ms),
+                figure(row.memory_kib),
                 figure(row.p50_ms),
                 figure(row.p99_ms),
                 f"{row.lost:,}",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .load import Client, Load
 
-__all__ = ["GROUPS", "SCENARIOS", "Scenario", "Storm", "Tally", "Traffic"]
+__all__ = ["GROUPS", "SCENARIOS", "WORK", "Idle", "Scenario", "Storm", "Tally", "Traffic", "Work"]
 
 # The text of a message: when it was sent and by whom, padded to 64 bytes.
 MESSAGE = b'{"text": "%020d%b' + b"." * 38 + b'"}'
@@ -28,9 +28,11 @@ class Scenario:
         members: Clients in each room.
         in_flight: Messages on their way (or connections being opened) at any time.
         contenders: Those that can do it.
-        kind: How it is done: messages, connections, or a script that has a layer and no server.
+        kind: How it is done: messages, connections that come and go, connections that wait, or a
+            script that has a layer and no server.
         script: That script, under ``apps/``.
-        metric: What is compared: the server's CPU, or the time it takes.
+        metric: What is compared: the server's CPU, the time it takes, or the memory that each
+            connection takes.
         redis: Messages go through a Redis server.
         processes: Server processes; connections take turns between them.
     """
@@ -41,11 +43,16 @@ class Scenario:
     members: int = 1
     in_flight: int = 10
     contenders: tuple[str, ...] = ALL
-    kind: Literal["traffic", "storm", "script"] = "traffic"
+    kind: Literal["traffic", "storm", "idle", "script"] = "traffic"
     script: str = ""
-    metric: Literal["cpu", "time"] = "cpu"
+    metric: Literal["cpu", "time", "memory"] = "cpu"
     redis: bool = False
     processes: int = 1
+
+    @property
+    def clients(self) -> int:
+        """How many are connected at a time."""
+        return 0 if self.kind == "script" else self.rooms * self.members
 
 
 SCENARIOS = {
@@ -54,6 +61,9 @@ SCENARIOS = {
     "broadcast-1000": Scenario("broadcast to 1,000", members=1000),
     "rooms": Scenario("500 rooms of two", rooms=500, members=2, in_flight=50),
     "connections": Scenario("1,000 connections", members=1000, in_flight=50, kind="storm"),
+    "idle": Scenario(
+        "5,000 idle connections", members=5000, in_flight=50, kind="idle", metric="memory"
+    ),
     "blocking": Scenario(
         "20 handlers that block 50 ms",
         path="/blocking/",
@@ -86,6 +96,15 @@ SCENARIOS = {
         contenders=(*REDIS, "starlette"),
         redis=True,
         processes=2,
+    ),
+    "redis-idle": Scenario(
+        "Redis: 5,000 idle connections",
+        members=5000,
+        in_flight=50,
+        contenders=(*REDIS, "starlette"),
+        kind="idle",
+        metric="memory",
+        redis=True,
     ),
     "redis-group-10000": Scenario(
         "Redis: layer alone, 10,000 members",
@@ -123,11 +142,29 @@ class Tally:
     latencies_ns: list[int] = field(default_factory=list)
 
 
-class Traffic:
-    """Messages in a closed loop: whoever gets its own message back lets the next one be sent."""
+class Work:
+    """What is done in one run, with the connections of ``load``."""
 
     def __init__(self, load: Load, scenario: Scenario) -> None:
         self.load, self.scenario = load, scenario
+
+    def warm_up(self, seconds: float) -> None:
+        """Have everything happen that happens once."""
+        self.run(seconds)
+
+    def run(self, seconds: float) -> Tally:
+        """Do it for so many seconds, or once where it takes longer."""
+        raise NotImplementedError
+
+    def finish(self, tally: Tally) -> None:
+        """See whether it was done well, when its cost has been taken down."""
+
+
+class Traffic(Work):
+    """Messages in a closed loop: whoever gets its own message back lets the next one be sent."""
+
+    def __init__(self, load: Load, scenario: Scenario) -> None:
+        super().__init__(load, scenario)
         rooms = [room for room in range(scenario.rooms) for _ in range(scenario.members)]
         paths = [scenario.path.format(room=room) for room in rooms]
         self.clients = load.connect(paths, self._received)
@@ -174,11 +211,8 @@ class Traffic:
                 self._publish()
 
 
-class Storm:
+class Storm(Work):
     """Everybody connects, joins the same room, and leaves again."""
-
-    def __init__(self, load: Load, scenario: Scenario) -> None:
-        self.load, self.scenario = load, scenario
 
     def run(self, seconds: float) -> Tally:
         """Repeat it for so many seconds, at least once; latencies are those of the handshakes."""
@@ -194,3 +228,47 @@ class Storm:
             tally.seconds = time.perf_counter() - started
         tally.lost = self.load.cut - cut
         return tally
+
+
+class Idle(Work):
+    """Everybody connects, joins the same room, and waits; in the end one message wakes them all."""
+
+    FIRST = 100  # connections of the warm-up, which stay open too
+    PATIENCE = 60.0  # seconds: one message to all keeps some servers busy for long
+
+    def __init__(self, load: Load, scenario: Scenario) -> None:
+        super().__init__(load, scenario)
+        self.clients: list[Client] = []
+        self.latencies_ns: list[int] = []
+
+    def warm_up(self, seconds: float) -> None:
+        """Connect the first, for all that is made once and not for each connection."""
+        self._connect(self.FIRST)
+
+    def run(self, seconds: float) -> Tally:
+        """Connect everybody; they stay."""
+        started = time.perf_counter()
+        self._connect(self.scenario.members)
+        return Tally(self.scenario.members, time.perf_counter() - started)
+
+    def finish(self, tally: Tally) -> None:
+        """Latencies are those of the message; who did not get it is lost."""
+        self.load.patience = self.PATIENCE
+        self.clients[0].send(MESSAGE % (time.perf_counter_ns(), b"%06d" % 0))
+        self.load.run(lambda: len(self.latencies_ns) >= len(self.clients))
+        self.load.settle()
+        tally.latencies_ns = self.latencies_ns
+        tally.lost = sum(not client.received for client in self.clients)
+        tally.duplicated = sum(max(0, client.received - 1) for client in self.clients)
+
+    def _connect(self, number: int) -> None:
+        paths = [self.scenario.path.format(room="lobby")] * number
+        self.clients += self.load.connect(paths, self._received, self.scenario.in_flight)
+
+    def _received(self, client: Client, payload: bytes) -> None:
+        client.received += 1
+        self.latencies_ns.append(time.perf_counter_ns() - int(payload[STAMP]))
+
+
+#: What does the work of each kind of scenario.
+WORK: dict[str, type[Work]] = {"traffic": Traffic, "storm": Storm, "idle": Idle}

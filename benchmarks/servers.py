@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import socket
@@ -13,6 +14,7 @@ from typing import Self
 
 __all__ = [
     "APPS",
+    "OTHER_FILES",
     "Process",
     "Redis",
     "Server",
@@ -24,6 +26,9 @@ __all__ = [
 ]
 
 APPS = Path(__file__).parent / "apps"
+
+# Files that a server has open besides those connections, with a wide margin: a warm-up has some.
+OTHER_FILES = 400
 
 
 def clean_environ() -> dict[str, str]:
@@ -46,12 +51,14 @@ def pin(process: int, core: int | None) -> None:
         os.sched_setaffinity(process, {core})
 
 
-def allow_many_connections(number: int = 4096) -> None:
-    """Raise the limit of open files, which the servers inherit."""
+def allow_many_connections(number: int) -> int:
+    """Raise the limit of open files, which the servers inherit; how many connections fit then."""
+    number += OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < number:
-        wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return (number if soft == resource.RLIM_INFINITY else soft) - OTHER_FILES
 
 
 class Process:
@@ -112,6 +119,16 @@ class Process:
         for part in text.strip().split(":"):
             seconds = seconds * 60 + float(part)
         return seconds
+
+    def resident_bytes(self) -> int:
+        """The memory that it occupies."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if status.exists():
+            (kib,) = re.findall(r"^VmRSS:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        else:
+            command = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
+            kib = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(kib) * 1024
 
     def profile(self, seconds: float, file: Path) -> "subprocess.Popen[bytes] | None":
         """Have py-spy draw a flame graph of the next seconds; None where it is not installed."""

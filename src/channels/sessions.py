@@ -51,7 +51,9 @@ class CookieMiddleware(BaseMiddleware):
                     "(make sure it is only passed HTTP or WebSocket connections)"
                 )
             scope = dict(scope, cookies=_parse_cookies(scope["headers"]))
-        return await super().__call__(scope, receive, send)
+        else:
+            scope = dict(scope)
+        return await self.inner(scope, receive, send)
 
     @classmethod
     def set_cookie(
@@ -263,8 +265,11 @@ class SessionMiddleware(BaseMiddleware):
         """Call the inner application with the session in its scope."""
         wrapper = InstanceSessionWrapper(scope, send)
         await wrapper.resolve_session()
-        inner_send = wrapper.send if wrapper.intercepts else send
-        return await self.inner(wrapper.scope, receive, inner_send)
+        scope = wrapper.scope
+        if wrapper.intercepts:
+            send = wrapper.send
+        del wrapper  # not to be kept for as long as the connection lasts
+        return await self.inner(scope, receive, send)
 
 
 def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:  # noqa: N802

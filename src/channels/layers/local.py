@@ -3,6 +3,7 @@
 A layer with a broker brings messages here; the in-memory layer is little more than this.
 """
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -143,6 +144,13 @@ class LocalChannels(BaseChannelLayer):
             self._leave_all(channel)
             self._unattached[channel] = time.monotonic() + self.expiry
             self._vanish(mailbox)
+
+    def waiting_loops(self) -> set[asyncio.AbstractEventLoop]:
+        """The event loops on which somebody wants messages."""
+        with self.lock:
+            return {
+                loop for mailbox in self._mailboxes.values() for loop in mailbox.waiting_loops()
+            }
 
     # Groups
 

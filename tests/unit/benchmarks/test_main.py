@@ -48,3 +48,15 @@ def test_without_a_redis_server_its_scenarios_are_left_out_and_the_reason_given(
         __main__.run(options)
     assert options.scenarios == []
     assert "there is no redis-server on PATH" in capsys.readouterr().err
+
+
+def test_where_few_files_may_be_open_big_scenarios_are_left_out_and_the_reason_given(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--scenarios", "idle"])
+    monkeypatch.setattr(__main__, "allow_many_connections", lambda number: 800)
+    options = __main__.arguments()
+    with pytest.raises(SystemExit, match="1"):
+        __main__.run(options)
+    assert options.scenarios == []
+    assert "Scenarios with 5000 connections are left out" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.measure import Result, measure
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import find_redis
 from tests.brokers import unavailable
 
@@ -41,6 +43,13 @@ def test_this_checkout_can_be_measured_over_redis(contender, scenario):
 def test_a_scenario_over_redis_says_that_it_needs_one():
     with pytest.raises(RuntimeError, match="redis-rooms needs a Redis server"):
         measure("checkout", "redis-rooms", sys.executable, seconds=0.3)
+
+
+def test_the_memory_of_idle_connections_can_be_measured(monkeypatch):
+    monkeypatch.setitem(SCENARIOS, "idle", replace(SCENARIOS["idle"], members=300))
+    result = measure("checkout", "idle", sys.executable, seconds=0.3)
+    assert (result.count, result.lost, result.duplicated, result.log) == (300, 0, 0, "")
+    assert 5 < result.memory_kib == result.score < 200
 
 
 def test_the_floor_can_be_measured():

@@ -48,6 +48,17 @@ def test_the_cpu_of_redis_has_a_column():
     assert "| 7.25 |" in report.markdown([row], RECORD)
 
 
+def test_idle_connections_are_compared_by_the_memory_that_each_takes():
+    ours = result("checkout", "idle", memory_kib=30.0, cpu_ms=400.0)
+    theirs = result("channels-4", "idle", memory_kib=40.0, cpu_ms=200.0)
+    checkout, peer = rows = report.rows([ours, theirs])
+    assert checkout.ratios["channels-4"] == pytest.approx(0.75)
+    assert (checkout.memory_kib, peer.score) == (30.0, 40.0)
+    assert "| 400 | 1,000 | 1.00 | - | 30.0 |" in report.markdown(rows, RECORD)
+    assert "30.0 KiB each" in report.line(ours)
+    assert "5,000 idle connections: memory, KiB each" in chart.svg(rows)
+
+
 def test_contenders_that_wait_are_compared_by_time():
     slow = result("channels-4", "blocking", count=20, cpu_ms=1.0)
     fast = result("checkout", "blocking", count=400, cpu_ms=1.0)
@@ -66,7 +77,7 @@ def test_the_table_has_a_line_per_row():
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == (
         "| echo, 50 clients | this checkout "
-        "| 20.0 | 1,000 | 0.75 | - | 1.00 | 2.00 | 3 | 0.33 | - |"
+        "| 20.0 | 1,000 | 0.75 | - | - | 1.00 | 2.00 | 3 | 0.33 | - |"
     )
     assert lines[3].startswith("|  | channels 4.3.2 |")
     assert "channels 4.3.2 and 5" in origin

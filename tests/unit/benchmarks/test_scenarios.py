@@ -7,7 +7,7 @@ from websockets.sync.server import serve
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import Load
-from benchmarks.scenarios import GROUPS, SCENARIOS, Scenario, Storm, Traffic
+from benchmarks.scenarios import GROUPS, SCENARIOS, WORK, Idle, Scenario, Storm, Traffic
 from benchmarks.servers import APPS
 
 
@@ -85,6 +85,34 @@ def test_a_storm_opens_and_closes_all_its_connections():
     assert (tally.count, tally.lost) == (20, 0)
     assert len(tally.latencies_ns) == 20
     assert server.rooms == {"/chat/lobby/": set()}
+
+
+def test_the_idle_stay_and_are_woken_once():
+    server = Rooms()
+    with loading(server) as load:
+        work = Idle(load, Scenario("idle", members=20, in_flight=5))
+        work.warm_up(1.0)
+        tally = work.run(0)
+        assert (tally.count, tally.latencies_ns) == (20, [])
+        assert len(server.rooms["/chat/lobby/"]) == 20 + Idle.FIRST
+        work.finish(tally)
+        load.close(work.clients)
+    assert (tally.lost, tally.duplicated) == (0, 0)
+    assert len(tally.latencies_ns) == 20 + Idle.FIRST
+
+
+def test_the_idle_who_are_not_woken_are_lost(monkeypatch):
+    monkeypatch.setattr(Idle, "PATIENCE", 0.2)
+    with loading(Rooms(copies=lambda number: 0)) as load:
+        work = Idle(load, Scenario("idle", members=20, in_flight=5))
+        tally = work.run(0)
+        work.finish(tally)
+        load.close(work.clients)
+    assert (tally.lost, tally.duplicated) == (20, 0)
+
+
+def test_every_kind_of_work_can_be_done():
+    assert {scenario.kind for scenario in SCENARIOS.values()} == {*WORK, "script"}
 
 
 def test_every_scenario_names_contenders_that_exist():

@@ -1,5 +1,6 @@
 import importlib
 import os
+import resource
 import socket
 import stat
 import sys
@@ -8,7 +9,7 @@ import pytest
 
 from benchmarks.load import Load
 from benchmarks.scenarios import Scenario, Traffic
-from benchmarks.servers import Redis, Server, find_redis
+from benchmarks.servers import OTHER_FILES, Redis, Server, allow_many_connections, find_redis
 from tests.brokers import unavailable
 
 pytestmark = pytest.mark.server
@@ -20,6 +21,7 @@ def test_a_server_serves_and_is_gone_afterwards():
         tally = Traffic(load, Scenario("echo", path="/echo/", rooms=4, in_flight=4)).run(0.3)
         assert tally.lost == 0
         assert 0 < server.cpu_seconds() - before < 1
+        assert 2**20 < server.resident_bytes() < 2**30
         assert server.log == ""
     with pytest.raises(ProcessLookupError):
         os.kill(server.process.pid, 0)
@@ -41,6 +43,17 @@ def test_a_redis_server_answers_and_is_gone_afterwards():
         assert server.cpu_seconds() < 1
     with pytest.raises(ProcessLookupError):
         os.kill(server.process.pid, 0)
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(monkeypatch):
+    limits = {}
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1024, 5000))
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    assert allow_many_connections(4000) == 4000
+    assert limits == {resource.RLIMIT_NOFILE: (4000 + OTHER_FILES, 5000)}
+    assert allow_many_connections(50_000) == 5000 - OTHER_FILES
+    assert limits == {resource.RLIMIT_NOFILE: (5000, 5000)}
+    assert allow_many_connections(100) == 1024 - OTHER_FILES
 
 
 def executable(path):

@@ -1,6 +1,7 @@
 """One channel's queue: overflow, expiry, waking, and waiting in line."""
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -27,6 +28,23 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(name):
         check_overflow(name)
     with pytest.raises(ValueError, match="Unknown overflow policy"):
         InMemoryChannelLayer(overflow=name)
+
+
+@pytest.mark.parametrize("capacity", [1, 256, 257])  # what holds few messages is another type
+async def test_it_holds_as_many_as_its_capacity_in_order(capacity, drops):
+    layer = InMemoryChannelLayer(capacity=capacity, overflow="drop_oldest")
+    mailbox = layer.open_mailbox("a", lambda: None)
+    for n in range(capacity + 2):
+        await layer.send("a", message(n))
+    assert mailbox.qsize() == capacity
+    assert take_all(mailbox) == list(range(2, capacity + 2))
+    assert drops == [("a", CAPACITY, 1)] * 2
+    assert balanced(layer)
+
+
+def test_an_idle_mailbox_occupies_next_to_nothing():
+    layer = InMemoryChannelLayer()
+    assert sys.getsizeof(layer._find("a")._queue) < 100
 
 
 @pytest.mark.parametrize("attached", [True, False])
