@@ -55,9 +55,21 @@ class DaphneSocket:
         self._transport.registerProducer(self, True)
 
     async def send(self, message: Message) -> None:
-        """Hand over ``message`` when the transport has room."""
+        """Hand over ``message`` when the transport has room.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
         while self._room is not None:
             await asyncio.shield(self._room)
+        try:
+            await self._hand_over(message)
+        except RuntimeError as error:
+            if type(error).__name__ != "Disconnected":  # autobahn's
+                raise
+            raise ConnectionError("The client has gone") from error
+
+    async def _hand_over(self, message: Message) -> None:
         protocol, message_type = self._protocol, message["type"]
         if message_type == "websocket.send" and not (message.get("text") or message.get("bytes")):
             if protocol.state == protocol.STATE_OPEN:

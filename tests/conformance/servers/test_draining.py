@@ -161,8 +161,9 @@ async def test_a_second_signal_is_the_servers_at_once(kind: ServerKind, start: S
         site.server.terminate()
         while (await site.http.get("/ready/")).status_code != 503:
             pass
+        await asyncio.sleep(1.5)  # what comes sooner is taken for the same signal
         began = time.monotonic()
         site.server.terminate()
         await closing(client)
         await asyncio.to_thread(site.server.wait, 15)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 4
