@@ -80,12 +80,9 @@ class Capabilities:
         "An application that returns with the socket open closes it with", 1006
     )
     # Pressure
-    holds_back_client: bool = can(
-        "A client that sends faster than it is read is slowed by TCP", True
-    )
-    holds_back_application: bool = can("`send()` waits for a client that does not read", True)
     cuts_off: bool = can(
-        "After `send_timeout` such a client is cut off, and what waited for it is forgotten", True
+        "A client that does not read for `send_timeout` is cut off, and what waited is forgotten",
+        True,
     )
     # Life of the server
     lifespan: bool = can("Lifespan hooks run", True)

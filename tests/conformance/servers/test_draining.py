@@ -156,12 +156,12 @@ async def test_the_deadline_is_kept(start: Start):
 async def test_a_second_signal_is_the_servers_at_once(kind: ServerKind, start: Start):
     if kind.package in {"hypercorn", "granian"}:
         pytest.skip(f"the main process of {kind.package} passes one signal on")
-    async with draining(start, NOTICE=7) as site:
+    async with draining(start, NOTICE=7.5) as site:
         client = await site.connect("async/")
         site.server.terminate()
         while (await site.http.get("/ready/")).status_code != 503:
             pass
-        await asyncio.sleep(1.5)  # what comes sooner is taken for the same signal
+        await asyncio.sleep(2.5)  # what comes sooner is taken for the same signal
         began = time.monotonic()
         site.server.terminate()
         await closing(client)
