@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,16 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from channels import lifespan as lifespan_module
 from channels import signals
 from channels.exceptions import ChannelsError, InvalidHookError
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.lifespan import Lifespan
+from tests import asgi
+from tests.asgi import until
+from tests.ports import free_port
 
 STARTED = "lifespan.startup.complete"
 STOPPED = "lifespan.shutdown.complete"
@@ -279,6 +283,91 @@ async def test_connections_that_hooks_opened_are_closed_as_after_a_request():
     await server.say("lifespan.shutdown")
 
 
+# -- Draining
+
+
+@pytest.fixture
+def sigterm():
+    """A handler of SIGTERM, as a server's."""
+    calls: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        calls.append(number)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    yield handler
+    assert signal.getsignal(signal.SIGTERM) is handler
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_the_process_gets_ready_to_be_told_to_end_and_is_left_as_it_was(sigterm, monkeypatch):
+    monkeypatch.setattr(lifespan_module, "_SETTLED", 0.01)
+    server = Server(Lifespan())
+    await server.say("lifespan.startup")
+    assert signal.getsignal(signal.SIGTERM) is sigterm  # not yet
+    await until(lambda: signal.getsignal(signal.SIGTERM) is not sigterm)
+    await server.say("lifespan.shutdown")
+    assert signal.getsignal(signal.SIGTERM) is sigterm
+
+
+async def test_a_server_that_stops_at_once_leaves_nothing_to_come(sigterm, monkeypatch):
+    monkeypatch.setattr(lifespan_module, "_SETTLED", 0.01)
+    assert await Server(Lifespan()).run() == [STARTED, STOPPED]
+    due = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, due.set)
+    await due.wait()  # what was to be done after the startup has been
+    assert signal.getsignal(signal.SIGTERM) is sigterm
+
+
+async def test_a_wrong_setting_fails_the_startup(settings, emitted):
+    settings.CHANNELS_DRAIN = {"SPREAD": "5 seconds"}
+    server = Server(Lifespan([lambda: emitted.append("hook")]))
+    answer = await server.say("lifespan.startup")
+    await asyncio.wait_for(server.task, 5)
+    assert answer == {
+        "type": "lifespan.startup.failed",
+        "message": "CHANNELS_DRAIN['SPREAD'] must be a number of seconds, not '5 seconds'.",
+    }
+    assert emitted == []
+
+
+class Idle(AsyncWebsocketConsumer):
+    left: ClassVar[list[str]] = []
+    gate: ClassVar[asyncio.Event]
+
+    async def disconnect(self, code: int) -> None:
+        await self.gate.wait()
+        self.left.append("disconnected")
+
+
+async def test_shutdown_hooks_run_when_the_last_connection_has_ended():
+    Idle.left, Idle.gate = [], asyncio.Event()
+    server = Server(Lifespan([], [lambda: Idle.left.append("hook")]))
+    await server.say("lifespan.startup")
+    client = await asgi.Server(Idle.as_asgi()).connect()
+    client.put("websocket.disconnect", code=1006)  # cut by the server
+    stopping = asyncio.create_task(server.say("lifespan.shutdown"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    Idle.gate.set()
+    assert (await stopping)["type"] == STOPPED
+    assert Idle.left == ["disconnected", "hook"]
+    await client.ended()
+
+
+async def test_shutdown_hooks_do_not_wait_for_a_connection_for_ever(monkeypatch):
+    monkeypatch.setattr(lifespan_module, "_CUT", 0.02)
+    Idle.left, Idle.gate = [], asyncio.Event()
+    server = Server(Lifespan([], [lambda: Idle.left.append("hook")]))
+    await server.say("lifespan.startup")
+    client = await asgi.Server(Idle.as_asgi()).connect()
+    assert (await server.say("lifespan.shutdown"))["type"] == STOPPED
+    assert Idle.left == ["hook"]
+    Idle.gate.set()
+    await client.leave()
+
+
 # -- Real servers
 
 MODULE = """
@@ -309,12 +398,6 @@ application = ProtocolTypeRouter(
     {{"http": http, "lifespan": Lifespan(on_startup=[open_pool], on_shutdown=[close_pool])}}
 )
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def command(server: str, port: int) -> list[str]:

@@ -21,7 +21,10 @@ class Writer(Protocol):
 
     @property
     def send_timeout(self) -> float | None:
-        """Seconds that a send may take; None for as long as it likes."""
+        """Seconds that a send may wait without getting on; None for as long as it likes."""
+
+    def unsent(self) -> int | None:
+        """Bytes that wait for the client to read, if that is known."""
 
     def give_up(
         self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
@@ -46,14 +49,19 @@ class Writes:
     def __init__(self) -> None:
         #: By what is awaited: who sends, and the task that waits.
         self.under_way: dict[Awaitable[None], tuple[Writer, asyncio.Task[Any] | None]] = {}
-        self._since: dict[Awaitable[None], float] = {}
+        # Since when they have not got on, and how many bytes were unsent then.
+        self._since: dict[Awaitable[None], tuple[float, int | None]] = {}
 
     def look(self, now: float) -> None:
         """Have those who have waited too long give up."""
-        since: dict[Awaitable[None], float] = {}
+        since: dict[Awaitable[None], tuple[float, int | None]] = {}
         for sending, (writer, task) in list(self.under_way.items()):
-            started = since[sending] = self._since.get(sending, now)
             try:
+                started, before = self._since.get(sending, (now, None))
+                unsent = writer.unsent()
+                if before is not None and unsent is not None and unsent < before:
+                    started = now  # slow, but the client reads
+                since[sending] = started, unsent
                 timeout = writer.send_timeout
                 if timeout is not None and now - started >= timeout:
                     writer.give_up(sending, task, now - started)

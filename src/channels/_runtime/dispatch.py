@@ -310,12 +310,15 @@ class Connection:
         Returns:
             What closes it, to be kept until it is done, or None.
         """
-        self._draining = True
-        if self._protocol == "websocket" and self._outlet.accepted:
-            return self._loop.create_task(self._outlet.say_goodbye(RESTARTING))
-        if self._protocol == "http" and self._outlet.endless:
-            return self._loop.create_task(self._end_response())
-        self._intake.wake()
+        again, self._draining = self._draining, True
+        outlet = self._outlet
+        if not outlet.closed and not outlet.gone:
+            if self._protocol == "websocket" and outlet.accepted:
+                return self._loop.create_task(outlet.say_goodbye(RESTARTING))
+            if self._protocol == "http" and outlet.endless:
+                return self._loop.create_task(self._end_response())
+        if not again:
+            self._intake.wake()
         return None
 
     async def _end_for_restart(self) -> bool:

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import signals
 from . import termination
-from .connections import Connections, connections
+from .connections import Connections, Drainable, connections
 
 __all__ = ["Plan", "drain", "is_draining", "prepare", "release"]
 
@@ -31,6 +31,8 @@ _NOTICE, _DEADLINE = 0.0, 8.0
 _PACE = 100.0
 # Connections are closed in groups, at most so often (seconds).
 _STEP = 0.02
+# Seconds after which those that are still open are asked to end again.
+_AGAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,28 @@ async def drain(here: Connections, plan: Plan) -> bool:
     if waiting:
         logger.info("Closing %d connections within %.1f s", len(waiting), duration)
     closing: set[asyncio.Task[None]] = set()
+
+    def close(connection: Drainable) -> None:
+        task = connection.drain() if connection in here.open else None
+        if task is not None:
+            closing.add(task)
+            task.add_done_callback(closing.discard)
+
     steps = max(1, min(len(waiting), round(duration / _STEP)))
     start = time.monotonic()
     for step in range(steps):
         for connection in waiting[step::steps]:
-            task = connection.drain() if connection in here.open else None
-            if task is not None:
-                closing.add(task)
-                task.add_done_callback(closing.discard)
+            close(connection)
         pause = start + (step + 1) * duration / steps - time.monotonic()
         if step + 1 < steps and pause > 0:
             await asyncio.sleep(pause)
-    ended = await here.ended(max(deadline - time.monotonic(), 0.0))
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        ended = await here.ended(min(left, _AGAIN))
+        if ended or left <= _AGAIN:
+            break
+        for connection in list(here.open):  # those, too, that have turned to streams meanwhile
+            close(connection)
     for task in closing:
         task.cancel()
     if not ended:

@@ -10,7 +10,7 @@ from .connections import Writes
 from .daphne import find_socket
 from .denial import respond, who
 from .intake import Intake
-from .transports import abort
+from .transports import abort, unsent
 from .types import Consumer, Message, Send
 
 __all__ = ["OVERLOADED", "RESTARTING", "Outlet"]
@@ -72,7 +72,7 @@ class Outlet:
         self._disconnect_due = disconnect_due
         self._stalled = stalled
         # Sends that were given up, and whose task is still to learn of it.
-        self._given_up: set[Awaitable[None]] = set()
+        self._given_up: list[Awaitable[None]] = []
         #: A handshake was accepted, or a response started.
         self.accepted = False
         #: The response is a stream of events, which ends when somebody ends it.
@@ -126,7 +126,7 @@ class Outlet:
                 self._disconnect_due()
         except Exception:
             if message_type == "websocket.close":
-                self.closed = False  # the server did not take it
+                self.closed, self.code = False, None  # the server did not take it
             raise
         finally:
             if reading and not self.gone:
@@ -163,12 +163,16 @@ class Outlet:
 
     # A client that does not read
 
+    def unsent(self) -> int | None:
+        """Bytes that wait for the client to read, if that is known."""
+        return unsent(self._consumer.scope, self._raw_send)
+
     def give_up(
         self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
     ) -> None:
         """Let go of a client that has taken nothing for so long, and of who waits for it."""
         if task is not None:
-            self._given_up.add(sending)
+            self._given_up.append(sending)
             task.cancel()
         if self.gone:
             return
@@ -218,6 +222,7 @@ class Outlet:
                 scope = self._consumer.scope
                 await respond(scope, self._raw_send, status=403 if refused else status)
         except Exception:
+            self.code = code
             logger.debug("%s: closing failed", who(self._consumer), exc_info=True)
 
     async def _close_with(self, code: int) -> None:

@@ -1,9 +1,10 @@
 """What is behind a server's ``send``, for what ASGI has no words for.
 
 An application cannot break a connection: closing a WebSocket waits for a client that reads, and
-uvicorn and Hypercorn keep the socket when the application has returned. It can be broken where the
-server's own objects lead to the transport. Where they do not, because the server is another or
-the connection is shared (HTTP/2), all is left as it is.
+uvicorn and Hypercorn keep the socket when the application has returned. Nor can it see whether a
+client that is slow reads at all. Both can be had where the server's own objects lead to the
+transport. Where they do not, because the server is another or the connection is shared (HTTP/2),
+all is left as it is.
 """
 
 import functools
@@ -13,7 +14,7 @@ from typing import Any
 
 from .types import Scope, Send
 
-__all__ = ["abort", "find"]
+__all__ = ["abort", "find", "unsent"]
 
 # How servers and middleware refer to what is behind them.
 _NEXT = ("real_send", "send", "writer")
@@ -63,13 +64,27 @@ def _has_transport(here: Any) -> bool:
     return hasattr(transport, "abort") or hasattr(transport, "abortConnection")
 
 
+def _transport_of(scope: Scope, send: Send) -> Any:
+    """The transport of asyncio or of Twisted, or None."""
+    if str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}:
+        return None  # other requests share the connection
+    return getattr(find(send, _has_transport), "transport", None)
+
+
 def abort(scope: Scope, send: Send) -> bool:
     """Break the connection at once, without sending what waits; whether that could be done."""
-    if str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}:
-        return False  # other requests share the connection
-    protocol = find(send, _has_transport)
-    if protocol is None:
+    transport = _transport_of(scope, send)
+    if transport is None:
         return False
-    transport = protocol.transport  # of asyncio, or of Twisted
     (getattr(transport, "abort", None) or transport.abortConnection)()
     return True
+
+
+def unsent(scope: Scope, send: Send) -> int | None:
+    """Bytes that the kernel has not taken yet because the client does not read, if they are known.
+
+    Of asyncio's transports they are.
+    """
+    measure = getattr(_transport_of(scope, send), "get_write_buffer_size", None)
+    size: int | None = None if measure is None else measure()
+    return size

@@ -26,6 +26,7 @@ async def draining(start: Start, *, workers: bool = False, **setting: float) -> 
         site = Site(server, directory)
         async with site.http:
             yield site
+            await site.leave()
 
 
 async def crowd(site: Site) -> list[Client]:
@@ -150,6 +151,7 @@ async def test_the_deadline_is_kept(start: Start):
         site.server.terminate()
         await site.events.wait(client.key, "disconnect")
         assert site.events.of(client.key, "disconnect")[0]["code"] == 1012
+        client.transport.resume_reading()
         await asyncio.to_thread(site.server.wait, 15)
 
 

@@ -121,3 +121,91 @@ async def test_a_wait_that_was_given_up_does_not_disturb_the_next_wake(client):
     client.intake.wake()
     client.intake.put({"type": "event"})
     assert client.intake.next() == {"type": "event"}
+
+
+# Servers that read on unasked
+
+
+@pytest.fixture
+def held(client):
+    """What was asked of the server: True to stop reading the client, False to go on."""
+    calls = []
+    client.intake.hold = calls.append
+    return calls
+
+
+async def test_the_server_is_told_to_stop_and_to_go_on(client, held):
+    for n in range(READ_AHEAD - 1):
+        client.put_nowait({"type": "event", "n": n})
+    client.intake.start(client.get)
+    await until(client.empty)
+    assert held == []
+    client.put_nowait({"type": "event"})
+    client.put_nowait({"type": "event"})
+    await until(lambda: held)
+    assert held == [True]
+    assert client.qsize() == 1
+    client.intake.next()
+    await until(client.empty)
+    assert held == [True, False, True]
+    for _ in range(READ_AHEAD):
+        assert client.intake.next() is not None
+        await asyncio.sleep(0)
+    assert client.intake.next() is None
+    assert held == [True, False, True, False]
+
+
+async def test_a_server_is_not_left_told_to_stop(client, held):
+    """Nobody else would tell it to go on, and the client's answer to a close be missed."""
+    for _ in range(READ_AHEAD):
+        client.put_nowait({"type": "event"})
+    client.intake.start(client.get)
+    await until(lambda: held)
+    assert await client.intake.stop()
+    assert held == [True, False]
+    client.intake.resume()
+    client.put_nowait({"type": "bye"})
+    await until(lambda: client.left)
+    assert held == [True, False]
+
+
+# Stopping
+
+
+async def test_stopped_it_reads_nothing_and_resumed_it_does(client):
+    client.intake.start(client.get)
+    await asyncio.sleep(0)
+    assert await client.intake.stop()
+    assert not await client.intake.stop()
+    client.put_nowait({"type": "event"})
+    await asyncio.sleep(0)
+    assert client.intake.next() is None
+    assert not client.left
+    client.intake.resume()
+    await until(client.empty)
+    assert client.intake.next() == {"type": "event"}
+
+
+async def test_what_never_started_is_not_resumed(client):
+    assert not await client.intake.stop()
+    client.intake.resume()
+    assert not await client.intake.stop()
+
+
+async def test_what_has_come_to_its_end_was_not_being_read(client):
+    client.put_nowait({"type": "bye"})
+    client.intake.start(client.get)
+    await until(lambda: client.left)
+    assert not await client.intake.stop()
+
+
+async def test_ended_it_is_not_resumed(client):
+    client.intake.start(client.get)
+    await asyncio.sleep(0)
+    await client.intake.end()
+    client.intake.resume()
+    client.put_nowait({"type": "event"})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert client.qsize() == 1
+    await client.intake.end()

@@ -45,6 +45,14 @@ def restless():
     sys.setswitchinterval(interval)
 
 
+@pytest.fixture
+def interruptible():
+    """Control-C interrupts, also where a shell that started the tests has it ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 async def give(value):
     return value
 
@@ -224,6 +232,7 @@ class TestCall:
         gc.collect()
         assert caplog.records == []
 
+    @pytest.mark.usefixtures("interruptible")
     def test_control_c_reaches_the_caller_and_cancels_the_call(self, way):
         endless = Endless()
 

@@ -1,0 +1,545 @@
+"""What goes out of one connection, message by message."""
+
+import asyncio
+import logging
+
+import pytest
+
+from channels import signals
+from channels._runtime.connections import Writes
+from channels._runtime.intake import Intake
+from channels._runtime.outlet import Outlet
+from tests.asgi import until
+
+START = {"type": "http.response.start", "status": 200}
+BODY = {"type": "http.response.body", "body": b"x", "more_body": True}
+LAST = {"type": "http.response.body", "body": b"x"}
+ACCEPT = {"type": "websocket.accept"}
+TEXT = {"type": "websocket.send", "text": "x"}
+CLOSE = {"type": "websocket.close", "code": 4000}
+
+
+class Consumer:
+    disconnect_grace = 0.05
+    send_timeout = 20.0
+
+    def __init__(self, scope):
+        self.scope = scope
+
+    async def dispatch(self, message):
+        raise AssertionError
+
+
+class Bench:
+    """An outlet, with a server's ``send`` at its end."""
+
+    def __init__(self, scope_type="websocket", **scope):
+        self.scope = {"type": scope_type, "asgi": {}, "path": "/here/", **scope}
+        self.sent, self.due, self.stalled = [], 0, 0
+        self.fails_with = self.blocks = None
+        self.writes = Writes()
+        self.events = asyncio.Queue()
+        self.intake = Intake(f"{scope_type}.disconnect", lambda: None)
+        self.consumer = Consumer(self.scope)
+        self.outlet = Outlet(
+            self.consumer,
+            self.send,
+            self.intake,
+            self.writes,
+            disconnect_due=self.on_due,
+            stalled=self.on_stalled,
+        )
+
+    async def send(self, message):
+        if self.blocks is not None:
+            await self.blocks.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.sent.append(message)
+
+    def on_due(self):
+        self.due += 1
+
+    def on_stalled(self):
+        self.stalled += 1
+
+    def read(self):
+        """Let the client be read, as it is while its connection lasts."""
+        self.intake.start(self.events.get)
+        return self.intake._reader
+
+    async def say(self, *messages):
+        for message in messages:
+            await self.outlet.send(message)
+
+
+@pytest.fixture
+async def bench():
+    made = []
+
+    def make(*arguments, **scope):
+        made.append(Bench(*arguments, **scope))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.intake.end()
+        assert one.writes.under_way == {}
+        assert one.outlet._given_up == []
+
+
+@pytest.fixture
+def dropped():
+    """The types of the messages that were dropped."""
+    types = []
+
+    def listen(signal, sender, consumer, scope, message_type):
+        assert sender is Consumer
+        assert consumer.scope is scope
+        types.append(message_type)
+
+    signals.send_dropped.connect(listen)
+    yield types
+    signals.send_dropped.disconnect(listen)
+
+
+# WebSockets
+
+
+async def test_messages_go_as_they_are_and_in_order(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT, TEXT, TEXT, CLOSE)
+    assert one.sent == [ACCEPT, TEXT, TEXT, CLOSE]
+    assert dropped == []
+    assert (one.outlet.accepted, one.outlet.closed, one.outlet.code) == (True, True, 4000)
+    assert one.due == 1
+
+
+async def test_what_comes_after_the_close_is_dropped_and_signalled(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT, CLOSE, TEXT, {**CLOSE, "code": 4001}, ACCEPT)
+    assert one.sent == [ACCEPT, CLOSE]
+    assert one.outlet.code == 4000
+    assert dropped == ["websocket.send", "websocket.close", "websocket.accept"]
+    assert one.due == 1
+
+
+async def test_what_comes_after_the_client_has_gone_is_dropped_and_signalled(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT)
+    one.intake.inbox = object()
+    one.outlet.stop()
+    await one.say(TEXT, CLOSE)
+    assert one.sent == [ACCEPT]
+    assert dropped == ["websocket.send", "websocket.close"]
+    assert one.intake.inbox is None  # what the layer has is of no use
+    assert not one.outlet.closed
+
+
+@pytest.mark.parametrize(("message", "code"), [({}, 1000), ({"code": None}, 1000)])
+async def test_a_close_without_a_code_is_1000(bench, message, code):
+    one = bench()
+    await one.say(ACCEPT, {"type": "websocket.close", **message})
+    assert one.outlet.code == code
+
+
+async def test_a_client_that_leaves_during_a_send_is_no_error(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = ConnectionResetError()
+    await one.say(TEXT)
+    assert one.outlet.gone
+    assert one.due == 1
+    await one.say(TEXT)
+    assert dropped == ["websocket.send"]
+
+
+async def test_a_client_that_leaves_during_the_close_is_due_once(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = ConnectionResetError()
+    await one.say(CLOSE)
+    assert one.due == 1
+    assert one.outlet.gone
+
+
+async def test_a_close_that_the_server_refuses_is_not_one(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = ValueError("invalid close code")
+    with pytest.raises(ValueError, match="invalid close code"):
+        await one.say({**CLOSE, "code": 1012})
+    assert (one.outlet.closed, one.outlet.code) == (False, None)
+    one.fails_with = None
+    await one.say(TEXT, CLOSE)
+    assert one.sent[-1] == CLOSE
+
+
+async def test_an_error_of_the_server_is_the_senders(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = RuntimeError("no")
+    with pytest.raises(RuntimeError):
+        await one.say(TEXT)
+    assert not one.outlet.gone
+    assert dropped == []
+
+
+async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(bench):
+    one = bench()
+    reader = one.read()
+    await one.say(ACCEPT)
+    assert one.intake._reader is reader
+    one.blocks = asyncio.Event()
+    closing = asyncio.create_task(one.say(CLOSE))
+    await until(reader.done)
+    await until(lambda: one.writes.under_way)
+    assert one.intake._reader is None
+    one.blocks.set()
+    await closing
+    assert not one.intake._reader.done()  # there is a disconnect to come
+
+
+async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
+    """As when a close is on its way while the consumer ends."""
+    one = bench()
+    one.read()
+    await one.say(ACCEPT)
+    one.blocks = asyncio.Event()
+    closing = asyncio.create_task(one.say(CLOSE))
+    await until(lambda: one.writes.under_way)
+    await one.intake.end()
+    one.blocks.set()
+    await closing
+    assert one.intake._reader is None
+
+
+# HTTP
+
+
+async def test_a_response_is_sent_and_then_a_disconnect_is_due(bench):
+    one = bench("http")
+    await one.say(START, BODY)
+    assert (one.outlet.accepted, one.outlet.closed, one.due) == (True, False, 0)
+    await one.say(LAST)
+    assert (one.outlet.closed, one.due) == (True, 1)
+    assert one.sent == [START, BODY, LAST]
+    assert one.outlet.code is None
+
+
+async def test_a_denial_response_closes_a_websocket(bench, dropped):
+    one = bench()
+    start = {"type": "websocket.http.response.start", "status": 401}
+    body = {"type": "websocket.http.response.body", "body": b"no"}
+    await one.say(start, {**body, "more_body": True})
+    assert not one.outlet.closed
+    await one.say(body)
+    assert (one.outlet.closed, one.outlet.accepted, one.due) == (True, False, 1)
+    await one.say(TEXT)
+    assert dropped == ["websocket.send"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "endless"),
+    [
+        ([(b"content-type", b"text/event-stream")], True),
+        ([(b"Content-Type", b"text/event-stream")], True),
+        ([(b"content-type", b"Text/Event-Stream")], True),
+        ([(b"content-type", b"text/event-stream; charset=utf-8")], True),
+        ([(b"cache-control", b"no-cache"), (b"CONTENT-TYPE", b"text/event-stream")], True),
+        ([(b"content-type", b"text/html")], False),
+        ([(b"x-type", b"text/event-stream")], False),
+        ([(b"accept", b"text/event-stream")], False),
+        ([], False),
+        (None, False),
+    ],
+)
+async def test_it_knows_a_stream_of_events(bench, headers, endless):
+    one = bench("http")
+    await one.say({**START, "headers": headers})
+    assert one.outlet.endless is endless
+
+
+async def test_headers_that_can_be_read_but_once_are_left_for_the_server(bench):
+    one = bench("http")
+    pair = (b"content-type", b"text/event-stream")
+    await one.say({**START, "headers": (pair for _ in range(1))})
+    assert one.outlet.endless
+    assert list(one.sent[0]["headers"]) == [pair]
+
+
+async def test_a_start_without_headers_is_no_stream(bench):
+    one = bench("http")
+    await one.say(START)
+    assert not one.outlet.endless
+
+
+async def test_ending_a_response(bench):
+    one = bench("http")
+    await one.say(START, BODY)
+    await one.outlet.end_response()
+    assert one.sent[2:] == [{"type": "http.response.body", "body": b""}]
+    assert (one.outlet.closed, one.outlet.gone, one.due) == (True, True, 1)
+    await one.say(BODY)  # by a handler that does not know
+    assert len(one.sent) == 3
+
+
+async def test_ending_a_response_that_has_ended_sends_nothing(bench):
+    one = bench("http")
+    await one.say(START, LAST)
+    await one.outlet.end_response()
+    await one.outlet.end_response()
+    assert one.sent == [START, LAST]
+    assert one.outlet.gone
+
+
+async def test_ending_a_response_on_a_server_that_fails(bench, caplog):
+    one = bench("http")
+    await one.say(START)
+    one.fails_with = RuntimeError("no")
+    with caplog.at_level(logging.DEBUG, "channels.consumer"):
+        await one.outlet.end_response()
+    assert one.outlet.gone
+    [record] = caplog.records
+    assert record.getMessage() == "Consumer at /here/: ending failed"
+
+
+# Last words
+
+
+async def test_goodbye_to_an_open_socket_is_a_close_and_said_once(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    await one.outlet.say_goodbye(1012)
+    await one.outlet.say_goodbye(1000)
+    assert one.sent[1:] == [{"type": "websocket.close", "code": 1012}]
+    assert one.outlet.code == 1012
+
+
+async def test_two_goodbyes_at_once_are_one(bench):
+    one = bench()
+    one.read()
+    await one.say(ACCEPT)
+    one.blocks = asyncio.Event()
+    both = asyncio.gather(one.outlet.say_goodbye(1012), one.outlet.say_goodbye(1000))
+    await until(lambda: one.writes.under_way)
+    one.blocks.set()
+    await both
+    assert one.sent[1:] == [{"type": "websocket.close", "code": 1012}]
+    assert one.outlet.code == 1012
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "status"),
+    [(1000, {}, 403), (1011, {}, 500), (1012, {"status": 503}, 503)],
+)
+async def test_goodbye_to_a_handshake_is_a_refusal(bench, code, arguments, status):
+    one = bench(extensions={"websocket.http.response": {}})
+    await one.outlet.say_goodbye(code, **arguments)
+    assert one.sent[0]["type"] == "websocket.http.response.start"
+    assert one.sent[0]["status"] == status
+    assert (one.outlet.closed, one.outlet.code) == (True, code)
+    plain = bench()
+    await plain.outlet.say_goodbye(code, **arguments)
+    assert plain.sent == [{"type": "websocket.close"}]
+    await plain.outlet.say_goodbye(code, **arguments)
+    assert len(plain.sent) == 1
+
+
+async def test_goodbye_to_a_request_without_a_response(bench):
+    one = bench("http")
+    await one.outlet.say_goodbye(1012, status=503)
+    assert [message.get("status") for message in one.sent] == [503, None]
+    assert one.outlet.closed
+
+
+async def test_goodbye_to_a_response_under_way_is_not_said(bench):
+    one = bench("http")
+    await one.say(START, BODY)
+    await one.outlet.say_goodbye(1000)
+    assert one.sent == [START, BODY]
+
+
+async def test_goodbye_to_other_protocols_is_not_said(bench):
+    one = bench("channel")
+    await one.outlet.say_goodbye(1000)
+    assert one.sent == []
+
+
+async def test_goodbye_on_a_server_that_refuses_the_code(bench):
+    one = bench()
+    await one.say(ACCEPT)
+
+    async def like_autobahn(message):
+        if message.get("code", 1000) not in {1000, *range(3000, 5000)}:
+            raise ValueError("invalid close code")
+        one.sent.append(message)
+
+    one.outlet._send = like_autobahn
+    await one.outlet.say_goodbye(1012)
+    assert one.sent[1:] == [{"type": "websocket.close"}]
+    assert (one.outlet.closed, one.outlet.code) == (True, 1012)
+
+
+async def test_goodbye_on_a_server_that_fails_is_let_be(bench, caplog):
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = RuntimeError("no")
+    with caplog.at_level(logging.DEBUG, "channels.consumer"):
+        await one.outlet.say_goodbye(1011)
+    [record] = caplog.records
+    assert record.getMessage() == "Consumer at /here/: closing failed"
+    assert one.outlet.code == 1011
+
+
+# Giving up
+
+
+async def blocked(one, *messages):
+    """A task that sends, and waits for the server."""
+    one.blocks = asyncio.Event()
+    known = set(one.writes.under_way)
+    task = asyncio.create_task(one.say(*(messages or (TEXT,))))
+    await until(lambda: set(one.writes.under_way) - known)
+    [sending] = set(one.writes.under_way) - known
+    assert one.writes.under_way[sending] == (one.outlet, task)
+    return sending, task
+
+
+async def test_giving_up_lets_the_task_go_on_as_if_it_had_sent(bench, dropped, caplog):
+    one = bench()
+    await one.say(ACCEPT)
+    sending, task = await blocked(one)
+    one.outlet.give_up(sending, task, 12.3456)
+    await task
+    assert task.cancelling() == 0
+    assert dropped == ["websocket.send"]
+    assert (one.stalled, one.outlet.gone) == (1, True)
+    [record] = caplog.records
+    assert record.getMessage().startswith("Consumer at /here/: the client has not read for 12.3 s;")
+
+
+async def test_giving_up_twice_is_said_once(bench, caplog):
+    one = bench()
+    await one.say(ACCEPT)
+    writes = [await blocked(one), await blocked(one)]
+    for sending, task in writes:
+        one.outlet.give_up(sending, task, 1.0)
+    await asyncio.gather(*(task for _, task in writes))
+    assert one.stalled == 1
+    assert len(caplog.records) == 1
+
+
+async def test_giving_up_on_a_send_of_no_task(bench):
+    one = bench()
+    future = asyncio.get_running_loop().create_future()
+    one.outlet.give_up(future, None, 1.0)
+    assert one.stalled == 1
+    assert not future.cancelled()
+
+
+@pytest.mark.parametrize("scope", [{"path": ""}, {"path": None}, {}], ids=["empty", "none", "no"])
+async def test_a_scope_without_a_path_has_a_name_in_the_log(bench, caplog, scope):
+    one = bench("http")
+    del one.scope["path"]
+    one.scope.update(scope)
+    one.outlet.give_up(asyncio.get_running_loop().create_future(), None, 1.0)
+    assert "Consumer at http: the client" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["give_up", "cancel"])
+async def test_a_cancellation_from_outside_wins(bench, first, dropped):
+    one = bench()
+    await one.say(ACCEPT)
+    sending, task = await blocked(one)
+    if first == "cancel":
+        task.cancel()
+    one.outlet.give_up(sending, task, 1.0)
+    if first == "give_up":
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelling() == 1
+    assert dropped == []
+
+
+async def test_a_task_that_cleans_up_after_a_cancellation_is_cancelled_again(bench):
+    """It had been cancelled before, and sends while it ends."""
+    one = bench()
+    await one.say(ACCEPT)
+    log = []
+
+    async def clean_up():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await one.say(TEXT)
+            finally:
+                log.append(asyncio.current_task().cancelling())
+
+    task = asyncio.create_task(clean_up())
+    await asyncio.sleep(0)
+    one.blocks = asyncio.Event()
+    task.cancel()
+    await until(lambda: one.writes.under_way)
+    [sending] = one.writes.under_way
+    one.outlet.give_up(sending, task, 1.0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log == [1]
+
+
+@pytest.mark.parametrize("error", [OSError("broken"), RuntimeError("broken")])
+async def test_an_error_instead_of_the_cancellation_leaves_no_trace(bench, error):
+    one = bench()
+    await one.say(ACCEPT)
+
+    async def send(message):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+
+    one.outlet._send = send
+    left = []
+
+    async def say():
+        try:
+            await one.say(TEXT)
+        except RuntimeError as caught:
+            left.append(caught)
+        left.append(asyncio.current_task().cancelling())
+
+    task = asyncio.create_task(say())
+    await until(lambda: one.writes.under_way)
+    [sending] = one.writes.under_way
+    one.outlet.give_up(sending, task, 1.0)
+    await task
+    assert left == ([0] if isinstance(error, OSError) else [error, 0])
+
+
+async def test_a_cancelled_send_is_no_longer_under_way(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    _, task = await blocked(one)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert one.writes.under_way == {}
+    assert not one.outlet.gone
+    one.blocks = None
+    await one.say(TEXT)
+    assert one.sent == [ACCEPT, TEXT]
+
+
+async def test_a_cancelled_close_was_said(bench):
+    """It cannot be known whether the client will get it."""
+    one = bench()
+    await one.say(ACCEPT)
+    _, task = await blocked(one, CLOSE)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert one.outlet.closed
+    assert one.due == 1
