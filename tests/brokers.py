@@ -5,7 +5,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,13 +14,9 @@ from pathlib import Path
 import pytest
 import redis
 
-DEADLINE = 10.0
+from .ports import free_port
 
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+DEADLINE = 30.0
 
 
 def _packaged(package: str, *names: str) -> str | None:

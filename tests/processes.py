@@ -13,16 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["ServerProcess", "environment", "free_port"]
+from .ports import free_port
 
-START_SECONDS = 30.0
+__all__ = ["ServerProcess", "environment"]
+
+START_SECONDS = 60.0
 STOP_SECONDS = 15.0
-
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def environment(**extra: str) -> dict[str, str]:

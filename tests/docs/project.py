@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 from .markdown import Block, apply_diff, blocks_of
 
 __all__ = ["Project", "Server"]
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that a command or a server may take; far more than any needs on a busy machine."""
 
 READER_DOES = ("python -m venv", "source ", "python -m pip install", "python -m playwright")
@@ -156,11 +158,3 @@ def environment() -> dict[str, str]:
         "PYTHONWARNINGS": "error",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,105 +2,21 @@
 
 import asyncio
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from ..brokers import Broker, running
-from .project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "deploy"
 GUIDE = (ROOT / "docs" / "howto" / "deploy-redis.md").read_text("utf-8")
 
 pytestmark = pytest.mark.server
-
-
-class TestComposeFile:
-    """The files of ``examples/deploy``, which the guide shows as they are."""
-
-    services: dict[str, Any] = yaml.safe_load((EXAMPLE / "compose.yaml").read_text("utf-8"))[
-        "services"
-    ]
-
-    def words(self, service: str) -> list[str]:
-        return shlex.split(self.services[service]["command"])
-
-    def option(self, service: str, name: str) -> str:
-        words = self.words(service)
-        return words[words.index(name) + 1]
-
-    def test_the_guide_shows_every_file(self) -> None:
-        shown = re.findall(r"\{literalinclude\} \.\./\.\./examples/deploy/(\S+)", GUIDE)
-        assert sorted(shown) == sorted(path.name for path in EXAMPLE.iterdir())
-
-    def test_the_server_takes_its_options_and_does_what_the_guide_says(self) -> None:
-        command, *options = self.words("valkey")
-        assert command == "valkey-server"
-        with running("valkey", *options) as broker, broker.client() as client:
-            assert client.config_get("appendonly") == {"appendonly": "yes"}
-            assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
-            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-            assert client.config_get("maxmemory") == {"maxmemory": str(256 << 20)}
-        for name in options[::2]:
-            assert name in GUIDE or name == "--maxmemory"
-
-    def test_what_it_keeps_is_kept_in_a_volume(self) -> None:
-        assert self.services["valkey"]["volumes"] == ["valkey:/data"]
-
-    def test_uvicorn_knows_the_options(self, tmp_path: Path) -> None:
-        usage = Project(tmp_path).run("python -m uvicorn --help")
-        options = [word for word in self.words("web") if word.startswith("--")]
-        assert len(options) >= 5
-        assert [option for option in options if option not in usage] == []
-
-    def test_the_worker_is_started_by_a_command_that_exists(self) -> None:
-        python, manage, command, *channels = self.words("worker")
-        assert (python, manage) == ("python", "manage.py")
-        assert (ROOT / f"src/channels/management/commands/{command}.py").exists()
-        assert channels
-
-    def test_ports_and_addresses_agree(self) -> None:
-        port = self.option("web", "--port")
-        assert self.services["web"]["ports"] == [f"127.0.0.1:{port}:{port}"]
-        assert f"proxy_pass http://web:{port};" in (EXAMPLE / "nginx.conf").read_text("utf-8")
-        dockerfile = (EXAMPLE / "Dockerfile").read_text("utf-8")
-        assert f"EXPOSE {port}" in dockerfile
-        assert f'"--port", "{port}"' in dockerfile
-        assert self.services["nginx"]["ports"] == ["80:80"]
-        assert "listen 80;" in (EXAMPLE / "nginx.conf").read_text("utf-8")
-        assert "ports" not in self.services["valkey"]
-
-    def test_settings_read_what_the_environment_gives(self) -> None:
-        environment = self.services["web"]["environment"]
-        assert environment == self.services["worker"]["environment"]
-        assert environment["REDIS_URL"] == "redis://valkey:6379/0"
-        RedisChannelLayer(hosts=[environment["REDIS_URL"]])
-        read = set(re.findall(r'os\.environ\.get\("(\w+)"', GUIDE))
-        assert read == set(environment) - {"SECRET_KEY"}
-        assert all(f"os.environ.get({name!r}".replace("'", '"') in GUIDE for name in read)
-
-    def test_processes_wait_for_the_server_and_have_time_to_end(self) -> None:
-        assert "healthcheck" in self.services["valkey"]
-        for service in ("web", "worker"):
-            needs = self.services[service]["depends_on"]["valkey"]
-            assert needs == {"condition": "service_healthy"}
-            grace = int(self.services[service]["stop_grace_period"].removesuffix("s"))
-            assert grace > int(self.option("web", "--timeout-graceful-shutdown"))
-
-    def test_the_lines_of_nginx_are_those_of_the_other_guide(self) -> None:
-        other = (ROOT / "docs" / "howto" / "deploy.md").read_text("utf-8")
-        (shown,) = re.findall(r"```nginx\n(.*?)```", other, re.DOTALL)
-        wanted = {line.strip() for line in shown.splitlines() if "proxy_pass" not in line}
-        ours = (EXAMPLE / "nginx.conf").read_text("utf-8")
-        assert wanted <= {line.strip() for line in ours.splitlines()}
 
 
 MANY = 5_000
