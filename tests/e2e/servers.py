@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import ServerProcess, environment, free_port
+from tests.processes import ServerProcess, environment
 
-__all__ = ["EXAMPLES", "ServerProcess", "environment", "free_port", "manage"]
+__all__ = ["EXAMPLES", "ServerProcess", "environment", "manage"]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

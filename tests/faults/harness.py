@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 import uuid
 from collections import Counter
 
@@ -15,6 +16,9 @@ from ..asgi import Server, until
 ALIAS = "faults"
 GROUP = "room"
 
+# Seconds for those who lost the broker to be back after it; their attempts are at most 1 s apart.
+RESUMPTION = 5.0
+
 
 def make_layer(*addresses, prefix="faults", **options):
     options = {"capacity": 100_000, **options}
@@ -24,6 +28,27 @@ def make_layer(*addresses, prefix="faults", **options):
 def balanced(layer):
     counts = layer.statistics
     return counts.sent == counts.delivered + sum(counts.dropped.values()) + counts.pending
+
+
+@contextlib.asynccontextmanager
+async def received_elsewhere(layer):
+    """Meanwhile an event loop of another thread receives for the process; at the end it ends."""
+    receives, over = asyncio.Event(), threading.Event()
+    here = asyncio.get_running_loop()
+
+    async def receive():
+        await layer.new_channel()
+        here.call_soon_threadsafe(receives.set)
+        await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(receive(),))
+    thread.start()
+    try:
+        await receives.wait()
+        yield
+    finally:
+        over.set()
+        await asyncio.to_thread(thread.join)
 
 
 class Member(AsyncWebsocketConsumer):
@@ -133,7 +158,11 @@ class Sender:
         async with asyncio.timeout(40):
             await self._task
 
-    async def reaches(self, count, deadline=10.0):
+    async def resumes(self):
+        """Wait until one more has been sent, as it must be soon after the broker is back."""
+        await self.reaches(1, RESUMPTION)
+
+    async def reaches(self, count, deadline=30.0):
         """Wait until so many more have been sent."""
         goal = len(self.sent) + count
         await until(lambda: len(self.sent) >= goal, deadline)

@@ -8,7 +8,7 @@ from channels.layers.redis.link import BrokerError
 
 from ..asgi import until
 from ..brokers import running
-from .harness import Room, Sender, check_gap_told, check_nothing_lost, sending, settle
+from .harness import RESUMPTION, Room, Sender, check_gap_told, check_nothing_lost, sending, settle
 
 # With "everysec", a server that is killed while its disk is slow forgets what it has answered.
 PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
@@ -27,9 +27,8 @@ async def test_a_restart_of_a_broker_that_keeps_its_data_loses_nothing(layers, s
         async with Room(here) as room, sending(there) as senders:
             await senders[0].reaches(50)
             await restart(broker, seconds)
-            resumed = asyncio.get_running_loop().time()
+            await senders[0].resumes()
             await senders[0].reaches(50)
-            assert asyncio.get_running_loop().time() - resumed < 5
             await settle(room, senders)
             check_nothing_lost(room, senders)
 
@@ -40,10 +39,10 @@ async def test_a_restart_of_a_broker_that_forgets_is_told_once(layers, broker, s
     async with Room(here) as room, sending(there) as senders:
         await senders[0].reaches(50)
         await restart(broker, seconds)
-        resumed = asyncio.get_running_loop().time()
-        await until(lambda: room.gaps() == [1, 1, 1], 5)
+        await asyncio.gather(
+            until(lambda: room.gaps() == [1, 1, 1], RESUMPTION), senders[0].resumes()
+        )
         await senders[0].reaches(50)
-        assert asyncio.get_running_loop().time() - resumed < 5
         await settle(room, senders)
         check_gap_told(room, senders)
 
@@ -63,9 +62,8 @@ async def test_a_pause_of_eight_seconds_loses_nothing(layers, broker):
         broker.pause()
         await asyncio.sleep(8)
         broker.resume()
-        resumed = asyncio.get_running_loop().time()
+        await senders[0].resumes()
         await senders[0].reaches(50)
-        assert asyncio.get_running_loop().time() - resumed < 5
         await settle(room, senders)
         check_nothing_lost(room, senders)
 
@@ -149,7 +147,7 @@ async def test_a_restart_loses_and_repeats_nothing_of_a_queue(layers):
                     await restart(broker, 0.2)
                 await senders[0].reaches(50)
             sent = [(sender.name, n) for sender in senders for n in sender.sent]
-            await until(lambda: len(received) >= len(sent), 10)
+            await until(lambda: len(received) >= len(sent), 30)
         finally:
             for task in tasks:
                 task.cancel()

@@ -9,6 +9,7 @@ import pytest
 from channels.exceptions import ChannelFull
 
 from ..asgi import until
+from ..ports import free_port
 from ..proxy import Proxy
 from .harness import Room, Sender, balanced, check_nothing_lost, make_layer, sending, settle
 
@@ -102,17 +103,19 @@ async def test_a_reset_of_an_idle_connection_goes_unnoticed(layers, broker, prox
 
 
 class CutWhen:
-    """Cuts all connections the first few times that something passes."""
+    """Cuts all connections the first few times that something passes; does ``then`` after it."""
 
-    def __init__(self, proxy, times, part=b""):
+    def __init__(self, proxy, times, part=b"", then=lambda: None):
         self.proxy = proxy
         self.times = times
         self.part = part
+        self.then = then
 
     def __call__(self, data):
         if self.times and self.part in data:
             self.times -= 1
             self.proxy.cut()
+            self.then()
 
 
 @pytest.mark.parametrize("direction", ["on_request", "on_reply"])
@@ -265,3 +268,50 @@ async def test_a_repeat_to_a_server_that_lost_its_memory_is_not_delivered_twice(
         await send(where, {"type": "next"})
         assert (await reader.receive(channel))["type"] == "next"
         assert balanced(reader)
+
+
+@pytest.mark.parametrize("burst", [1, 700])
+async def test_a_repeat_to_a_server_that_forgot_the_scripts_is_not_delivered_twice(
+    layers, broker, proxy, burst
+):
+    """As one that keeps its data does when it restarts before it has answered."""
+    async with Room(layers(broker.address)) as room:
+        sender = Sender(layers(proxy.address))
+        await room.hears(await sender.send_one())
+        for _ in range(3):
+            cut = proxy.on_reply = CutWhen(proxy, 1, then=lambda: broker.cli("SCRIPT", "FLUSH"))
+            await asyncio.gather(*(sender.send_one() for _ in range(burst)))
+            assert cut.times == 0
+        sender.sent.sort()
+        await room.hears((sender.name, sender.sent[-1]))
+        check_nothing_lost(room, [sender])
+
+
+@pytest.mark.parametrize("burst", [1, 700])
+async def test_a_repeat_that_is_refused_for_a_while_is_not_delivered_twice(
+    layers, broker, proxy, burst
+):
+    """As by a server that has lost its master, and then is one: of this, consumers are told."""
+    broker.cli("CONFIG", "SET", "replica-serve-stale-data", "no")
+    nowhere = free_port()
+    async with Room(layers(broker.address)) as room:
+        sender = Sender(layers(proxy.address))
+        await room.hears(await sender.send_one())
+        for _ in range(3):
+            cut = proxy.on_reply = CutWhen(
+                proxy, 1, then=lambda: broker.cli("REPLICAOF", "127.0.0.1", nowhere)
+            )
+            sending = asyncio.gather(*(sender.send_one() for _ in range(burst)))
+            await until(lambda cut=cut: cut.times == 0)
+            replies = []
+            proxy.on_reply = replies.append
+            await until(lambda replies=replies: b"MASTERDOWN" in b"".join(replies))
+            broker.cli("REPLICAOF", "NO", "ONE")
+            await sending
+        sender.sent.sort()
+        await room.hears((sender.name, sender.sent[-1]))
+        assert not sender.errors
+        for heard in room.heard():
+            assert [item for item in heard if item != "gap"] == [
+                (sender.name, n) for n in sender.sent
+            ]

@@ -12,7 +12,16 @@ import pytest
 from channels.exceptions import ChannelFull
 
 from ..asgi import until
-from .harness import Room, Sender, balanced, check_nothing_lost, make_layer, sending, settle
+from .harness import (
+    Room,
+    Sender,
+    balanced,
+    check_nothing_lost,
+    make_layer,
+    received_elsewhere,
+    sending,
+    settle,
+)
 
 
 async def turns(count):
@@ -168,6 +177,19 @@ def test_many_event_loops_one_after_another_leave_nothing_open(broker):
 
     asyncio.run(close())
     assert balanced(layer)
+
+
+async def test_another_loop_goes_on_when_the_one_that_read_ends(layers, broker):
+    layer, other = layers(broker.address), layers(broker.address)
+    async with received_elsewhere(layer):
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await other.send(channel, {"type": "first"})
+        assert (await layer.receive(channel))["type"] == "first"
+        receiving = asyncio.create_task(layer.receive(channel))
+    await other.group_send("room", {"type": "second"})
+    async with asyncio.timeout(10):
+        assert (await receiving)["type"] == "second"
 
 
 def test_two_event_loops_in_two_threads_at_once(broker):

@@ -10,7 +10,7 @@ import pytest
 
 from ..asgi import until
 from ..brokers import running
-from ..faults.harness import Room, Sender, balanced, sending, settle
+from ..faults.harness import RESUMPTION, Room, Sender, balanced, received_elsewhere, sending, settle
 
 
 async def restart(broker, seconds):
@@ -59,10 +59,10 @@ async def test_a_restart_is_told_once(layers, broker, seconds):
     async with Room(here) as room, sending(there) as senders:
         await senders[0].reaches(50)
         await restart(broker, seconds)
-        resumed = asyncio.get_running_loop().time()
-        await until(lambda: room.gaps() == [1, 1, 1], 5)
+        await asyncio.gather(
+            until(lambda: room.gaps() == [1, 1, 1], RESUMPTION), senders[0].resumes()
+        )
         await senders[0].reaches(50)
-        assert asyncio.get_running_loop().time() - resumed < 5
         await settle(room, senders)
         check_told(room, senders)
 
@@ -175,9 +175,8 @@ async def test_a_pause_of_eight_seconds(layers, broker):
         broker.pause()
         await asyncio.sleep(8)
         broker.resume()
-        resumed = asyncio.get_running_loop().time()
+        await senders[0].resumes()
         await senders[0].reaches(50)
-        assert asyncio.get_running_loop().time() - resumed < 5
         await settle(room, senders)
         gaps = room.gaps()[0]
         assert gaps <= 1
@@ -243,3 +242,18 @@ async def test_callbacks_are_called_once_for_each_break(layers, broker):
         await until(lambda count=count: calls == ["disconnect", "reconnect"] * count)
     await layer.aclose()
     assert len(calls) == 4
+
+
+async def test_another_loop_goes_on_when_the_one_that_listened_ends(layers, broker):
+    layer, other = layers(broker.address), layers(broker.address)
+    async with received_elsewhere(layer):
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await other.send(channel, {"type": "first"})
+        assert (await layer.receive(channel))["type"] == "first"
+        receiving = asyncio.create_task(layer.receive(channel))
+    async with asyncio.timeout(10):
+        while not receiving.done():  # what is sent before it listens is lost
+            await other.group_send("room", {"type": "second"})
+            await asyncio.wait((receiving,), timeout=0.02)
+    assert (await receiving)["type"] == "second"

@@ -8,7 +8,8 @@ import uvloop
 
 from channels.layers.redis import RedisPubSubChannelLayer
 
-from ..brokers import Broker, free_port
+from ..brokers import Broker
+from ..ports import free_port
 from ..topologies.harness import Authority, redis_with_tls
 
 pytestmark = pytest.mark.server

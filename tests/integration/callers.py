@@ -9,7 +9,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 import django
 from asgiref.sync import async_to_sync
 from django.conf import settings
+
+from tests.ports import free_port
 
 QUEUE = "queue"
 HERE = "tests.integration.callers"
@@ -240,6 +241,8 @@ def asyncio_run():
 
 def interrupted(way):
     """Waits for a broker that does not answer, until somebody presses Control-C."""
+    # A shell that starts the tests in the background has SIGINT ignored; so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tell("ready")
     try:
         WAYS[way]("main", 0)
@@ -258,9 +261,7 @@ def view_server(kind):
 
     settings.ROOT_URLCONF = "tests.integration.site"
     settings.ALLOWED_HOSTS = ["*"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = ThreadedWSGIServer(("127.0.0.1", port), Quiet)
     server.set_app(WSGIHandler())
     tell(port)

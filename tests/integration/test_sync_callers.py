@@ -19,7 +19,8 @@ from channels.layers import SyncChannelLayer
 from channels.layers.redis import RedisChannelLayer
 from channels.layers.redis.link import BrokerUnavailable, Link
 from channels.layers.sync import CallTimeout
-from tests.brokers import Broker, free_port, running
+from tests.brokers import Broker, running
+from tests.ports import free_port
 
 from .callers import HERE, QUEUE, connections
 

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.crc import key_slot
 
-from ..brokers import Broker, find_servers, free_port, unavailable
+from ..brokers import Broker, find_servers, unavailable
+from ..ports import free_port
 
 DEADLINE = 20.0
 MASTER = "mymaster"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from ..brokers import Broker, free_port
+from ..brokers import Broker
+from ..ports import free_port
 from .harness import Authority, Cluster, Replicated, running, valkey
 
 

@@ -14,8 +14,9 @@ from channels.layers.redis import RedisChannelLayer
 from channels.testing.conformance import LayerConformance
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from ..brokers import Broker, free_port
+from ..brokers import Broker
 from ..brokers import running as running_broker
+from ..ports import free_port
 from .harness import Authority, Cluster, access_rules, redis_with_tls, running
 
 pytestmark = pytest.mark.server

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 # A shell that starts the tests in the background has SIGINT ignored; so would its children.
 MANAGE = """
@@ -40,7 +40,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 def block(request):
-    time.sleep(60)
+    time.sleep(600)
 
 urlpatterns = [path("", lambda request: HttpResponse("hello")), path("block", block)]
 """
@@ -55,7 +55,7 @@ from django.urls import path
 class Echo(AsyncWebsocketConsumer):
     async def receive(self, text_data=None, bytes_data=None):
         if text_data == "busy":
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         await self.send(text_data)
 
     async def disconnect(self, code):
@@ -127,16 +127,21 @@ class Process:
     def output(self) -> str:
         return "".join(list(self.lines))
 
+    def prints(self, text: str, times: int = 1, within: float = DEADLINE) -> bool:
+        """Whether ``text`` will have been printed this often in so many seconds."""
+        end = time.monotonic() + within
+        while self.output.count(text) < times:
+            ended = self.process.poll() is not None and not self.reader.is_alive()
+            if ended or time.monotonic() > end:
+                return self.output.count(text) >= times
+            time.sleep(0.02)
+        return True
+
     def wait_for(self, text: str, times: int = 1) -> str:
         """Wait until ``text`` has been printed this often; return all output."""
-        end = time.monotonic() + DEADLINE
-        while time.monotonic() < end:
-            if (output := self.output).count(text) >= times:
-                return output
-            if self.process.poll() is not None and not self.reader.is_alive():
-                break
-            time.sleep(0.02)
-        raise AssertionError(f"{text!r} was not printed {times} times in:\n{self.output}")
+        if not self.prints(text, times):
+            raise AssertionError(f"{text!r} was not printed {times} times in:\n{self.output}")
+        return self.output
 
     def ctrl_c(self) -> None:
         """Send SIGINT to all processes of the terminal's foreground, as a terminal does."""
@@ -171,8 +176,3 @@ def wait_for_port(port: int) -> None:
             time.sleep(0.02)
         else:
             return
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -7,7 +7,9 @@ import httpx
 import pytest
 from django.core.management import CommandError, call_command
 
-from .project import SETTINGS, Project, free_port, wait_for_port
+from tests.ports import free_port
+
+from .project import SETTINGS, Project, wait_for_port
 
 pytestmark = pytest.mark.server
 

@@ -51,6 +51,11 @@ class Here(LocalChannels):
         """Whether ``channel`` is in ``group``."""
         return channel in self._groups.get(group, ())
 
+    def _vanish(self, mailbox: Mailbox) -> None:
+        """A member of a group keeps its mailbox, which its next message needs again."""
+        if mailbox.channel not in self._memberships:
+            super()._vanish(mailbox)
+
     def mailboxes(self) -> list[tuple[Mailbox, list[str]]]:
         """Each mailbox, and the groups that its channel is in."""
         with self.lock:
@@ -120,6 +125,10 @@ class RedisLayer(BaseChannelLayer):
         self._in_flight: dict[str, int] = {}
 
     # For subclasses
+
+    def _is_receiving(self) -> bool:
+        """Whether what is sent to this process is received."""
+        raise NotImplementedError
 
     async def _receiving(self) -> None:
         """Have what is sent to this process received, and wait until it is."""
@@ -222,11 +231,9 @@ class RedisLayer(BaseChannelLayer):
         await self._off_passing_loop(self._group_send(group, data))
 
     @staticmethod
-    async def _off_passing_loop(coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Await it here, or over the bridge if this loop exists for a single call only."""
-        if is_passing(asyncio.get_running_loop()):
-            return await bridge.cross(coroutine)
-        return await coroutine
+    def _off_passing_loop(coroutine: Coroutine[Any, Any, _T]) -> Coroutine[Any, Any, _T]:
+        """What to await: it, or over the bridge if this loop exists for a single call only."""
+        return bridge.cross(coroutine) if is_passing(asyncio.get_running_loop()) else coroutine
 
     # Receiving
 
@@ -237,9 +244,9 @@ class RedisLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one."""
-        if self._here.is_in_a_group(channel) and not is_passing(asyncio.get_running_loop()):
-            await self._receiving()  # it is one of our own, so its name is valid
-            return await self._here.receive(channel)
+        if self._here.is_in_a_group(channel) and self._is_receiving():
+            # It is one of our own, so its name is valid.
+            return await self._off_passing_loop(self._here.receive(channel))
         self.require_valid_channel_name(channel)
         return await self._off_passing_loop(self._receive(channel))
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from .link import BrokerUnavailable, backoff, explain, heed_move, is_transient
+from .errors import backoff, explain, heed_move, is_transient
+from .link import BrokerUnavailable
 from .scripts import SCRIPTS
 from .servers import Connection, Server
+from .wire import Wire
 
 __all__ = ["InboxReader", "Recipient"]
 
@@ -18,6 +20,9 @@ logger = logging.getLogger("channels.layers")
 # Seconds that a read waits for something to come, and that its answer may be late. Together they
 # bound how long a connection that died without a word goes unnoticed.
 _BLOCK, _GRACE = 5.0, 5.0
+
+# Seconds for an event loop that was held up to take what has come meanwhile.
+_LAST_LOOK = 0.05
 
 # Entries in one read, and entries read before the server may drop them. They are dropped at the
 # latest when the lease is renewed.
@@ -87,40 +92,39 @@ class InboxReader:
         self._gap: str | None = None
         # What to add to time.monotonic() to have the server's clock, in seconds.
         self._offset = 0.0
-        self._connection: Connection | None = None
+        self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._attempt = 0
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def start(self) -> None:
         """Start reading."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._loop.create_task(self._run())
 
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
         self._last, self._origin, self._seen = other._last, other._origin, other._seen
 
     async def _run(self) -> None:
-        attempt = 0
+        self._attempt = 0
         while True:
             try:
-                self._connection = connection = await self._connect()
-                await self._register(connection)
-                attempt = 0
-                if not self.ready.done():
-                    self.ready.set_result(None)
-                await self._read(connection)
+                await self._read()
             except Exception as error:
-                attempt += 1
+                self._attempt += 1
                 heed_move(self._server, error)
                 if not is_transient(error):
                     self._fail_waiting(error)
-                    if attempt == 1:
+                    if self._attempt == 1:
                         logger.exception("Reading %s failed; trying again", self.inbox)
-                elif attempt == 3:
+                elif self._attempt == 3:
                     logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
             finally:
-                await self._disconnect()
-            await asyncio.sleep(backoff(max(attempt, 1)))
+                wire, self._wire = self._wire, None
+                if wire is not None:
+                    await wire.aclose()
+            await asyncio.sleep(backoff(max(self._attempt, 1)))
 
     def _fail_waiting(self, error: Exception) -> None:
         """Tell those who wait for the first connection why there is none."""
@@ -130,15 +134,27 @@ class InboxReader:
             ready.set_exception(explain(error))
             ready.exception()  # nobody may be waiting
 
-    async def _connect(self) -> Connection:
+    async def _read(self) -> None:
+        """Connect, and read for as long as the connection holds and there is an inbox."""
         async with asyncio.timeout(self._server.response_timeout * 2):
-            return await self._server.connect()
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+            connection = await self._server.connect()
+        try:
+            await self._register(connection)
+        except BaseException:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
+            raise
+        self._attempt = 0
+        if not self.ready.done():
+            self.ready.set_result(None)
+        self._wire = wire = Wire(connection, self._receive)
+        self._ask_for_more()
+        while not wire.over.done():
+            patience = _BLOCK + _GRACE - wire.silence
+            await asyncio.wait((wire.over,), timeout=max(patience, _LAST_LOOK))
+            if patience <= 0 and wire.silence >= _BLOCK + _GRACE:
+                raise TimeoutError(f"nothing came for {wire.silence:.0f} seconds")
+        wire.over.result()
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         async with asyncio.timeout(self._server.response_timeout):
@@ -185,19 +201,25 @@ class InboxReader:
         """Take note of what the server's clock says now, in milliseconds."""
         self._offset = now / 1000 - time.monotonic()
 
-    async def _read(self, connection: Connection) -> None:
-        block = int(_BLOCK * 1000)
-        while True:
-            async with asyncio.timeout(_BLOCK + _GRACE):
-                await connection.send_command(
-                    "XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last,
-                    check_health=False,
-                )  # fmt: skip
-                answer = await connection.read_response()
-            if answer:
-                self._hand_over(answer[0][1])
-            elif not await self._ask(connection, "EXISTS", self.inbox):
-                return  # nothing can come any more: register anew
+    def _ask_for_more(self) -> None:
+        if self._wire is not None:
+            block = int(_BLOCK * 1000)
+            command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last)
+            self._wire.send((command,))
+
+    def _receive(self, replies: Iterable[Any]) -> None:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+            if reply is None and self._wire is not None:  # nothing came for long
+                self._wire.send((("EXISTS", self.inbox),))
+                continue
+            if reply == 0:
+                raise ConnectionError("the inbox is gone")  # nothing can come any more
+            if isinstance(reply, list):
+                self._hand_over(reply[0][1])
+            # When what came has been dealt with, there is more to be had in one go.
+            self._loop.call_soon(self._ask_for_more)
 
     def _hand_over(self, entries: list[Any]) -> None:
         received, clock = self._recipient.inbox_received, time.monotonic() + self._offset
@@ -241,10 +263,8 @@ class InboxReader:
 
     async def reset(self) -> None:
         """Connect and register anew."""
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+        if self._wire is not None:
+            self._wire.end(ConnectionError("the inbox is to be registered anew"))
 
     async def stop(self) -> None:
         """Stop reading; nothing is left behind but the inbox."""

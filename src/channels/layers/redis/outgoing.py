@@ -27,10 +27,12 @@ class Outgoing:
         self._bases = bases
         self._name = uuid.uuid4().hex[:16]
 
-    async def append(self, partition: int, script: str, keys: list[str], *arguments: Any) -> Any:
-        """Run a script that appends, exactly once, and return its answer."""
+    def append(
+        self, partition: int, script: str, keys: list[str], *arguments: Any
+    ) -> "asyncio.Future[Any]":
+        """Have a script that appends run, exactly once; the future gets its answer."""
         sender = f"{self._bases[partition]}:sender:{self._name}"
-        return await self.links[partition].run(
+        return self.links[partition].run(
             script, [*keys, sender], [SENDER_LEASE, *arguments], numbered=True
         )
 

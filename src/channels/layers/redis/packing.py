@@ -14,9 +14,9 @@ except ImportError:  # redis-py's own packer does it too
 __all__ = ["pack"]
 
 
-def pack(connection: Connection, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
+def pack(connection: Connection, commands: Sequence[tuple[Any, ...]]) -> bytes:
     """What to write to ``connection`` for these commands, whose first words hold no spaces."""
     if _pack is None:
         packed: list[bytes] = connection.pack_commands(commands)
-        return packed
-    return [b"".join(map(_pack, commands))]
+        return b"".join(packed)
+    return b"".join(map(_pack, commands))

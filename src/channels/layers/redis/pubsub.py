@@ -110,7 +110,9 @@ class RedisPubSubChannelLayer(RedisLayer):
     def _begin(self) -> None:
         super()._begin()
         topics = [f"{base}:process:{self.client_prefix}".encode("ascii") for base in self._bases]
-        self._reception = Reception(self.servers, topics, self, self._get_commands)
+        self._reception = Reception(
+            self.servers, topics, self, self._get_commands, self._here.waiting_loops
+        )
         # Groups that have no members here any more.
         self._emptied: deque[str] = deque()
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -265,6 +267,9 @@ class RedisPubSubChannelLayer(RedisLayer):
             reception.subscriptions[partition].unsubscribe(topic)
 
     # What is published (see subscription.Recipient)
+
+    def _is_receiving(self) -> bool:
+        return self._reception.is_ready()
 
     async def _receiving(self) -> None:
         await self._reception.be_ready()

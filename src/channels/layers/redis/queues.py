@@ -17,7 +17,8 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from .link import BrokerUnavailable, Link, backoff, explain, forget, heed_move, is_transient
+from .errors import backoff, explain, forget, heed_move, is_transient
+from .link import BrokerUnavailable, Link
 from .scripts import SCRIPTS
 from .servers import Connection, Server
 
@@ -265,8 +266,9 @@ class QueueReader:
 
     def _give_back(self, *, leave: bool) -> None:
         """Let others have what was handed out here and is wanted by nobody."""
+        held = [] if leave else [entry_id for entry_id, _ in self._held]
         self._held.clear()
-        arguments = [_GROUP, self._name, int(leave)]
+        arguments = [_GROUP, self._name, int(leave), *held]
         self._link.run("give_back", [self._queue], arguments).add_done_callback(forget)
 
     async def aclose(self) -> None:

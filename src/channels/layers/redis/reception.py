@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from ..._runtime.loops import bridge, is_passing
+from .errors import forget
 from .servers import Server
 from .subscription import Commands, Recipient, Subscription
+from .succession import Loop, LoopEnded, across, hand_over
 
 __all__ = ["Reception"]
 
@@ -19,14 +21,15 @@ _MOVED = "the event loop that received has ended"
 class Reception:
     """A process's subscriptions, one for each server, on one of its event loops.
 
-    It is the first loop on which somebody wants to receive. When that has ended, the next one
-    takes over, with the same topics.
+    It is the first loop on which somebody wants to receive. When that ends, another one takes
+    over, with the same topics.
 
     Args:
         servers: who publish.
         own_topics: the process's own topic on each server.
         recipient: who gets what is published.
         commands: which commands to publish and subscribe with.
+        waiting: the event loops on which somebody waits for what is published.
     """
 
     def __init__(
@@ -35,20 +38,23 @@ class Reception:
         own_topics: list[bytes],
         recipient: Recipient,
         commands: Callable[[], Awaitable[Commands]],
+        waiting: Callable[[], Iterable[Loop]],
     ) -> None:
+        self._waiting = waiting
         self._servers = servers
         #: The process's own topic on each server.
         self.own_topics = own_topics
         self._recipient = recipient
         self._commands = commands
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Loop | None = None
+        self._moving: asyncio.Future[None] | None = None
         #: For each server; empty before anybody wanted to receive.
         self.subscriptions: list[Subscription] = []
         #: The groups with members here, by topic, for each server.
         self.groups: list[dict[bytes, str]] = [{} for _ in servers]
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
+    def loop(self) -> Loop | None:
         """The loop that receives, if it runs."""
         loop = self._loop
         return loop if loop is not None and loop.is_running() else None
@@ -58,11 +64,14 @@ class Reception:
         here = asyncio.get_running_loop()
         if is_passing(here):
             return await bridge.cross(self.run(work))
-        if self.loop is None:
-            await self._take_over()
-        if self._loop is here or self._loop is None:
-            return await work()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._loop))
+        while True:
+            if self.loop is None:
+                await self._take_over()
+            loop = self._loop
+            if loop is here or loop is None:
+                return await work()
+            with contextlib.suppress(LoopEnded):
+                return await across(loop, work())
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called on the event loop that receives, if there is one."""
@@ -88,6 +97,23 @@ class Reception:
                 zip(self._servers, self.own_topics, self.groups, strict=True)
             )
         ]
+        self.subscriptions[0].when_over(self._ended)
+
+    def _ended(self) -> None:
+        """Have another event loop receive, as this one ends; :meth:`stop` is no such end."""
+        if self._loop is asyncio.get_running_loop():
+            self._loop = None
+            hand_over(self._waiting, self._go_on)
+
+    def _go_on(self) -> None:
+        self._moving = asyncio.ensure_future(self.be_ready())
+        self._moving.add_done_callback(forget)
+
+    def is_ready(self) -> bool:
+        """Whether a loop receives, and the process's own topics were subscribed to."""
+        return self.loop is not None and all(
+            map(Subscription.was_confirmed, self.subscriptions, self.own_topics)
+        )
 
     async def be_ready(self) -> None:
         """Wait until the process's own topics are subscribed to; no longer if they ever were."""

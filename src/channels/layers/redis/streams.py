@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from re import Pattern
 from typing import Any, TypeVar
 
@@ -22,9 +22,11 @@ from ..messages import snapshot
 from ..serializers import Key
 from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from .common import RedisLayer
+from .errors import forget
 from .inbox import InboxReader
-from .link import PATIENCE, BrokerUnavailable, forget
+from .link import PATIENCE, BrokerUnavailable
 from .outgoing import Outgoing
+from .succession import LoopEnded, across, hand_over
 
 __all__ = ["RedisChannelLayer"]
 
@@ -149,7 +151,7 @@ class RedisChannelLayer(RedisLayer):
         """Let ``channel`` have what is sent to ``group`` from now on."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._on_reading_loop(self._group_add(group, channel))
+        await self._on_reading_loop(lambda: self._group_add(group, channel))
 
     async def _group_add(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
@@ -208,13 +210,17 @@ class RedisChannelLayer(RedisLayer):
         """Let ``channel`` have it no longer. No error if it was not a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._on_reading_loop(self._group_discard(group, channel))
+        await self._on_reading_loop(lambda: self._group_discard(group, channel))
 
     async def _group_discard(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
         if process == self.client_prefix:
             self._here.part(group, channel)
-            await asyncio.gather(*self._leave_emptied())
+            leaving = self._leave_emptied()
+            if leaving:  # even if the caller gives up
+                await asyncio.wait(leaving)
+            for left in leaving:
+                left.result()
         elif process is None:
             link = self._outgoing.get().links[self._partition(group)]
             member = self._named_member(group, channel)
@@ -312,41 +318,56 @@ class RedisChannelLayer(RedisLayer):
 
     # Event loops
 
-    async def _on_reading_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Await it where the inbox is read.
+    async def _on_reading_loop(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Await ``work()`` where the inbox is read, again if that event loop ends meanwhile.
 
         So the server sees what this process joins and leaves in the order in which it does so: it
         all travels over one link.
         """
-        home = self._reading_loop
-        if home is None or home is asyncio.get_running_loop() or not home.is_running():
-            return await self._off_passing_loop(coroutine)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, home))
+        while True:
+            home = self._reading_loop if self._is_read() else None
+            if home is None or home is asyncio.get_running_loop() or not home.is_running():
+                return await self._off_passing_loop(work())
+            with contextlib.suppress(LoopEnded):
+                return await across(home, work())
+
+    def _is_receiving(self) -> bool:
+        """Whether the inbox is read, and has been found or made."""
+        if not self._is_read():
+            return False
+        for reader in self._readers:  # all() takes twice as long, for every message
+            if not reader.ready.done():
+                return False
+        return bool(self._readers)
 
     async def _receiving(self) -> None:
         """Have the inbox read, by this event loop unless another one does."""
+        if self._is_receiving():
+            return
         with self._starting:
-            loop = self._reading_loop
-            if loop is None or loop.is_closed() or self._keeper is None or self._keeper.done():
+            if not self._is_read():
                 self._start_receiving()
-        here = asyncio.get_running_loop()
         for reader in self._readers:
-            ready = reader.ready
-            if ready.done():
-                continue
-            waiting = (
-                asyncio.shield(ready)
-                if ready.get_loop() is here
-                else asyncio.wrap_future(
-                    asyncio.run_coroutine_threadsafe(_await(ready), ready.get_loop())
-                )
-            )
-            try:
-                await asyncio.wait_for(waiting, PATIENCE)
-            except TimeoutError:
-                raise BrokerUnavailable(
-                    f"The broker did not answer for {PATIENCE:g} seconds"
-                ) from None
+            if not reader.ready.done():
+                await self._until_ready(reader.ready)
+
+    async def _until_ready(self, ready: "asyncio.Future[None]") -> None:
+        loop = ready.get_loop()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if loop is asyncio.get_running_loop():
+                    await asyncio.shield(ready)
+                else:
+                    await across(loop, _await(ready))
+        except LoopEnded:
+            await self._receiving()
+        except TimeoutError:
+            raise BrokerUnavailable(f"The broker did not answer for {PATIENCE:g} seconds") from None
+
+    def _is_read(self) -> bool:
+        """Whether there is an event loop that reads the inbox, as far as one can know."""
+        loop, keeper = self._reading_loop, self._keeper
+        return loop is not None and not loop.is_closed() and not (keeper is None or keeper.done())
 
     def _start_receiving(self) -> None:
         loop = asyncio.get_running_loop()
@@ -364,6 +385,17 @@ class RedisChannelLayer(RedisLayer):
         for reader in self._readers:
             reader.start()
         self._keeper = loop.create_task(self._keep(self._readers))
+        self._keeper.add_done_callback(self._keeper_ended)
+
+    def _keeper_ended(self, keeper: "asyncio.Task[None]") -> None:
+        """Have another event loop read the inbox if this one ends; closing the layer is no end."""
+        if self._keeper is keeper:
+            hand_over(self._here.waiting_loops, self._go_on_receiving)
+
+    def _go_on_receiving(self) -> None:
+        with self._starting:
+            if self._keeper is not None and self._keeper.done():
+                self._start_receiving()
 
     async def _keep(self, readers: list[InboxReader]) -> None:
         """Give signs of life, for as long as the event loop runs."""
@@ -399,7 +431,7 @@ class RedisChannelLayer(RedisLayer):
 
     async def flush(self) -> None:
         """Forget every message and every group. Consumers stay connected."""
-        await self._on_reading_loop(self._flush())
+        await self._on_reading_loop(self._flush)
 
     async def _flush(self) -> None:
         await self._here.flush()

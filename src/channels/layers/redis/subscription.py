@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from .link import PATIENCE, BrokerError, BrokerUnavailable, backoff, explain, is_transient
-from .packing import pack
-from .pushes import Pushes
-from .servers import Connection, Server
+from .errors import backoff, explain, is_transient
+from .link import PATIENCE, BrokerError, BrokerUnavailable
+from .servers import Server
+from .wire import Wire
 
 __all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
 
@@ -91,14 +91,16 @@ class Subscription:
             topic: self._loop.create_future() for topic in topics
         }
         self._gap = gap
-        self._connection: Connection | None = None
-        self._pushes: Pushes | None = None
+        self._wire: Wire | None = None
         self._expected: deque[_Expected] = deque()
         self._unsent: list[tuple[Any, ...]] = []
         self._barrier: asyncio.Future[None] | None = None
-        self._heard = 0.0
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._task = self._loop.create_task(self._run())
+
+    def when_over(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called on its event loop when it has ended."""
+        self._task.add_done_callback(lambda _: callback())
 
     # Topics
 
@@ -129,7 +131,7 @@ class Subscription:
         future = self._topics.get(topic)
         if future is None or (future.done() and future.exception()):
             future = self._topics[topic] = self._loop.create_future()
-            if self._connection is not None:
+            if self._wire is not None:
                 self._command(self._commands.subscribe, topic, future)
         elif future.done():
             future = self.barrier() if self.up else self._up
@@ -138,7 +140,7 @@ class Subscription:
     def unsubscribe(self, topic: bytes) -> None:
         """Let the server publish ``topic`` to others only."""
         future = self._topics.pop(topic, None)
-        if future is not None and self._connection is not None:
+        if future is not None and self._wire is not None:
             self._command(self._commands.unsubscribe, topic, None)
 
     def barrier(self) -> "asyncio.Future[None]":
@@ -146,7 +148,7 @@ class Subscription:
         barrier = self._barrier
         if barrier is None:
             barrier = self._loop.create_future()
-            if self._connection is None:
+            if self._wire is None:
                 barrier.set_result(None)  # what is not here by now will never be
             else:
                 self._barrier = barrier
@@ -172,8 +174,8 @@ class Subscription:
         """Send the commands of one turn of the event loop together."""
         commands, self._unsent = self._unsent, []
         self._barrier = None  # what is published from now on may come after the answer
-        if commands and self._connection is not None and self._pushes is not None:
-            self._pushes.write(pack(self._connection, commands))
+        if commands and self._wire is not None:
+            self._wire.send(commands)
 
     # The connection
 
@@ -197,16 +199,15 @@ class Subscription:
     async def _connect(self) -> None:
         """Connect, and subscribe to all topics."""
         async with asyncio.timeout(self._server.response_timeout * 2):
-            self._connection = await self._server.connect()
-        self._pushes = Pushes(self._connection, self._receive_all)
-        self._heard = self._loop.time()
+            connection = await self._server.connect()
+        self._wire = Wire(connection, self._receive_all)
         for topic, future in self._topics.items():
             self._command(self._commands.subscribe, topic, future)
         self.barrier().add_done_callback(self._restored)
 
     def _restored(self, barrier: "asyncio.Future[None]") -> None:
         """All topics are subscribed to; nothing is lost from now on."""
-        if self._connection is None or self._up.done():
+        if self._wire is None or self._up.done():
             return
         self._up.set_result(None)
         gap, self._gap = self._gap, None
@@ -228,44 +229,35 @@ class Subscription:
                 _fail(future, explain(error))
 
     async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        pushes, self._pushes = self._pushes, None
-        if pushes is not None:
-            pushes.stop()
+        wire, self._wire = self._wire, None
         expected, self._expected = self._expected, deque()
         self._unsent = []
         self._barrier = None
         for kind, _, future in expected:
             if kind == "PING" and future is not None and not future.done():
                 future.set_result(None)
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+        if wire is not None:
+            await wire.aclose()
 
     async def _listen(self) -> None:
         """See to it that the server is alive, until the connection breaks."""
-        pushes = self._pushes
-        if pushes is None:
+        wire = self._wire
+        if wire is None:
             return
-        while not pushes.over.done():
-            await asyncio.wait((pushes.over,), timeout=PING_EVERY)
-            if self._silence() >= PING_EVERY / 2:
+        while not wire.over.done():
+            await asyncio.wait((wire.over,), timeout=PING_EVERY)
+            if wire.silence >= PING_EVERY / 2:
                 self.barrier()
-            if self._silence() >= PING_EVERY + self._server.response_timeout:
+            if wire.silence >= PING_EVERY + self._server.response_timeout:
                 # An event loop that was held up now takes what has come meanwhile.
                 await asyncio.sleep(PING_EVERY / 20)
-                if self._silence() >= PING_EVERY:
-                    raise ConnectionError(f"nothing came for {self._silence():.0f} seconds")
-        pushes.over.result()
-
-    def _silence(self) -> float:
-        """Seconds since the server was last heard."""
-        return self._loop.time() - self._heard
+                if wire.silence >= PING_EVERY:
+                    raise ConnectionError(f"nothing came for {wire.silence:.0f} seconds")
+        wire.over.result()
 
     # What comes
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
-        self._heard = self._loop.time()
         published, message, partition = (
             self._recipient.published,
             self._commands.message,

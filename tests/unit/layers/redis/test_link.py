@@ -1,20 +1,10 @@
 import asyncio
 
 import pytest
-from redis import exceptions as redis_errors
 
-from channels.exceptions import ChannelsError
 from channels.layers.redis import link as link_module
 from channels.layers.redis.hosts import parse_hosts
-from channels.layers.redis.link import (
-    BrokerError,
-    BrokerUnavailable,
-    Link,
-    Unconfirmed,
-    backoff,
-    explain,
-    is_transient,
-)
+from channels.layers.redis.link import BrokerError, BrokerUnavailable, Link, Unconfirmed
 
 from ....asgi import until
 from ....proxy import Proxy
@@ -78,10 +68,25 @@ async def test_an_error_is_that_of_its_call_alone(link, redis, prefix):
     assert await right == b"text"
 
 
-async def test_who_gives_up_waiting_disturbs_nobody(link, prefix):
+async def test_who_gives_up_before_it_is_sent_has_nothing_sent(link, prefix):
     first, second = link.call("INCR", prefix), link.call("INCR", prefix)
     first.cancel()
-    assert await second == 2
+    assert await second == 1
+
+
+async def test_who_gives_up_while_the_broker_does_not_answer_has_nothing_sent(
+    proxied, proxy, redis, prefix
+):
+    await proxied.call("PING")
+    proxy.stall()
+    before, given_up = proxied.call("INCR", prefix), proxied.call("INCR", prefix)
+    await asyncio.sleep(0)  # these are written
+    late = proxied.call("INCR", prefix)
+    for call in (given_up, late):
+        call.cancel()
+    proxy.flow()
+    assert await before == 1
+    assert await proxied.call("INCR", prefix) == 3
 
 
 async def test_scripts_are_taught_when_they_are_unknown(link, redis, base):
@@ -112,6 +117,29 @@ async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
     await proxied.run("enqueue", keys, [9000, "second", 100, 9000], numbered=True)
     assert len(cuts) == 3
     assert [fields for _, fields in redis.xrange(keys[0])] == [{b"m": b"first"}, {b"m": b"second"}]
+
+
+async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scripts(
+    proxied, proxy, redis, base
+):
+    """As one does that was started again, with all its keys."""
+    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+
+    def cut(reply):
+        proxy.on_reply = None
+        proxy.cut()
+        redis.script_flush()
+
+    proxy.on_reply = cut
+    second, third = (
+        proxied.run("enqueue", keys, [9000, name, 100, 9000], numbered=True)
+        for name in ("second", "third")
+    )
+    await asyncio.gather(second, third)
+    await proxied.run("enqueue", keys, [9000, "fourth", 100, 9000], numbered=True)
+    names = [fields[b"m"] for _, fields in redis.xrange(keys[0])]
+    assert names == [b"first", b"second", b"third", b"fourth"]
 
 
 async def test_what_may_not_be_repeated_is_unconfirmed(proxied, proxy, redis, prefix):
@@ -191,54 +219,3 @@ async def test_a_link_whose_task_was_cancelled_goes_on_later(monkeypatch, link):
         await link.call("PING")
     await asyncio.sleep(0.11)
     assert await link.call("PING") == b"PONG"
-
-
-# Errors
-
-
-@pytest.mark.parametrize(
-    ("error", "transient"),
-    [
-        (ConnectionResetError(), True),
-        (TimeoutError(), True),
-        (redis_errors.ConnectionError(), True),
-        (redis_errors.BusyLoadingError(), True),
-        (redis_errors.ReadOnlyError(), True),
-        (redis_errors.MovedError("1 127.0.0.1:7000"), True),
-        (redis_errors.ClusterDownError("down"), True),
-        (redis_errors.ResponseError("MASTERDOWN no"), True),
-        (redis_errors.AuthenticationError(), False),
-        (redis_errors.ResponseError("WRONGTYPE no"), False),
-        (redis_errors.OutOfMemoryError(), False),
-        (ValueError(), False),
-    ],
-)
-def test_what_may_pass_is_transient(error, transient):
-    assert is_transient(error) is transient
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (redis_errors.OutOfMemoryError("OOM"), "maxmemory"),
-        (redis_errors.ResponseError("OOM command not allowed"), "maxmemory"),
-        (redis_errors.AuthenticationError("no"), "credentials"),
-        (redis_errors.ResponseError("WRONGTYPE"), "WRONGTYPE"),
-    ],
-)
-def test_errors_say_what_is_wrong(error, words):
-    explained = explain(error)
-    assert isinstance(explained, BrokerError)
-    assert isinstance(explained, ChannelsError)
-    assert words in str(explained)
-
-
-def test_an_unavailable_broker_is_a_connection_error():
-    assert issubclass(BrokerUnavailable, ConnectionError)
-
-
-def test_waits_grow_to_a_second_and_differ():
-    for attempt in (1, 2, 5, 20, 50):
-        waits = {backoff(attempt) for _ in range(50)}
-        assert all(0 <= wait <= min(1.0, 0.05 * 2 ** (attempt - 1)) for wait in waits)
-        assert len(waits) > 10

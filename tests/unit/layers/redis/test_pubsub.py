@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
-from channels.layers.redis import RedisPubSubChannelLayer, packing, pushes
+from channels.layers.redis import RedisPubSubChannelLayer, packing, wire
 from channels.layers.redis.link import BrokerError
 
 from ....asgi import until
@@ -299,7 +299,7 @@ async def test_another_key_is_counted_and_disturbs_nobody(make):
 
 @pytest.mark.parametrize("members", [1, 3])
 async def test_it_works_without_hiredis(make, monkeypatch, broker, members):
-    monkeypatch.setattr(pushes, "Reader", None)
+    monkeypatch.setattr(wire, "Reader", None)
     monkeypatch.setattr(packing, "_pack", None)
     repaired = asyncio.Event()
     layer = make(on_reconnect=repaired.set)

@@ -31,9 +31,9 @@ class Workshop:
     def count_expired(self, count):
         self.expired += count
 
-    def reader(self, address, *, expiry=60.0, process="p"):
+    def reader(self, address, *, expiry=60.0, process="p", link_address=None):
         (server,), _ = parse_hosts([address], self.prefix)
-        link = Link(server)
+        link = Link(parse_hosts([link_address or address], self.prefix)[0][0])
         reader = QueueReader(
             server, link, self.queue, process, expiry, self.open, self.count_expired
         )
@@ -156,6 +156,28 @@ async def test_what_was_handed_out_and_is_not_wanted_is_given_back(
     put("held")
     await until(lambda: reader._held)
     assert await take(other) == ["held"]
+
+
+async def test_giving_back_late_gives_back_nothing_that_came_later(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    """The link may be busy repairing itself while the reader goes on."""
+    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        other = workshop.reader(shared_broker.address)
+        monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+        await gives_up(reader)
+        put("held")
+        await until(lambda: reader._held)
+        proxy.stall()
+        await until(lambda: not reader._held)
+        put("wanted")
+        assert await take(reader) == ["wanted"]
+        proxy.flow()
+        assert await take(other) == ["held"]
+        await until(lambda: redis.xlen(workshop.queue) == 0)
+        await workshop.aclose()
 
 
 async def test_it_is_kept_for_a_receiver_who_comes_soon(workshop, shared_broker, put, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 from channels.layers import BaseChannelLayer
-from channels.layers.redis import RedisChannelLayer
+from channels.layers.redis import RedisChannelLayer, packing, wire
 from channels.layers.redis.sharding import consistent_hash
 from channels_redis.core import RedisChannelLayer as WellKnown
 
@@ -69,6 +69,36 @@ async def test_only_its_own_process_receives_from_a_channel(make):
     channel = await here.new_channel()
     with pytest.raises(InvalidChannelLayerError, match="another process"):
         await there.receive(channel)
+
+
+async def test_it_works_without_hiredis(make, monkeypatch, redis):
+    monkeypatch.setattr(wire, "Reader", None)
+    monkeypatch.setattr(packing, "_pack", None)
+    here, there = make(), make()
+    channels = [await layer.new_channel() for layer in (here, there)]
+    for layer, channel in zip((here, there), channels, strict=True):
+        await layer.group_add("group", channel)
+    for n in range(200):
+        if n % 50 == 25:
+            redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await here.group_send("group", message(n))
+        for layer, channel in zip((here, there), channels, strict=True):
+            assert await receive(layer, channel) == message(n)
+
+
+async def test_a_member_keeps_its_mailbox_until_some_time_after_it_leaves(make, clock):
+    layer = make(expiry=10)
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.group_send("group", message())
+    await receive(layer, channel)
+    await layer.group_send("group", message())
+    await receive(layer, channel)
+    assert len(layer._here.mailboxes()) == 1
+    await layer.group_discard("group", channel)
+    clock.advance(11)
+    await layer.group_add("group", await layer.new_channel())
+    assert layer._here.mailboxes() == []
 
 
 async def test_a_message_to_a_process_that_is_gone_is_counted(make):

@@ -1,0 +1,84 @@
+"""What a broker's errors mean: whether to try again, when, and what to tell who waits."""
+
+import asyncio
+import random
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from ...exceptions import BrokerError, ChannelsError
+from .servers import Server
+
+__all__ = ["backoff", "explain", "forget", "heed_move", "is_moving", "is_transient"]
+
+# Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" (M. Brooker, AWS
+# Architecture Blog, 2015), in seconds.
+_BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
+
+# What a script says when keys that it works out itself are being moved. None of ours has changed
+# anything before it has looked at all of them.
+_MOVING = ("access a non local key", "during rehashing of the slot")
+
+# Refusals that redis-py has no class for; Redis before 7 wraps those that end a script.
+_TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before attempt number ``attempt``, from 1."""
+    ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(attempt - 1, 10))
+    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, hides nothing
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a server that answered so may answer otherwise in a moment."""
+    if isinstance(error, redis_errors.ResponseError):
+        return isinstance(
+            error,
+            redis_errors.AskError  # MOVED too
+            | redis_errors.TryAgainError
+            | redis_errors.ClusterDownError
+            | redis_errors.ReadOnlyError,
+        ) or any(words in str(error) for words in _TRANSIENT)
+    return isinstance(
+        error,
+        redis_errors.ConnectionError | redis_errors.TimeoutError | OSError | TimeoutError,
+    ) and not isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
+
+
+def heed_move(server: Server, error: BaseException) -> None:
+    """Let ``server`` know, if ``error`` says so, that its keys are at another node now."""
+    if isinstance(error, redis_errors.MovedError):
+        server.moved(error.host, error.port)
+
+
+def is_moving(error: Exception) -> bool:
+    """Whether the keys are on their way to another node, and nothing can be done but wait."""
+    if isinstance(error, redis_errors.MovedError):  # they have arrived
+        return False
+    return isinstance(error, redis_errors.AskError | redis_errors.TryAgainError) or any(
+        words in str(error) for words in _MOVING
+    )
+
+
+def forget(future: "asyncio.Future[Any]") -> None:
+    """Let a call fail unheard, as one may whose purpose an expiry or a lease serves as well."""
+    if not future.cancelled():
+        future.exception()
+
+
+def explain(error: Exception) -> Exception:
+    """What the caller is told when ``error`` ended a call."""
+    # Redis 6 wraps what goes wrong in a script.
+    if isinstance(error, redis_errors.OutOfMemoryError) or "OOM command" in str(error):
+        return BrokerError(
+            "The broker is out of memory (maxmemory) and takes no more messages; give it more, or "
+            f"send less: {error}"
+        )
+    if (
+        isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError)
+        or "unauthenticated" in str(error)  # what a long command is answered before signing in
+    ):
+        return BrokerError(f"The broker refused the credentials: {error}")
+    if isinstance(error, ChannelsError):
+        return error
+    return BrokerError(f"The broker refused a command: {error}")

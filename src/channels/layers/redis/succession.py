@@ -1,0 +1,70 @@
+"""One event loop receives for the whole process; others ask it to, and go on when it ends."""
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from ...exceptions import ChannelsError
+
+__all__ = ["Loop", "LoopEnded", "across", "hand_over"]
+
+Loop = asyncio.AbstractEventLoop
+
+_T = TypeVar("_T")
+
+_LOOK = 0.25  # seconds between looks at whether another event loop still runs
+
+
+class LoopEnded(ChannelsError):
+    """The other event loop has ended, and nobody knows how far the work had got."""
+
+
+async def across(loop: Loop, work: Coroutine[Any, Any, _T]) -> _T:
+    """Await ``work`` on another event loop.
+
+    Raises:
+        LoopEnded: it did not come to its end there.
+    """
+    try:
+        future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    except RuntimeError:  # it has been closed
+        work.close()
+        raise LoopEnded from None
+    try:
+        while not future.done() and loop.is_running():
+            await asyncio.wait((future,), timeout=_LOOK)
+        if future.done() and not future.cancelled():
+            return future.result()
+    finally:
+        future.cancel()
+    if inspect.getcoroutinestate(work) == inspect.CORO_CREATED and not loop.is_running():
+        work.close()
+    await asyncio.sleep(_LOOK)  # it may be about to end
+    raise LoopEnded
+
+
+def hand_over(
+    waiting: Callable[[], Iterable[Loop]],
+    go_on: Callable[[], object],
+    tried: frozenset[Loop] = frozenset(),
+) -> None:
+    """Have ``go_on`` called on one of the event loops on which somebody waits.
+
+    It is not this one, which ends, nor one whose every task has been cancelled, which is how
+    ``asyncio.run`` ends a loop: what is started there would be left behind.
+    """
+    tried |= {asyncio.get_running_loop()}
+
+    def take() -> None:
+        if all(task.cancelling() for task in asyncio.all_tasks()):
+            hand_over(waiting, go_on, tried)
+        else:
+            go_on()
+
+    for loop in waiting():
+        if loop not in tried and loop.is_running():
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                loop.call_soon_threadsafe(take)
+                return
