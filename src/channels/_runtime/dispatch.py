@@ -7,14 +7,14 @@ client ahead of it (see intake.py). What handlers send goes through outlet.py.
 import asyncio
 import logging
 import time
-from typing import Any
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import database, draining
 from .connections import connections
-from .denial import deny, from_server, printable, who
-from .faults import client_close_code
+from .denial import deny, from_server, who
+from .faults import CRASHED, client_close_code, report
+from .grace import Grace
 from .intake import Intake
 from .outlet import OVERLOADED, RESTARTING, Outlet
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
@@ -33,14 +33,13 @@ _BURST = 64
 _DISCONNECTS = {"websocket": "websocket.disconnect", "http": "http.disconnect"}
 
 # RFC 6455, section 7.4.1
-_NO_STATUS, _ABNORMAL, _CRASHED = 1005, 1006, 1011
+_NO_STATUS, _ABNORMAL = 1005, 1006
 
 
 class Connection:
     """Runs one consumer for one scope."""
 
     __slots__ = (
-        "_cancel_timer",
         "_close_timer",
         "_complete",
         "_connections",
@@ -49,17 +48,15 @@ class Connection:
         "_disconnected",
         "_draining",
         "_ended",
-        "_handling",
+        "_grace",
         "_inbox",
         "_intake",
         "_loop",
         "_outlet",
-        "_overdue",
         "_protocol",
         "_raw_send",
         "_scope",
         "_started",
-        "_task",
         "send",
     )
 
@@ -83,11 +80,8 @@ class Connection:
         #: Sends a message to the client.
         self.send: Send = self._outlet.send
         self._inbox: Inbox | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._cancel_timer: asyncio.TimerHandle | None = None
+        self._grace = Grace(consumer)
         self._close_timer: asyncio.TimerHandle | None = None
-        self._handling: str | None = None  # the type of the message being handled
-        self._overdue = False  # the running handler was cancelled: the client has gone
         self._started = 0.0  # when the first event was handled; 0 before that
         self._disconnected = False  # the disconnect has been given to the consumer
         self._draining = False  # to be ended, because the process ends
@@ -108,8 +102,7 @@ class Connection:
     def _client_left(self) -> None:
         """The client's disconnect has been read: stop sending, and bound the running handler."""
         self._outlet.stop()
-        if self._handling is not None:
-            self._bound_handler()
+        self._grace.begin()
 
     def _client_stalled(self) -> None:
         self._outlet.code = OVERLOADED
@@ -138,7 +131,7 @@ class Connection:
         """
         if from_server(self._scope) and not await self._admit():
             return
-        self._task = asyncio.current_task()
+        self._grace.task = asyncio.current_task()
         database.watching.set(True)
         failure: BaseException | None = None
         try:
@@ -216,20 +209,21 @@ class Connection:
             self._open()
         if database.opened:
             await database.release()
-        self._handling = message_type or "?"
+        grace = self._grace
+        grace.handling = message_type or "?"
         if self._outlet.gone and not self._disconnected:
-            self._bound_handler()
+            grace.begin()
         try:
             await self._consumer.dispatch(message)
         except UnknownMessageType as error:
             self._unhandled(error)
         except asyncio.CancelledError:
-            if self._task is None or not self._overdue or self._task.cancelling() > 1:
+            if not grace.was_all():
                 raise  # somebody else's
         finally:
-            self._handling = None
-            if self._cancel_timer is not None or self._overdue:
-                self._unbind_handler()
+            grace.handling = None
+            if grace.begun:
+                grace.end()
         if database.opened:
             await database.release()
         if self._outlet.closed and self._protocol == "http":
@@ -259,45 +253,6 @@ class Connection:
         if not (self._intake.from_layer and from_server(self._scope)):
             raise error
         logger.warning("%s dropped a layer message: %s", who(self._consumer), error)
-
-    # A handler that outlives its client
-
-    def _bound_handler(self) -> None:
-        """Give the running handler its grace, unless it runs in a thread, which none can stop."""
-        if self._cancel_timer is None and not getattr(self._consumer, "_sync", False):
-            self._cancel_timer = self._loop.call_later(
-                self._consumer.disconnect_grace, self._cancel_handler
-            )
-
-    def _unbind_handler(self) -> None:
-        if self._cancel_timer is not None:
-            self._cancel_timer.cancel()
-            self._cancel_timer = None
-        if self._overdue:
-            self._overdue = False
-            if self._task is not None:
-                self._task.uncancel()
-
-    def _cancel_handler(self) -> None:
-        self._cancel_timer = None
-        if self._handling is None or self._task is None or self._overdue:
-            return
-        logger.warning(
-            "%s: the handler of %s was still running %g s after the client had gone; cancelled "
-            "(disconnect_grace allows it longer)",
-            who(self._consumer),
-            printable(self._handling),
-            self._consumer.disconnect_grace,
-        )
-        signals.emit(
-            signals.handler_cancelled,
-            type(self._consumer),
-            consumer=self._consumer,
-            scope=self._scope,
-            message_type=self._handling,
-        )
-        self._overdue = True
-        self._task.cancel()
 
     # The end
 
@@ -346,32 +301,11 @@ class Connection:
 
     async def _fail(self, error: Exception) -> None:
         """A handler raised: tell the log once, the listeners, and the client."""
-        code = client_close_code(error)
-        if not from_server(self._scope):
-            self._outlet.code = code or _CRASHED
-            self._outlet.stop()  # whoever called gets the exception instead of a goodbye
-            return
-        if code is not None:
-            logger.warning(
-                "%s closed with %d: %s: %s",
-                who(self._consumer),
-                code,
-                type(error).__name__,
-                printable(error),
-            )
-        elif isinstance(error, UnknownMessageType):
-            logger.error("%s: %s", who(self._consumer), error)
-        else:
-            logger.error("%s crashed", who(self._consumer), exc_info=error)
-        if code is None:
-            signals.emit(
-                signals.consumer_crashed,
-                type(self._consumer),
-                consumer=self._consumer,
-                scope=self._scope,
-                exception=error,
-            )
-        await self._outlet.say_goodbye(code or _CRASHED)
+        if from_server(self._scope):
+            await self._outlet.say_goodbye(report(self._consumer, error))
+        else:  # whoever called gets the exception instead of a goodbye
+            self._outlet.code = client_close_code(error) or CRASHED
+            self._outlet.stop()
 
     async def _finish(self) -> None:
         """Close, run ``disconnect`` if it has not been, and give everything back."""
@@ -385,10 +319,10 @@ class Connection:
                 pass
             except Exception:
                 logger.exception("%s failed while it was disconnecting", who(self._consumer))
-        for timer in (self._cancel_timer, self._close_timer):
-            if timer is not None:
-                timer.cancel()
-        self._cancel_timer = self._close_timer = self._task = None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._grace.end()
+        self._grace.task = self._close_timer = None
         self._connections.discard(self)
         if self._started:
             signals.emit(

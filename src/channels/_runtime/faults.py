@@ -1,8 +1,19 @@
-"""Telling a client's mistakes from the application's."""
+"""Telling a client's mistakes from the application's, and telling people of them."""
 
+import logging
 from typing import TypeVar
 
-__all__ = ["blame_client", "client_close_code"]
+from .. import signals
+from ..exceptions import UnknownMessageType
+from .denial import printable, who
+from .types import Consumer
+
+__all__ = ["CRASHED", "blame_client", "client_close_code", "report"]
+
+logger = logging.getLogger("channels.consumer")
+
+# What a socket is closed with after the application's own mistake (RFC 6455, section 7.4.1).
+CRASHED = 1011
 
 _E = TypeVar("_E", bound=Exception)
 _ATTRIBUTE = "_channels_close_code"
@@ -23,3 +34,28 @@ def client_close_code(error: BaseException) -> int | None:
     """The close code that :func:`blame_client` gave this error, if it did."""
     code: int | None = getattr(error, _ATTRIBUTE, None)
     return code
+
+
+def report(consumer: Consumer, error: Exception) -> int:
+    """Tell the log, and of the application's own mistakes the listeners too.
+
+    Returns:
+        The code to close the socket with.
+    """
+    code = client_close_code(error)
+    if code is not None:
+        kind, text = type(error).__name__, printable(error)
+        logger.warning("%s closed with %d: %s: %s", who(consumer), code, kind, text)
+        return code
+    if isinstance(error, UnknownMessageType):
+        logger.error("%s: %s", who(consumer), error)
+    else:
+        logger.error("%s crashed", who(consumer), exc_info=error)
+    signals.emit(
+        signals.consumer_crashed,
+        type(consumer),
+        consumer=consumer,
+        scope=consumer.scope,
+        exception=error,
+    )
+    return CRASHED

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from channels._runtime.faults import blame_client, client_close_code
+from channels import signals
+from channels._runtime.faults import blame_client, client_close_code, report
+from channels.exceptions import UnknownMessageType
 
 
 def test_the_mark_leaves_the_error_what_it_was():
@@ -35,3 +37,47 @@ def test_what_is_raised_because_of_it_is_not_the_clients():
     error = RuntimeError()
     error.__cause__ = error.__context__ = blame_client(ValueError(), 1007)
     assert client_close_code(error) is None
+
+
+class Consumer:
+    scope = {"type": "websocket", "path": "/ws/"}
+
+
+@pytest.fixture
+def crashes():
+    """What the listeners were told."""
+    told = []
+
+    def listen(signal, sender, **arguments):
+        told.append((sender, arguments["exception"]))
+
+    signals.consumer_crashed.connect(listen)
+    yield told
+    signals.consumer_crashed.disconnect(listen)
+
+
+def test_a_clients_mistake_is_one_line(caplog, crashes):
+    error = blame_client(ValueError("no\nJSON"), 1007)
+    assert report(Consumer(), error) == 1007
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message == "Consumer at /ws/ closed with 1007: ValueError: no\\nJSON"
+    assert record.exc_info is None
+    assert crashes == []
+
+
+def test_an_unknown_type_needs_no_traceback(caplog, crashes):
+    error = UnknownMessageType("No handler for x.y")
+    assert report(Consumer(), error) == 1011
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    assert record.message == "Consumer at /ws/: No handler for x.y"
+    assert crashes == [(Consumer, error)]
+
+
+def test_a_crash_has_its_traceback(caplog, crashes):
+    error = KeyError("x")
+    assert report(Consumer(), error) == 1011
+    [record] = caplog.records
+    assert (record.message, record.exc_info[1]) == ("Consumer at /ws/ crashed", error)
+    assert crashes == [(Consumer, error)]

@@ -233,7 +233,6 @@ class Hostile:
         object(),
         None,
     ],
-    ids=repr,
 )
 def test_nothing_is_found(send):
     assert not abort({}, send)

@@ -1,0 +1,82 @@
+"""A handler that outlives its client: how long it may, and its end."""
+
+import asyncio
+import logging
+from typing import Any
+
+from .. import signals
+from .denial import printable, who
+from .types import Consumer
+
+__all__ = ["Grace"]
+
+logger = logging.getLogger("channels.consumer")
+
+
+class Grace:
+    """Cancels the running handler ``disconnect_grace`` seconds after its client has gone.
+
+    A handler that runs in a thread is let be: none can be stopped.
+
+    Args:
+        consumer: whose handlers they are.
+    """
+
+    __slots__ = ("_consumer", "_overdue", "_timer", "begun", "handling", "task")
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = False  # the running handler has been cancelled
+        #: Whether the running handler's time is limited: :meth:`end` must follow it.
+        self.begun = False
+        #: The task that runs the handlers.
+        self.task: asyncio.Task[Any] | None = None
+        #: The type of the message that is being handled, or None.
+        self.handling: str | None = None
+
+    def begin(self) -> None:
+        """The client has gone. Limit the time of the handler that runs, if one does."""
+        if self.handling is None or self.begun:
+            return
+        if not getattr(self._consumer, "_sync", False):
+            self.begun = True
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._consumer.disconnect_grace, self._cancel)
+
+    def end(self) -> None:
+        """The handler has ended, in time or not."""
+        self.begun = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._overdue:
+            self._overdue = False
+            if self.task is not None:
+                self.task.uncancel()
+
+    def was_all(self) -> bool:
+        """Whether it was this that cancelled the handler, and nobody else as well."""
+        return self._overdue and self.task is not None and self.task.cancelling() <= 1
+
+    def _cancel(self) -> None:
+        self._timer = None
+        consumer, handling = self._consumer, self.handling
+        if handling is None or self.task is None or self._overdue:
+            return
+        logger.warning(
+            "%s: the handler of %s was still running %g s after the client had gone; cancelled "
+            "(disconnect_grace allows it longer)",
+            who(consumer),
+            printable(handling),
+            consumer.disconnect_grace,
+        )
+        signals.emit(
+            signals.handler_cancelled,
+            type(consumer),
+            consumer=consumer,
+            scope=consumer.scope,
+            message_type=handling,
+        )
+        self._overdue = True
+        self.task.cancel()
