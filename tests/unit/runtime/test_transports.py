@@ -233,6 +233,18 @@ class Hostile:
         object(),
         None,
     ],
+    ids=[
+        "function",
+        "builtin",
+        "closure",
+        "empty closure",
+        "partial",
+        "hostile",
+        "closure of hostile",
+        "no transport",
+        "object",
+        "none",
+    ],
 )
 def test_nothing_is_found(send):
     assert not abort({}, send)
