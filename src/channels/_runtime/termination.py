@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -36,6 +37,9 @@ _SIGNAL = signal.SIGTERM
 # Seconds within which a signal is an echo. uvicorn's parent looks twice a second for its own.
 _ECHO = 2.0
 
+# Seconds within which Hypercorn's workers, which look every 0.1 s, know what their parent knows.
+_POLLED = 0.5
+
 
 class Termination:
     """What is to be done before the running event loop's process ends. For one drain."""
@@ -48,7 +52,8 @@ class Termination:
         self._work: Callable[[], Coroutine[Any, Any, object]] | None = None
         self._task: asyncio.Task[None] | None = None
         self._signalled_at = -math.inf
-        self._ending = False  # the server ends this process, whatever signals come
+        self._process = os.getpid()
+        self._told = False  # by Hypercorn, whose shutdown has begun
         self._handler: Any = None  # the server's
         self._wakeup = -1  # the file descriptor that some event loop has signals written to
         self._sockets: tuple[socket.socket, socket.socket] | None = None
@@ -96,7 +101,10 @@ class Termination:
                 os.write(self._wakeup, numbers)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        if self._ending:
+        if os.getpid() != self._process:
+            self._signalled_in_child()
+            return
+        if self._is_ended_by_parent():
             return
         now, before = time.monotonic(), self._signalled_at
         if self._sockets is None:
@@ -109,6 +117,16 @@ class Termination:
             self._signalled_at = now
             self._loop.call_soon_threadsafe(self._begin)
 
+    def _signalled_in_child(self) -> None:
+        """A fork has inherited all this. What it shares with its parent is the parent's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(_SIGNAL, self._handler)
+        signal.raise_signal(_SIGNAL)
+
+    def _is_ended_by_parent(self) -> bool:
+        """Whether SIGTERM says nothing new: Hypercorn's parent process ends this one."""
+        return self._told and multiprocessing.parent_process() is not None
+
     def _hand_over(self) -> None:
         """Let the server have the signal."""
         self.disarm()
@@ -119,7 +137,7 @@ class Termination:
         sockets = self._sockets
         if sockets is None or threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(_SIGNAL) == self._signalled and not self._ending:
+        if signal.getsignal(_SIGNAL) == self._signalled and not self._is_ended_by_parent():
             signal.signal(_SIGNAL, self._handler)
         if self._sockets is None:
             return  # SIGTERM came before the line above, and its handler has been here
@@ -145,7 +163,10 @@ class Termination:
                 await self._work()
         except Exception:
             logger.exception("Draining failed; the server ends the connections")
-        if self._sockets is not None and not self._ending:
+        if self._handler == signal.SIG_DFL and not self._told:
+            # The signal went to all of Hypercorn's processes, and the parent has its own way.
+            await asyncio.sleep(_POLLED)
+        if self._sockets is not None and not self._told:
             self._hand_over()
 
     # Hypercorn
@@ -162,7 +183,7 @@ class Termination:
         return bool(waiting)
 
     def _hypercorn_ends(self, task: "asyncio.Task[Any]") -> None:
-        self._ending = True
+        self._told = True
         if not self._loop.is_closed():
             self._begin()
 

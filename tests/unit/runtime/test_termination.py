@@ -18,7 +18,7 @@ from channels._runtime.termination import Termination
 PATIENCE = 60  # seconds; a process that hangs is killed then
 
 PRELUDE = """
-import asyncio, logging, os, signal, sys, threading, types
+import asyncio, logging, os, signal, sys, threading, time, types
 from channels._runtime import termination
 from channels._runtime.termination import Termination
 
@@ -321,6 +321,46 @@ def test_armed_again_it_works_again(start):
     assert process.end() == []
 
 
+def test_a_fork_gets_its_signal_and_the_parent_keeps_its_own(start):
+    """Whatever the child inherited of the parent's loop, it ends as if it had not."""
+    script = """
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+
+    async def main():
+        server = Server()
+        Termination().arm(work)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writing, b"x")  # signals from before are forgotten
+                for _ in range(1000):
+                    if server.calls:
+                        break
+                    time.sleep(0.01)
+            finally:
+                os._exit(3)
+        os.read(reading, 1)
+        os.kill(child, TERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        say("child ended")
+        await asyncio.sleep(0.1)
+        assert server.calls == 0
+        say("ready")
+        await server.stopped.wait()
+
+    run(main())
+    """
+    process = start(script)
+    process.expect("server told", "child ended", "ready")
+    process.signal()
+    process.expect("working")
+    process.tell()
+    process.expect("worked", "server told")
+    process.end()
+
+
 @pytest.mark.parametrize("default", ["SIG_DFL", "SIG_IGN"])
 def test_without_a_handler_signals_are_left_alone(start, default):
     script = f"""
@@ -545,6 +585,8 @@ def test_a_loop_that_is_cancelled_at_work_ends(start):
 # Hypercorn, as far as it goes without it; the real one is in tests/conformance/servers.
 
 HYPERCORN = """
+    import multiprocessing
+    multiprocessing.parent_process = object  # a worker has one
     sys.modules["hypercorn"] = types.ModuleType("hypercorn")
 
     async def raise_shutdown():
@@ -604,6 +646,33 @@ def test_a_signal_for_hypercorns_worker_is_held_back_too(start):
     process.expect("working")
     process.tell()
     process.expect("worked")
+    assert process.end(-signal.SIGTERM) == []
+
+
+def test_a_signal_for_all_of_hypercorns_processes_leaves_the_worker_to_its_parent(start):
+    process = start(HYPERCORN)
+    process.expect("armed")
+    process.signal()
+    process.expect("working")
+    process.tell()  # one of them reads it: the parent's word, or the end of the work
+    process.tell()
+    lines = process.end()
+    assert sorted(lines) == ["ended", "shutting down", "worked"]
+
+
+def test_a_program_that_goes_on_after_hypercorn_has_its_signal_back(start):
+    script = HYPERCORN.replace("parent_process = object", "parent_process = lambda: None")
+    process = start(
+        script
+        + """
+    signal.raise_signal(TERM)
+    """
+    )
+    process.expect("armed")
+    process.tell()
+    process.expect("shutting down", "working")
+    process.tell()
+    process.expect("worked", "ended")
     assert process.end(-signal.SIGTERM) == []
 
 
