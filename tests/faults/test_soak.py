@@ -13,7 +13,7 @@ from .harness import ALIAS, Member, balanced
 
 # Seconds that each of the two halves takes.
 SECONDS = float(os.environ.get("CHANNELS_SOAK_SECONDS", "12")) / 2
-LEASE = 1.5
+LEASE = 4.0  # a machine that is busy with other tests must not lose it
 BATCH = 50
 
 
@@ -28,7 +28,7 @@ async def live_and_vanish(layer, other, number):
     await other.group_send("room", {"type": "news", "sender": "all", "n": number})
     for room in rooms:
         await other.group_send(room, {"type": "news", "sender": "room", "n": number})
-    await until(lambda: all(len(server.texts()) == 3 for server in servers), 10)
+    await until(lambda: all(len(server.texts()) == 3 for server in servers), 30)
     for n, server in enumerate(servers):
         # More is on its way as they vanish: some with a word, most without.
         await other.send(channels[n], {"type": "news", "sender": "late", "n": number})
@@ -53,8 +53,8 @@ def measure():
 
 
 async def test_connections_that_vanish_leave_nothing(layers, broker):
-    layer = layers(broker.address, lease=LEASE, expiry=1)
-    other = layers(broker.address, lease=LEASE, expiry=1)
+    layer = layers(broker.address, lease=LEASE, expiry=LEASE)
+    other = layers(broker.address, lease=LEASE, expiry=LEASE)
     channel_layers.set(ALIAS, layer)
     tracemalloc.start()
     try:
