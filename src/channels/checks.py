@@ -8,6 +8,7 @@
 ``channels.E005``  A channel layer's backend does not take its ``CONFIG``.
 ``channels.E006``  A channel layer does not carry messages (``check --deploy``).
 ``channels.E007``  ``CHANNELS_DRAIN`` is no such setting.
+``channels.E008``  ``CHANNELS_SYNC_THREADS`` is no number of threads.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -15,6 +16,7 @@
 ``channels.W005``  The in-memory layer, although there are several server processes.
 ``channels.W006``  The in-memory layer in a deployment (``check --deploy``).
 ``channels.W007``  ``ASGI_APPLICATION`` queries the database when it is imported, and fails.
+``channels.W008``  A channel layer's ``CONFIG`` lets it carry no message.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports.
@@ -36,6 +38,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from ._runtime.draining import Plan
+from ._runtime.threads import thread_count
 
 __all__ = [
     "check_application",
@@ -43,6 +46,7 @@ __all__ = [
     "check_deployed_channel_layers",
     "check_draining",
     "check_runserver",
+    "check_sync_threads",
 ]
 
 _TAG = "channels"
@@ -146,6 +150,16 @@ def _serves_websockets(provider: Any) -> bool:
 
 
 @register(_TAG)
+def check_sync_threads(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Read ``CHANNELS_SYNC_THREADS``."""
+    try:
+        thread_count()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="channels.E008")]
+    return []
+
+
+@register(_TAG)
 def check_draining(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Read ``CHANNELS_DRAIN``."""
     try:
@@ -219,6 +233,31 @@ def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[C
             hint=f"The backend takes: {', '.join(parameters.parameters) or 'nothing'}.",
             id="channels.E005",
         )
+        return
+    from .layers.local import LocalChannels  # noqa: PLC0415
+
+    # Making one of these connects to nothing.
+    if isinstance(backend, type) and issubclass(backend, LocalChannels):
+        try:
+            layer = backend(**config)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is to be told
+            yield Error(
+                f"{key} of channel layer {alias!r} does not fit its backend: {error}",
+                hint="The options are described in the documentation's reference of settings.",
+                id="channels.E005",
+            )
+            return
+        useless = [
+            f"{name} = {getattr(layer, name)}"
+            for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease")
+            if getattr(layer, name, 1) <= 0
+        ]
+        if useless:
+            yield Warning(
+                f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
+                hint="Give it more than 0.",
+                id="channels.W008",
+            )
 
 
 def _malformed(problem: str) -> CheckMessage:

@@ -65,14 +65,15 @@ class AsyncConsumer:
         self.scope = scope
         connection = Connection(self, send)
         self.base_send = self._make_base_send(connection)
-        self.channel_layer = layer = get_channel_layer(self.channel_layer_alias)
-        await connection.run(receive, None if layer is None else self._open_channel)
+        await connection.run(receive, self._open_channel)
 
     def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
         return connection.send
 
-    async def _open_channel(self, wake: Callable[[], None]) -> Inbox:
-        layer = self.channel_layer
+    async def _open_channel(self, wake: Callable[[], None]) -> Inbox | None:
+        self.channel_layer = layer = get_channel_layer(self.channel_layer_alias)
+        if layer is None:
+            return None
         self.channel_name = name = await layer.new_channel()
         self.channel_receive = functools.partial(layer.receive, name)
         return open_inbox(layer, name, wake)

@@ -422,6 +422,53 @@ def test_no_way_to_drain(settings, setting, reason):
     assert reason in message.msg
 
 
+# -- CHANNELS_SYNC_THREADS
+
+
+def test_a_number_of_threads(settings):
+    settings.CHANNELS_SYNC_THREADS = 4
+    assert ids() == []
+
+
+@pytest.mark.parametrize("setting", [0, -1, "many", "8", True, 2.5, None])
+def test_no_number_of_threads(settings, setting):
+    settings.CHANNELS_SYNC_THREADS = setting
+    [message] = run()
+    assert message.id == "channels.E008"
+    assert message.msg == f"CHANNELS_SYNC_THREADS must be a whole number from 1, not {setting!r}."
+
+
+# -- Options
+
+MEMORY = "channels.layers.InMemoryChannelLayer"
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"capacity": "100"}, "capacity must be a whole number, not '100'"),
+        ({"expiry": "60"}, "expiry must be a number of seconds, not '60'"),
+        ({"group_expiry": None}, "group_expiry must be a number of seconds, not None"),
+        ({"channel_capacity": {"a*": "x"}}, "channel_capacity['a*'] must be a whole number"),
+        ({"overflow": "drop"}, "Unknown overflow policy 'drop'"),
+    ],
+)
+def test_options_that_a_layer_refuses(settings, config, reason):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": MEMORY, "CONFIG": config}}
+    [message] = run()
+    assert message.id == "channels.E005"
+    assert reason in message.msg
+
+
+@pytest.mark.parametrize("config", [{"capacity": 0}, {"expiry": -1}, {"group_expiry": 0}])
+def test_options_with_which_no_message_arrives(settings, config):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": MEMORY, "CONFIG": config}}
+    [message] = run()
+    assert message.id == "channels.W008"
+    [(name, value)] = config.items()
+    assert f"carries no message with {name} = {value} in CONFIG" in message.msg
+
+
 # -- Cost
 
 

@@ -305,3 +305,19 @@ def test_a_sync_handler_sends_to_the_layer_from_its_thread():
         return output
 
     assert async_to_sync(drive)() == {"type": "answer", "text": "self"}
+
+
+async def test_a_wrong_layer_is_one_line_in_the_log_and_a_500(settings, caplog):
+    """Not a traceback of the server's for everybody who tries to connect."""
+    settings.CHANNEL_LAYERS = {"wrong": {"BACKEND": "no.such.Layer"}}
+
+    class Consumer(AsyncConsumer):
+        channel_layer_alias = "wrong"
+
+    server = Server(Consumer.as_asgi(), extensions={"websocket.http.response": {}})
+    server.put("websocket.connect")
+    await server.start().ended()
+    assert server.sent[0]["status"] == 500
+    [record] = [record for record in caplog.records if record.name == "channels.consumer"]
+    assert record.exc_info is None
+    assert "Cannot import BACKEND 'no.such.Layer'" in record.message

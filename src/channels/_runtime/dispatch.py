@@ -88,6 +88,9 @@ class Connection:
         self._complete = False  # the whole request has been handled
         self._ended = False  # nothing more is to be handled
 
+    def __str__(self) -> str:
+        return who(self._consumer)
+
     # The client's end
 
     def _expect_disconnect(self) -> None:

@@ -33,6 +33,8 @@ _PACE = 100.0
 _STEP = 0.02
 # Seconds after which those that are still open are asked to end again.
 _AGAIN = 0.5
+# Connections that the log names, of those that did not end in time.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,15 @@ async def drain(here: Connections, plan: Plan) -> bool:
     deadline = began + plan.deadline
     signals.emit(signals.server_draining, drain, connections=len(here.open), plan=plan)
     if plan.notice:
+        logger.info("Told to end: not ready any more; closing connections in %g s", plan.notice)
         await asyncio.sleep(plan.notice)
+    closing_began = time.monotonic()
     here.refusing = True
     waiting = list(here.open)
     random.shuffle(waiting)
     duration = plan.duration(len(waiting))
     if waiting:
-        logger.info("Closing %d connections within %.1f s", len(waiting), duration)
+        logger.info("Closing connections: %d within %.1f s", len(waiting), duration)
     closing: set[asyncio.Task[None]] = set()
 
     def close(connection: Drainable) -> None:
@@ -137,13 +141,14 @@ async def drain(here: Connections, plan: Plan) -> bool:
         task.cancel()
     if not ended:
         logger.warning(
-            "%d connections had not ended %g s after the process was told to end; their server "
-            "ends them now",
-            len(here.open),
+            "Still connected %g s after the process was told to end: %d, which the server ends "
+            "now; %s",
             plan.deadline,
+            len(here.open),
+            ", ".join(sorted(str(connection) for connection in here.open)[:_SHOWN]),
         )
     elif waiting:
-        logger.info("All connections had ended after %.1f s", time.monotonic() - began)
+        logger.info("All connections have ended, in %.1f s", time.monotonic() - closing_began)
     return ended
 
 

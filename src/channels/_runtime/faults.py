@@ -4,13 +4,17 @@ import logging
 from typing import TypeVar
 
 from .. import signals
-from ..exceptions import UnknownMessageType
+from ..exceptions import BrokerError, InvalidChannelLayerError, UnknownMessageType
 from .denial import printable, who
 from .types import Consumer
 
 __all__ = ["CRASHED", "blame_client", "client_close_code", "report"]
 
 logger = logging.getLogger("channels.consumer")
+
+# What is wrong is somewhere else, and the message says where: no traceback, which everybody who is
+# connected would leave in the log at the same time.
+_ELSEWHERE = (BrokerError, InvalidChannelLayerError)
 
 # What a socket is closed with after the application's own mistake (RFC 6455, section 7.4.1).
 CRASHED = 1011
@@ -49,6 +53,9 @@ def report(consumer: Consumer, error: Exception) -> int:
         return code
     if isinstance(error, UnknownMessageType):
         logger.error("%s: %s", who(consumer), error)
+    elif isinstance(error, _ELSEWHERE):
+        kind, text = type(error).__name__, printable(error, 500)
+        logger.error("%s closed with %d: %s: %s", who(consumer), CRASHED, kind, text)
     else:
         logger.error("%s crashed", who(consumer), exc_info=error)
     signals.emit(

@@ -66,7 +66,7 @@ class Grace:
             return
         logger.warning(
             "%s: the handler of %s was still running %g s after the client had gone; cancelled "
-            "(disconnect_grace allows it longer)",
+            "(a higher disconnect_grace waits longer)",
             who(consumer),
             printable(handling),
             consumer.disconnect_grace,

@@ -177,7 +177,8 @@ class Outlet:
         if self.gone:
             return
         logger.warning(
-            "%s: the client has not read for %.3g s; disconnected (send_timeout allows it longer)",
+            "%s: the client has not read for %.3g s; disconnected "
+            "(a higher send_timeout waits longer)",
             who(self._consumer),
             seconds,
         )

@@ -18,12 +18,13 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from . import database
 from .forks import in_child
 from .types import Message, Send
 
-__all__ = ["DEFAULT_THREADS", "SendFromThread", "run"]
+__all__ = ["DEFAULT_THREADS", "SendFromThread", "run", "thread_count"]
 
 # As many as a ThreadPoolExecutor has at most by default (Python's documentation). Threads start
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
@@ -76,10 +77,23 @@ def _run(call: _Call) -> Any:
 _run_in_sensitive_thread = sync_to_async(_run, thread_sensitive=True)
 
 
+def thread_count() -> int:
+    """How many threads the setting ``CHANNELS_SYNC_THREADS`` allows.
+
+    Raises:
+        ImproperlyConfigured: it is no such number.
+    """
+    count = getattr(settings, "CHANNELS_SYNC_THREADS", DEFAULT_THREADS)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ImproperlyConfigured(
+            f"CHANNELS_SYNC_THREADS must be a whole number from 1, not {count!r}."
+        )
+    return count
+
+
 @cache
 def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
-    threads = getattr(settings, "CHANNELS_SYNC_THREADS", DEFAULT_THREADS)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="channels-sync")
+    pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="channels-sync")
     return sync_to_async(_run, thread_sensitive=False, executor=pool)
 
 

@@ -44,4 +44,4 @@ class Inbox(Protocol):
         """Drop what is undelivered, leave every group, and free the channel."""
 
 
-OpenInbox: TypeAlias = Callable[[Callable[[], None]], Awaitable[Inbox]]
+OpenInbox: TypeAlias = Callable[[Callable[[], None]], Awaitable[Inbox | None]]

@@ -16,6 +16,7 @@ from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
+from .options import require_count, require_duration
 from .statistics import CAPACITY, CLOSED, Statistics
 
 __all__ = ["LocalChannels"]
@@ -39,8 +40,13 @@ class LocalChannels(BaseChannelLayer):
         channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
         overflow: Overflow = "drop_newest",
     ) -> None:
-        super().__init__(expiry, capacity, channel_capacity)
+        require_duration("expiry", expiry)
+        require_duration("group_expiry", group_expiry)
+        require_count("capacity", capacity)
+        for pattern, count in (channel_capacity or {}).items():
+            require_count(f"channel_capacity[{pattern!r}]", count)
         check_overflow(overflow)
+        super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry
         self.overflow: Overflow = overflow
         #: What was sent, delivered and dropped so far.

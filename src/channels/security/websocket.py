@@ -82,7 +82,9 @@ class OriginValidator:
         origin = _parse_origin(values[0]) if len(values) == 1 else None
         if self.valid_origin(origin):
             return await self.application(scope, receive, send)
-        reason = f"{_problem(values, origin)}; {self._allowed()}; {self.remedy}"
+        reason = f"{_problem(values, origin)}; {self._allowed()}"
+        if origin is not None:
+            reason += f"; {self.remedy}"
         return await deny(scope, send, status=403, reason=reason, sender=type(self))
 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
@@ -130,7 +132,8 @@ class OriginValidator:
 class AllowedHostsOriginValidator(OriginValidator):
     """Refuses WebSockets (403) whose origin's host is not in ``settings.ALLOWED_HOSTS``.
 
-    As in Django, an empty list means the local hosts while ``DEBUG`` is on.
+    As in Django, an empty list means the local hosts while ``DEBUG`` is on. If that is so when the
+    validator is made they stay allowed, also in tests, where Django changes both settings.
 
     Args:
         application: what to run when the origin is allowed.
@@ -140,11 +143,12 @@ class AllowedHostsOriginValidator(OriginValidator):
     remedy = "allow its host in the setting ALLOWED_HOSTS"
 
     def __init__(self, application: ASGIApplication) -> None:
+        self._local = [] if settings.ALLOWED_HOSTS or not settings.DEBUG else _LOCAL_HOSTS
         super().__init__(application, _allowed_hosts())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go by the setting as it is now, as Django does: tests change it."""
-        self.allowed_origins = _allowed_hosts()
+        self.allowed_origins = [*_allowed_hosts(), *self._local]
         await super().__call__(scope, receive, send)
 
 

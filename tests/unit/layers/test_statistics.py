@@ -1,13 +1,15 @@
 """Counts, signals and log lines about what was lost."""
 
+import asyncio
 import logging
 import threading
 
 import pytest
 
 from channels import signals
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, statistics
 from channels.layers.statistics import CAPACITY, CLOSED, EXPIRED, LOG_INTERVAL
+from tests.asgi import until
 
 from .helpers import in_thread, message
 
@@ -73,6 +75,20 @@ async def test_the_log_gets_a_line_at_once_and_then_one_per_interval(layer, cloc
     assert warnings_of(caplog)[1:] == [
         "InMemoryChannelLayer dropped 50 messages (capacity), the last one to full; 51 so far"
     ]
+
+
+async def test_the_rest_of_a_burst_is_told_when_no_other_drop_follows(monkeypatch, caplog):
+    layer = InMemoryChannelLayer(capacity=1)
+    monkeypatch.setattr(statistics, "LOG_INTERVAL", 0.05)
+    await layer.group_add("group", "full")
+    for _ in range(1002):
+        await layer.group_send("group", message())
+    await until(lambda: len(warnings_of(caplog)) == 2)
+    assert warnings_of(caplog)[1] == (
+        "InMemoryChannelLayer dropped 1000 messages (capacity), the last one to full; 1001 so far"
+    )
+    await asyncio.sleep(0.1)
+    assert len(warnings_of(caplog)) == 2
 
 
 async def test_each_reason_has_its_own_line(layer, clock, caplog):

@@ -248,8 +248,8 @@ async def test_every_socket_is_closed_with_1012_and_every_disconnect_runs(
     assert (call["sender"], call["connections"], call["plan"]) == (drain, 50, plan)
     assert [call["code"] for call in heard["connection_closed"]] == [1012] * 50
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "Closing 50 connections within 0.2 s"
-    assert lines[1].startswith("All connections had ended after ")
+    assert lines[0] == "Closing connections: 50 within 0.2 s"
+    assert lines[1].startswith("All connections have ended, in ")
     assert len(lines) == 2
 
 
@@ -341,8 +341,8 @@ async def test_a_handler_that_never_ends_is_not_waited_for(echo, caplog):
     assert [one.codes for one in echo.made] == [[1012], []]
     [record] = caplog.records
     assert record.getMessage() == (
-        "1 connections had not ended 0.3 s after the process was told to end; their server "
-        "ends them now"
+        "Still connected 0.3 s after the process was told to end: 1, which the server ends now; "
+        f"{Endless.__qualname__} at /ws/"
     )
     assert idle.task.done()
     busy.task.cancel()  # as the server does
@@ -371,7 +371,7 @@ async def test_a_sync_handler_that_blocks_is_not_waited_for(caplog):
         assert asyncio.get_running_loop().time() - began < DEADLINE
         assert server.sent[-1] == {"type": "websocket.close", "code": 1012}
         assert codes == []
-        assert "1 connections had not ended" in caplog.text
+        assert "process was told to end: 1, which the server ends now" in caplog.text
     finally:
         release_it.set()
     await server.ended()

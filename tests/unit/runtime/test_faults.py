@@ -6,7 +6,7 @@ import pytest
 
 from channels import signals
 from channels._runtime.faults import blame_client, client_close_code, report
-from channels.exceptions import UnknownMessageType
+from channels.exceptions import BrokerUnavailable, InvalidChannelLayerError, UnknownMessageType
 
 
 def test_the_mark_leaves_the_error_what_it_was():
@@ -80,4 +80,16 @@ def test_a_crash_has_its_traceback(caplog, crashes):
     assert report(Consumer(), error) == 1011
     [record] = caplog.records
     assert (record.message, record.exc_info[1]) == ("Consumer at /ws/ crashed", error)
+    assert crashes == [(Consumer, error)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BrokerUnavailable("no answer for 30 seconds"), InvalidChannelLayerError("no such layer")],
+)
+def test_what_is_wrong_elsewhere_is_one_line(caplog, crashes, error):
+    assert report(Consumer(), error) == 1011
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    assert record.message == f"Consumer at /ws/ closed with 1011: {type(error).__name__}: {error}"
     assert crashes == [(Consumer, error)]

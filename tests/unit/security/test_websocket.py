@@ -259,7 +259,18 @@ async def test_allowed_hosts(caplog):
     assert await connect(validator, "https://evil.net") == DENIED
     assert await connect(validator) == DENIED
     assert "'https://evil.net'" in caplog.messages[0]
-    assert all("ALLOWED_HOSTS" in line for line in caplog.messages)
+    # It would not help who sends no origin.
+    assert ["ALLOWED_HOSTS" in line for line in caplog.messages] == [True, False]
+
+
+async def test_local_hosts_of_a_project_stay_allowed_in_its_tests():
+    """Django's tests set ``ALLOWED_HOSTS`` and turn ``DEBUG`` off after the project was loaded."""
+    with override_settings(ALLOWED_HOSTS=[], DEBUG=True):
+        validator = AllowedHostsOriginValidator(application)
+    with override_settings(ALLOWED_HOSTS=["testserver"], DEBUG=False):
+        assert await connect(validator, "http://localhost") == LET_IN
+        assert await connect(validator, "http://testserver") == LET_IN
+        assert await connect(validator, "http://a.net") == DENIED
 
 
 @pytest.mark.parametrize(
