@@ -1,6 +1,7 @@
-"""What the layers over Redis have in common: options, names, named channels, the local half."""
+"""What the layers over Redis have in common: options, names, named channels, delivery."""
 
 import asyncio
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -12,57 +13,19 @@ from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
 from ..base import BaseChannelLayer
-from ..local import LocalChannels
 from ..mailbox import Mailbox, Overflow
+from ..messages import snapshot
 from ..serializers import Key, registry
-from ..statistics import EXPIRED, UNDECODABLE, Statistics
+from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
+from .here import Here
 from .hosts import parse_hosts
 from .outgoing import Outgoing
 from .queues import QueueReader
 from .sharding import consistent_hash
 
-__all__ = ["Here", "RedisLayer"]
+__all__ = ["RedisLayer"]
 
 _T = TypeVar("_T")
-
-
-class Here(LocalChannels):
-    """The half of a layer that is in this process: its channels, and their groups.
-
-    Args:
-        statistics: of the layer.
-        emptied: called with the name of a group that the last member here has left, in whichever
-            thread that was, while the lock is held.
-        options: of the in-memory layer.
-    """
-
-    def __init__(
-        self, statistics: Statistics, emptied: Callable[[str], None], **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self.statistics = statistics
-        self._emptied = emptied
-
-    def group_emptied(self, group: str) -> None:
-        """Nobody here is in the group any more."""
-        self._emptied(group)
-
-    def is_member(self, group: str, channel: str) -> bool:
-        """Whether ``channel`` is in ``group``."""
-        return channel in self._groups.get(group, ())
-
-    def _vanish(self, mailbox: Mailbox) -> None:
-        """A member of a group keeps its mailbox, which its next message needs again."""
-        if mailbox.channel not in self._memberships:
-            super()._vanish(mailbox)
-
-    def mailboxes(self) -> list[tuple[Mailbox, list[str]]]:
-        """Each mailbox, and the groups that its channel is in."""
-        with self.lock:
-            return [
-                (mailbox, list(self._memberships.get(channel, ())))
-                for channel, mailbox in self._mailboxes.items()
-            ]
 
 
 class RedisLayer(BaseChannelLayer):
@@ -261,6 +224,26 @@ class RedisLayer(BaseChannelLayer):
             )
         await self._receiving()
         return await self._here.receive(channel)
+
+    def _deliver(self, name: str, data: bytes, age: float = 0.0, *, to_group: bool) -> None:
+        """Decode a message once, and put it into the mailboxes here that are to have it.
+
+        Args:
+            name: of a group, or of a channel of this process.
+            data: the message as it was sent.
+            age: seconds since it was sent.
+            to_group: whether ``name`` is a group's.
+        """
+        try:
+            unpack = snapshot(self.serializer.deserialize(data))
+        except SerializationError:
+            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
+            return
+        entry = (time.monotonic() + self.expiry - age, unpack)
+        if to_group:
+            self._here.deliver_to_group(name, entry)
+        elif not self._here.deliver(name, entry):
+            self._drop(CAPACITY, name)
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop."""

@@ -9,23 +9,20 @@ consumer concerned, once.
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from re import Pattern
 from typing import Any
 
-from ...exceptions import SerializationError
 from ..mailbox import Overflow
-from ..messages import snapshot
 from ..serializers import Key
-from ..statistics import CAPACITY, CLOSED, UNDECODABLE
+from ..statistics import CAPACITY, CLOSED
 from .common import RedisLayer
 from .link import Unconfirmed
 from .reception import Reception
 from .servers import ClusterServer
 from .subscription import PLAIN, SHARDED, Commands
+from .topics import GroupTopics
 
 __all__ = ["UNCONFIRMED", "RedisPubSubChannelLayer"]
 
@@ -91,16 +88,9 @@ class RedisPubSubChannelLayer(RedisLayer):
         sharded: bool | None = None,
     ) -> None:
         super().__init__(
-            hosts,
-            prefix,
-            expiry,
-            group_expiry,
-            capacity,
-            channel_capacity,
-            symmetric_encryption_keys,
-            serializer_format,
-            overflow,
-        )
+            hosts, prefix, expiry, group_expiry, capacity, channel_capacity,
+            symmetric_encryption_keys, serializer_format, overflow,
+        )  # fmt: skip
         self.on_disconnect = on_disconnect
         self.on_reconnect = on_reconnect
         self._commands: Commands | None = SHARDED if sharded else PLAIN
@@ -113,14 +103,10 @@ class RedisPubSubChannelLayer(RedisLayer):
         self._reception = Reception(
             self.servers, topics, self, self._get_commands, self._here.waiting_loops
         )
-        # Groups that have no members here any more.
-        self._emptied: deque[str] = deque()
+        self._topics = GroupTopics(self._reception, self._bases, self._here)
         self._tasks: set[asyncio.Future[Any]] = set()
 
     # Sending
-
-    def _topic(self, group: str) -> bytes:
-        return f"{self._bases[self._partition(group)]}:group:{group}".encode("ascii")
 
     def _members_key(self, group: str) -> str:
         return f"{self._bases[self._partition(group)]}:named:{group}"
@@ -164,16 +150,12 @@ class RedisPubSubChannelLayer(RedisLayer):
         partition = self._partition(group)
         await self._reception.be_repaired(partition)
         try:
-            named = (
-                await self._outgoing.get()
-                .links[partition]
-                .run(
-                    "publish",
-                    [f"{self._bases[partition]}:group:{group}", self._members_key(group)],
-                    [commands.publish, data],
-                    repeat=False,
-                )
-            )
+            named = await self._outgoing.get().links[partition].run(
+                "publish",
+                [f"{self._bases[partition]}:group:{group}", self._members_key(group)],
+                [commands.publish, data],
+                repeat=False,
+            )  # fmt: skip
         except Unconfirmed:
             self._drop(UNCONFIRMED, group)
             return
@@ -193,28 +175,11 @@ class RedisPubSubChannelLayer(RedisLayer):
         self.require_valid_channel_name(channel)
         process = self._process_of(channel)
         if process == self.client_prefix:
-            await self._reception.run(lambda: self._join(group, channel))
+            await self._reception.run(lambda: self._topics.join(group, channel))
         elif process is None:
             await self._off_passing_loop(self._join_named(group, channel))
         else:
             await self._off_passing_loop(self._tell(process, _JOIN, group, channel))
-
-    async def _join(self, group: str, channel: str) -> None:
-        topic = self._topic(group)
-        partition = self._partition(group)
-        subscription = self._reception.subscriptions[partition]
-        try:
-            # What was published before has been received when this is over. Meanwhile the last
-            # other member may have left.
-            while not subscription.has(topic) or not self._here.is_member(group, channel):
-                self._reception.groups[partition][topic] = group
-                await subscription.subscribe(topic)
-                if subscription.has(topic):
-                    break
-        except BaseException:
-            self._leave_if_empty(group)
-            raise
-        self._here.join(group, channel)
 
     async def _join_named(self, group: str, channel: str) -> None:
         member = f"{self.get_capacity(channel)}:{channel}"
@@ -235,15 +200,11 @@ class RedisPubSubChannelLayer(RedisLayer):
         process = self._process_of(channel)
         if process == self.client_prefix:
             if self._here.is_member(group, channel):
-                await self._reception.run(lambda: self._part(group, channel))
+                await self._reception.run(lambda: self._topics.part(group, channel))
         elif process is None:
             await self._off_passing_loop(self._part_named(group, channel))
         else:
             await self._off_passing_loop(self._tell(process, _LEAVE, group, channel))
-
-    async def _part(self, group: str, channel: str) -> None:
-        await self._reception.subscriptions[self._partition(group)].barrier()
-        self._here.part(group, channel)
 
     async def _part_named(self, group: str, channel: str) -> None:
         link = self._outgoing.get().links[self._partition(group)]
@@ -251,20 +212,8 @@ class RedisPubSubChannelLayer(RedisLayer):
             await link.call("ZREM", self._members_key(group), f"{capacity}:{channel}")
 
     def _group_emptied(self, group: str) -> None:
-        self._emptied.append(group)
-        self._reception.call_soon(self._leave_emptied)
-
-    def _leave_emptied(self) -> None:
-        while self._emptied:
-            self._leave_if_empty(self._emptied.popleft())
-
-    def _leave_if_empty(self, group: str) -> None:
-        """End the subscription to a group that nobody here is in."""
-        reception = self._reception
-        if not self._here.has_members(group) and reception.subscriptions:
-            topic, partition = self._topic(group), self._partition(group)
-            reception.groups[partition].pop(topic, None)
-            reception.subscriptions[partition].unsubscribe(topic)
+        self._topics.emptied(group)
+        self._reception.call_soon(self._topics.leave_emptied)
 
     # What is published (see subscription.Recipient)
 
@@ -295,20 +244,8 @@ class RedisPubSubChannelLayer(RedisLayer):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         if self._process_of(channel) == self.client_prefix:
-            self._start((self._join if kind == _JOIN else self._part)(group, channel))
-
-    def _deliver(self, name: str, data: bytes, *, to_group: bool) -> None:
-        """Decode a message once, and put it into the mailboxes that are to have it."""
-        try:
-            unpack = snapshot(self.serializer.deserialize(data))
-        except SerializationError:
-            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
-            return
-        entry = (time.monotonic() + self.expiry, unpack)
-        if to_group:
-            self._here.deliver_to_group(name, entry)
-        elif not self._here.deliver(name, entry):
-            self._drop(CAPACITY, name)
+            change = self._topics.join if kind == _JOIN else self._topics.part
+            self._start(change(group, channel))
 
     def subscription_lost(self, partition: int, reason: str) -> None:
         """The connection broke."""
@@ -357,7 +294,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         self._in_flight.clear()
         for groups in self._reception.groups:
             for group in list(groups.values()):
-                self._leave_if_empty(group)
+                self._topics.leave_if_empty(group)
         await self._delete_keys()
 
     async def aclose(self) -> None:
@@ -379,5 +316,5 @@ class RedisPubSubChannelLayer(RedisLayer):
             for task in list(self._tasks):
                 task.cancel()
             await self._here.flush()
-            self._emptied.clear()
+            self._topics.clear()
             await self._reception.stop()

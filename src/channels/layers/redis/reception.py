@@ -97,11 +97,15 @@ class Reception:
                 zip(self._servers, self.own_topics, self.groups, strict=True)
             )
         ]
-        self.subscriptions[0].when_over(self._ended)
+        first = self.subscriptions[0]
+        first.when_over(lambda: self._ended(first))
 
-    def _ended(self) -> None:
-        """Have another event loop receive, as this one ends; :meth:`stop` is no such end."""
-        if self._loop is asyncio.get_running_loop():
+    def _ended(self, first: Subscription) -> None:
+        """Have another event loop receive, as this one ends; :meth:`stop` is no such end.
+
+        Nor is the end of what was abandoned here before this loop took over again.
+        """
+        if self.subscriptions and self.subscriptions[0] is first:
             self._loop = None
             hand_over(self._waiting, self._go_on)
 

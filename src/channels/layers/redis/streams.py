@@ -7,32 +7,23 @@ on the number of processes, not on that of members: each process hands it to its
 """
 
 import asyncio
-import contextlib
-import logging
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from re import Pattern
-from typing import Any, TypeVar
+from typing import Any
 
-from ...exceptions import ChannelFull, InvalidNameError, SerializationError
+from ...exceptions import ChannelFull, InvalidNameError
 from ..mailbox import Overflow
-from ..messages import snapshot
+from ..options import require_count, require_duration
 from ..serializers import Key
 from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from .common import RedisLayer
 from .errors import forget
 from .inbox import InboxReader
-from .link import PATIENCE, BrokerUnavailable
-from .outgoing import Outgoing
-from .succession import LoopEnded, across, hand_over
+from .membership import Membership
+from .receiver import Receiver
 
 __all__ = ["RedisChannelLayer"]
-
-logger = logging.getLogger("channels.layers")
-
-_T = TypeVar("_T")
 
 # Seconds for which a process, and its memberships, outlive the last sign of life. It gives one
 # every third of that.
@@ -43,9 +34,6 @@ INBOX_CAPACITY = 10_000
 
 # The first byte of an inbox entry's field; the name of a group or a channel follows.
 _TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
-
-# Groups left in one go when the layer is closed, and seconds that the server may take for it.
-_CHUNK, _SIGN_OFF = 1000, 2.0
 
 # An entry that says nothing: an inbox is made with one.
 _NOTHING = b"h"
@@ -90,6 +78,8 @@ class RedisChannelLayer(RedisLayer):
         inbox_capacity: int = INBOX_CAPACITY,
         lease: float = LEASE,
     ) -> None:
+        require_count("inbox_capacity", inbox_capacity)
+        require_duration("lease", lease)
         self.inbox_capacity = inbox_capacity
         self.lease = lease
         super().__init__(
@@ -100,14 +90,29 @@ class RedisChannelLayer(RedisLayer):
     def _begin(self) -> None:
         """Be a process of its own, with nothing open. Again after a fork."""
         super()._begin()
-        self._readers: list[InboxReader] = []
-        self._starting = threading.Lock()
-        self._reading_loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        # The groups that the process is a member of; a future while it is about to be.
-        self._joined: dict[str, asyncio.Future[Any] | None] = {}
-        # Those that the last member here has left, for the process to leave too.
-        self._emptied: deque[str] = deque()
+        self._membership = Membership(
+            self.client_prefix,
+            self._bases,
+            self._milliseconds(self.lease),
+            self._outgoing,
+            self._here.has_members,
+        )
+        self._receiver = Receiver(
+            self._make_readers,
+            self.lease,
+            self._membership,
+            self._outgoing,
+            partial(self._drop, CAPACITY, "the process's inbox"),
+            self._here.waiting_loops,
+        )
+
+    def _make_readers(self) -> list[InboxReader]:
+        return [
+            InboxReader(
+                server, number, base, self.client_prefix, self.lease, self, self.inbox_capacity
+            )
+            for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True))
+        ]
 
     def _group_key(self, group: str) -> str:
         return f"{self._bases[self._partition(group)]}:group:{group}"
@@ -151,15 +156,15 @@ class RedisChannelLayer(RedisLayer):
         """Let ``channel`` have what is sent to ``group`` from now on."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._on_reading_loop(lambda: self._group_add(group, channel))
+        await self._receiver.run(lambda: self._group_add(group, channel))
 
     async def _group_add(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
         if process == self.client_prefix:
-            await self._receiving()
+            await self._receiver.be_ready()
             self._here.join(group, channel)
             try:
-                await self._join(group)
+                await self._membership.join(group)
             except Exception:
                 self._here.part(group, channel)
                 raise
@@ -175,28 +180,6 @@ class RedisChannelLayer(RedisLayer):
         kind = "q" if self._partition(channel) == self._partition(group) else "r"
         return f"{kind}:{self.get_capacity(channel)}:{channel}"
 
-    async def _join(self, group: str) -> None:
-        """Make this process a member, unless it is one, and wait until it is."""
-        if group not in self._joined:
-            self._start_joining(group)
-        pending = self._joined[group]
-        if pending is not None:
-            await asyncio.shield(pending)
-
-    def _start_joining(self, group: str) -> None:
-        def settle(pending: "asyncio.Future[Any]") -> None:
-            failed = pending.cancelled() or pending.exception()
-            if self._joined.get(group) is pending:
-                if failed:
-                    del self._joined[group]
-                else:
-                    self._joined[group] = None
-
-        link = self._outgoing.get().links[self._partition(group)]
-        arguments = [f"p:{self.client_prefix}", self._milliseconds(self.lease)]
-        self._joined[group] = pending = link.run("join", [self._group_key(group)], arguments)
-        pending.add_done_callback(settle)
-
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""
         partition = self._partition(group)
@@ -210,13 +193,13 @@ class RedisChannelLayer(RedisLayer):
         """Let ``channel`` have it no longer. No error if it was not a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        await self._on_reading_loop(lambda: self._group_discard(group, channel))
+        await self._receiver.run(lambda: self._group_discard(group, channel))
 
     async def _group_discard(self, group: str, channel: str) -> None:
         process = self._process_of(channel)
         if process == self.client_prefix:
             self._here.part(group, channel)
-            leaving = self._leave_emptied()
+            leaving = self._membership.leave_emptied()
             if leaving:  # even if the caller gives up
                 await asyncio.wait(leaving)
             for left in leaving:
@@ -229,29 +212,8 @@ class RedisChannelLayer(RedisLayer):
             await self._tell(process, _LEAVE, group, channel, 0)
 
     def _group_emptied(self, group: str) -> None:
-        self._emptied.append(group)
-        home = self._reading_loop
-        if home is not None:
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                home.call_soon_threadsafe(self._leave_emptied)
-
-    def _leave_emptied(self) -> "list[asyncio.Future[Any]]":
-        """End the process's membership of groups that nobody here is in any more.
-
-        On the event loop that reads the inbox.
-        """
-        left: list[asyncio.Future[Any]] = []
-        emptied = self._emptied
-        while emptied:
-            group = emptied.popleft()
-            if self._here.has_members(group) or group not in self._joined:
-                continue
-            del self._joined[group]
-            link = self._outgoing.get().links[self._partition(group)]
-            future = link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}")
-            future.add_done_callback(forget)
-            left.append(future)
-        return left
+        self._membership.emptied(group)
+        self._receiver.call_soon(self._membership.leave_emptied)
 
     # What the inbox brings (see inbox.Recipient)
 
@@ -275,36 +237,20 @@ class RedisChannelLayer(RedisLayer):
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, "the process's inbox")
 
-    def _deliver(self, name: str, data: bytes, age: float, *, to_group: bool) -> None:
-        """Decode a message once, and put it into the mailboxes that are to have it."""
-        try:
-            unpack = snapshot(self.serializer.deserialize(data))
-        except SerializationError:
-            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
-            return
-        entry = (time.monotonic() + self.expiry - age, unpack)
-        if to_group:
-            self._here.deliver_to_group(name, entry)
-        elif not self._here.deliver(name, entry):
-            self._drop(CAPACITY, name)
-
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         if kind == _JOIN:
             self._here.join(group, channel)
-            if group not in self._joined:  # or it may have left after it was invited
-                self._start_joining(group)
+            # It is a member; but it may have left after it was invited.
+            self._membership.start_joining(group)
         else:
             self._here.part(group, channel)
 
     def inbox_read(self, partition: int, last: str) -> None:
         """Entries before ``last`` are no longer needed."""
-        reader = self._readers[partition] if partition < len(self._readers) else None
-        if reader is not None:
-            link = self._outgoing.get().links[partition]
-            link.call("XTRIM", reader.inbox, "MINID", last).add_done_callback(forget)
+        self._receiver.trim(partition, last)
 
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost: whoever may have missed one is told, once."""
@@ -314,137 +260,29 @@ class RedisChannelLayer(RedisLayer):
 
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups that the process is a member of."""
-        return [self._group_key(g) for g in list(self._joined) if self._partition(g) == partition]
-
-    # Event loops
-
-    async def _on_reading_loop(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Await ``work()`` where the inbox is read, again if that event loop ends meanwhile.
-
-        So the server sees what this process joins and leaves in the order in which it does so: it
-        all travels over one link.
-        """
-        while True:
-            home = self._reading_loop if self._is_read() else None
-            if home is None or home is asyncio.get_running_loop() or not home.is_running():
-                return await self._off_passing_loop(work())
-            with contextlib.suppress(LoopEnded):
-                return await across(home, work())
+        return self._membership.keys(partition)
 
     def _is_receiving(self) -> bool:
-        """Whether the inbox is read, and has been found or made."""
-        if not self._is_read():
-            return False
-        for reader in self._readers:  # all() takes twice as long, for every message
-            if not reader.ready.done():
-                return False
-        return bool(self._readers)
+        return self._receiver.is_ready()
 
     async def _receiving(self) -> None:
-        """Have the inbox read, by this event loop unless another one does."""
-        if self._is_receiving():
-            return
-        with self._starting:
-            if not self._is_read():
-                self._start_receiving()
-        for reader in self._readers:
-            if not reader.ready.done():
-                await self._until_ready(reader.ready)
-
-    async def _until_ready(self, ready: "asyncio.Future[None]") -> None:
-        loop = ready.get_loop()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                if loop is asyncio.get_running_loop():
-                    await asyncio.shield(ready)
-                else:
-                    await across(loop, _await(ready))
-        except LoopEnded:
-            await self._receiving()
-        except TimeoutError:
-            raise BrokerUnavailable(f"The broker did not answer for {PATIENCE:g} seconds") from None
-
-    def _is_read(self) -> bool:
-        """Whether there is an event loop that reads the inbox, as far as one can know."""
-        loop, keeper = self._reading_loop, self._keeper
-        return loop is not None and not loop.is_closed() and not (keeper is None or keeper.done())
-
-    def _start_receiving(self) -> None:
-        loop = asyncio.get_running_loop()
-        before, self._readers = self._readers, []
-        self._reading_loop = loop
-        # What another loop was about to join is joined as the readers register.
-        self._joined = dict.fromkeys(self._joined)
-        for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True)):
-            reader = InboxReader(
-                server, number, base, self.client_prefix, self.lease, self, self.inbox_capacity
-            )
-            if before:
-                reader.resume_from(before[number])
-            self._readers.append(reader)
-        for reader in self._readers:
-            reader.start()
-        self._keeper = loop.create_task(self._keep(self._readers))
-        self._keeper.add_done_callback(self._keeper_ended)
-
-    def _keeper_ended(self, keeper: "asyncio.Task[None]") -> None:
-        """Have another event loop read the inbox if this one ends; closing the layer is no end."""
-        if self._keeper is keeper:
-            hand_over(self._here.waiting_loops, self._go_on_receiving)
-
-    def _go_on_receiving(self) -> None:
-        with self._starting:
-            if self._keeper is not None and self._keeper.done():
-                self._start_receiving()
-
-    async def _keep(self, readers: list[InboxReader]) -> None:
-        """Give signs of life, for as long as the event loop runs."""
-        try:
-            while True:
-                await asyncio.sleep(self.lease / 3)
-                for reader in readers:
-                    reader.trim()
-                await asyncio.gather(*map(self._renew, range(len(readers)), readers))
-                self._leave_emptied()
-        finally:
-            await asyncio.gather(*(reader.stop() for reader in readers))
-
-    async def _renew(self, partition: int, reader: InboxReader) -> None:
-        link = self._outgoing.get().links[partition]
-        groups = list(self.inbox_groups(partition))
-        for count, *rest in reader.renewals(groups):
-            keys, arguments = rest[:count], rest[count:]
-            try:
-                now, alive, lost, foreign = await link.run("renew", keys, arguments)
-            except Exception:  # noqa: BLE001 - the reader sees it too, and tells
-                return
-            reader.set_clock(now)
-            if foreign:
-                logger.error("These keys should hold groups and hold something else: %s", foreign)
-            if lost:
-                self._drop(CAPACITY, "the process's inbox", lost)
-            if not alive:
-                await reader.reset()
-                return
+        await self._receiver.be_ready()
 
     # The whole
 
     async def flush(self) -> None:
         """Forget every message and every group. Consumers stay connected."""
-        await self._on_reading_loop(self._flush)
+        await self._receiver.run(self._flush)
 
     async def _flush(self) -> None:
         await self._here.flush()
-        self._emptied.clear()
-        self._joined.clear()
+        self._membership.clear()
         self._in_flight.clear()
-        await self._delete_keys(but=[reader.inbox for reader in self._readers])
+        await self._delete_keys(but=self._receiver.inboxes)
         # The last entry stays, for the reader to go on from.
-        for link, reader in zip(self._outgoing.get().links, self._readers, strict=False):
-            link.call("XADD", reader.inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(
-                forget
-            )
-            await link.call("XTRIM", reader.inbox, "MAXLEN", 1)
+        for link, inbox in zip(self._outgoing.get().links, self._receiver.inboxes, strict=False):
+            link.call("XADD", inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(forget)
+            await link.call("XTRIM", inbox, "MAXLEN", 1)
 
     async def aclose(self) -> None:
         """Stop reading, let others know, and close every connection. It can be used again."""
@@ -457,45 +295,11 @@ class RedisChannelLayer(RedisLayer):
     async def _aclose(self) -> None:
         await asyncio.gather(*(queue.aclose() for queue in (self._queues.pop() or {}).values()))
         outgoing = self._outgoing.peek()
-        if self._reading_loop is asyncio.get_running_loop():
-            keeper, self._keeper, self._reading_loop = self._keeper, None, None
-            readers, self._readers = self._readers, []
-            if keeper is not None and not keeper.done():
-                keeper.cancel()
-                await asyncio.wait((keeper,), timeout=5)
+        if self._receiver.loop is asyncio.get_running_loop():
+            await self._receiver.stop()
             await self._here.flush()
+            await self._membership.leave_all()
             outgoing = self._outgoing.get()
-            await self._sign_off(readers, outgoing)
         if outgoing is not None:
             self._outgoing.pop()
             await outgoing.aclose()
-
-    async def _sign_off(self, readers: list[InboxReader], outgoing: Outgoing) -> None:
-        """Remove what is this process's from the servers, if they answer."""
-        groups = list(self._joined)
-        self._joined.clear()
-        self._emptied.clear()
-        calls = [
-            link.call("UNLINK", reader.inbox, reader.lost)
-            for link, reader in zip(outgoing.links, readers, strict=False)
-        ]
-        for group in groups:
-            link = outgoing.links[self._partition(group)]
-            calls.append(link.call("ZREM", self._group_key(group), f"p:{self.client_prefix}"))
-            if len(calls) >= _CHUNK and not await _answered(calls):
-                return
-        for call in calls:  # closing the links waits for these
-            call.add_done_callback(forget)
-
-
-async def _answered(calls: "list[asyncio.Future[Any]]") -> bool:
-    """Wait for these, and empty the list; False if they take too long. A lease does the same."""
-    for call in calls:
-        call.add_done_callback(forget)
-    _, late = await asyncio.wait(calls, timeout=_SIGN_OFF)
-    calls.clear()
-    return not late
-
-
-async def _await(future: "asyncio.Future[_T]") -> _T:
-    return await asyncio.shield(future)

@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import threading
 
 import pytest
@@ -11,6 +10,7 @@ from channels.layers.redis.reception import Reception
 from channels.layers.redis.subscription import PLAIN
 
 from ....asgi import until
+from .loops import another_loop, call
 
 
 class Recorder:
@@ -47,32 +47,6 @@ def reception(server, own, recorder):
         return PLAIN
 
     return Reception([server], [own], recorder, commands, waiting=list)
-
-
-@contextlib.contextmanager
-def another_loop():
-    """An event loop that runs in a thread of its own, and then is closed."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def cancel_the_rest():
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-
-    try:
-        yield loop
-    finally:
-        asyncio.run_coroutine_threadsafe(cancel_the_rest(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
-
-
-def call(loop, coroutine):
-    return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
 async def test_nothing_is_received_before_somebody_wants_to(reception):
@@ -167,3 +141,24 @@ async def test_it_can_be_stopped_where_it_does_not_receive(reception, redis, own
     await reception.be_ready()
     assert reception.loop is asyncio.get_running_loop()
     await reception.stop()
+
+
+def test_a_loop_that_takes_over_again_keeps_on_receiving(reception):
+    """What it had abandoned when another loop took over ends only as it runs again."""
+
+    async def check():
+        subscription = reception.subscriptions[0]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert reception.loop is asyncio.get_running_loop()
+        assert reception.subscriptions == [subscription]
+
+    async def take_over():
+        await reception.be_ready()
+        await check()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for _ in range(3):
+            for runner in (first, second):
+                runner.run(take_over())
+        second.run(reception.stop())

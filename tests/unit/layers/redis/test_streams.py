@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 
 import pytest
 
@@ -114,7 +113,7 @@ async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redi
     here, there = make(inbox_capacity=5, lease=0.9), make(inbox_capacity=5)
     channel = await here.new_channel()
     await here.group_add("group", channel)
-    (reader,), inbox = here._readers, f"{base}:inbox:{here.client_prefix}"
+    (reader,), inbox = here._receiver.readers, f"{base}:inbox:{here.client_prefix}"
     await reader.stop()  # as a process that is too busy to read
     for _ in range(5):
         redis.xadd(inbox, {"h": ""})
@@ -151,17 +150,6 @@ async def test_an_invitation_outlives_the_lease(make):
     assert await receive(here, channel) == message()
 
 
-async def test_the_process_leaves_a_group_with_its_last_member(make, redis, base):
-    layer = make()
-    channels = [await layer.new_channel() for _ in range(2)]
-    for channel in channels:
-        await layer.group_add("group", channel)
-    await layer.group_discard("group", channels[0])
-    assert redis.exists(f"{base}:group:group")
-    await layer.group_discard("group", channels[1])
-    assert not redis.exists(f"{base}:group:group")
-
-
 async def test_the_process_leaves_as_its_last_consumer_goes(make, redis, base):
     layer = make()
     mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
@@ -194,38 +182,6 @@ async def test_who_joins_as_the_last_member_goes_is_a_member(make, redis, base):
         await layer.group_send("group", message())
         assert await receive(layer, channel) == message()
         await layer.group_discard("group", channel)
-
-
-@pytest.mark.usefixtures("restless")
-def test_threads_that_start_at_once_start_one_reader(shared_broker, prefix):
-    """With two, everything would come twice."""
-    for n in range(20):
-        layer = RedisChannelLayer([shared_broker.address], f"{prefix}{n}")
-        ready = threading.Barrier(4)
-        received = []
-
-        async def run(layer=layer, ready=ready, received=received):
-            ready.wait(5)
-            channel = await layer.new_channel()
-            await layer.group_add("group", channel)
-            await asyncio.to_thread(ready.wait, 5)
-            await layer.send(channel, message(1))
-            await layer.send(channel, message(2))
-            received.append([(await receive(layer, channel))["n"] for _ in range(2)])
-            await asyncio.to_thread(ready.wait, 5)
-            assert layer.count_pending() == 0
-            await asyncio.to_thread(ready.wait, 5)
-
-        def thread(run=run):
-            asyncio.run(run())
-
-        threads = [threading.Thread(target=thread) for _ in range(4)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join(20)
-        assert received == [[1, 2]] * 4
-        asyncio.run(layer.aclose())
 
 
 async def test_a_named_channels_membership_ends(make):
@@ -296,7 +252,7 @@ async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, p
     await layer.flush()
     inbox = f"{base}:inbox:{layer.client_prefix}"
     assert set(redis.keys(f"{{{prefix}:*")) <= {inbox.encode(), f"{base}:sender".encode()}
-    for reader in layer._readers:
+    for reader in layer._receiver.readers:
         await reader.reset()
     await other.send(mailbox.channel, message(1))
     await until(mailbox.qsize)

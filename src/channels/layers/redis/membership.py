@@ -1,0 +1,134 @@
+"""The groups of which this process is a member on the servers, for its channels in them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..._runtime.loops import PerLoop
+from .errors import forget
+from .link import Link
+from .outgoing import Outgoing
+from .sharding import consistent_hash
+
+__all__ = ["Membership"]
+
+# Groups left in one go when the layer is closed, and seconds that the server may take for it.
+_CHUNK, _SIGN_OFF = 1000, 2.0
+
+
+class Membership:
+    """What a process joins and leaves: a group has it once, however many channels are in there.
+
+    Joining and leaving are for the event loop that reads the inbox, so that the server sees both
+    in the order in which they were asked for: it all travels over one link.
+
+    Args:
+        process: the name of this process.
+        bases: of all keys, on each server.
+        lease: milliseconds for which a membership outlives the last sign of life.
+        outgoing: the links of each event loop.
+        has_members: whether a group has members in this process.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        bases: list[str],
+        lease: int,
+        outgoing: PerLoop[Outgoing],
+        has_members: Callable[[str], bool],
+    ) -> None:
+        self._member = f"p:{process}"
+        self._bases = bases
+        self._lease = lease
+        self._outgoing = outgoing
+        self._has_members = has_members
+        # The groups that the process is a member of; a future while it is about to be.
+        self._joined: dict[str, asyncio.Future[Any] | None] = {}
+        # Those that the last member here has left, for the process to leave too.
+        self._emptied: deque[str] = deque()
+
+    def _find(self, group: str) -> tuple[Link, str]:
+        """The link to the server that has a group, and its key there."""
+        partition = consistent_hash(group, len(self._bases))
+        return self._outgoing.get().links[partition], f"{self._bases[partition]}:group:{group}"
+
+    def keys(self, partition: int) -> list[str]:
+        """The keys of the groups that the process is, or is about to be, a member of."""
+        bases = self._bases
+        return [
+            f"{bases[partition]}:group:{group}"
+            for group in list(self._joined)
+            if consistent_hash(group, len(bases)) == partition
+        ]
+
+    async def join(self, group: str) -> None:
+        """Make this process a member, unless it is one, and wait until it is."""
+        self.start_joining(group)
+        pending = self._joined[group]
+        if pending is not None:
+            await asyncio.shield(pending)
+
+    def start_joining(self, group: str) -> None:
+        """Make this process a member, unless it is one or is about to be."""
+        if group in self._joined:
+            return
+
+        def settle(pending: "asyncio.Future[Any]") -> None:
+            failed = pending.cancelled() or pending.exception()
+            if self._joined.get(group) is pending:
+                if failed:
+                    del self._joined[group]
+                else:
+                    self._joined[group] = None
+
+        link, key = self._find(group)
+        self._joined[group] = pending = link.run("join", [key], [self._member, self._lease])
+        pending.add_done_callback(settle)
+
+    def take_over(self) -> None:
+        """Another event loop reads the inbox, and registers with all :meth:`keys` at first.
+
+        So what the one before was about to join is joined then.
+        """
+        self._joined = dict.fromkeys(self._joined)
+
+    def emptied(self, group: str) -> None:
+        """The last member here has left a group: to be left with the others, in any thread."""
+        self._emptied.append(group)
+
+    def leave_emptied(self) -> "list[asyncio.Future[Any]]":
+        """End the membership of groups that nobody here is in any more; what to wait for."""
+        left: list[asyncio.Future[Any]] = []
+        emptied = self._emptied
+        while emptied:
+            group = emptied.popleft()
+            if group in self._joined and not self._has_members(group):
+                del self._joined[group]
+                left.append(self._leave(group))
+        return left
+
+    def _leave(self, group: str) -> "asyncio.Future[Any]":
+        link, key = self._find(group)
+        future = link.call("ZREM", key, self._member)
+        future.add_done_callback(forget)
+        return future
+
+    async def leave_all(self) -> None:
+        """Leave every group, unless the servers take too long: the lease does the same, later."""
+        groups = list(self._joined)
+        self.clear()
+        calls = []
+        for group in groups:  # closing the links waits for the last ones
+            calls.append(self._leave(group))
+            if len(calls) >= _CHUNK:
+                _, late = await asyncio.wait(calls, timeout=_SIGN_OFF)
+                if late:
+                    return
+                calls.clear()
+
+    def clear(self) -> None:
+        """Forget all, without a word to the servers."""
+        self._joined.clear()
+        self._emptied.clear()
