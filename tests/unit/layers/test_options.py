@@ -1,0 +1,50 @@
+"""Which options a layer takes."""
+
+import re
+
+import pytest
+
+from channels.exceptions import InvalidChannelLayerError
+from channels.layers import InMemoryChannelLayer
+from channels.layers.options import require_count, require_duration
+from channels_redis.core import RedisChannelLayer
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1, 10**9])
+def test_counts(value):
+    require_count("capacity", value)
+
+
+@pytest.mark.parametrize("value", ["100", 1.5, None, True, [1]])
+def test_no_counts(value):
+    with pytest.raises(InvalidChannelLayerError, match=re.escape(f"not {value!r}")):
+        require_count("capacity", value)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 0.5, 60, float("inf")])
+def test_durations(value):
+    require_duration("expiry", value)
+
+
+@pytest.mark.parametrize("value", ["60", None, False, float("nan")])
+def test_no_durations(value):
+    with pytest.raises(InvalidChannelLayerError, match=re.escape(f"not {value!r}")):
+        require_duration("expiry", value)
+
+
+@pytest.mark.parametrize("layer_class", [InMemoryChannelLayer, RedisChannelLayer])
+@pytest.mark.parametrize("name", ["expiry", "group_expiry", "capacity"])
+def test_layers_refuse_the_text_of_environment_variables(layer_class, name):
+    with pytest.raises(InvalidChannelLayerError, match=f"^{name} must be a .*, not '10'$"):
+        layer_class(**{name: "10"})
+
+
+@pytest.mark.parametrize("name", ["lease", "inbox_capacity"])
+def test_the_redis_layer_refuses_it_too(name):
+    with pytest.raises(InvalidChannelLayerError, match=f"^{name} must be"):
+        RedisChannelLayer(**{name: "10"})
+
+
+def test_capacities_of_channels():
+    with pytest.raises(InvalidChannelLayerError, match=r"^channel_capacity\['a\*'\] must be"):
+        InMemoryChannelLayer(channel_capacity={"a*": "x"})
