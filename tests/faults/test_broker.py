@@ -1,6 +1,7 @@
 """What happens to the broker: restarts, a pause, no memory, no scripts, no keys, no speed."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -154,3 +155,19 @@ async def test_a_restart_loses_and_repeats_nothing_of_a_queue(layers):
             await asyncio.wait(tasks)
         assert not [sender.errors for sender in senders if sender.errors]
         assert sorted(received) == sorted(sent)
+
+
+async def test_the_log_tells_that_the_broker_is_away_and_that_it_is_back(layers, broker, caplog):
+    caplog.set_level(logging.INFO, "channels.layers")
+
+    def told(text):
+        return [r for r in caplog.records if r.name == "channels.layers" and text in r.message]
+
+    async with Room(layers(broker.address)) as room:
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: told("No connection to read"), 10)
+        assert not told("The broker answers again")
+        await asyncio.to_thread(broker.start)
+        await until(lambda: told("The broker answers again"), 10)
+        assert len(told("No connection to read")) == len(told("The broker answers again")) == 1
+        assert room.connected

@@ -21,6 +21,9 @@ logger = logging.getLogger("channels.layers")
 # bound how long a connection that died without a word goes unnoticed.
 _BLOCK, _GRACE = 5.0, 5.0
 
+# Attempts to connect in a row after which the log is told, and told again when one has succeeded.
+_NOTED = 3
+
 # Seconds for an event loop that was held up to take what has come meanwhile.
 _LAST_LOOK = 0.05
 
@@ -118,7 +121,7 @@ class InboxReader:
                     self._fail_waiting(error)
                     if self._attempt == 1:
                         logger.exception("Reading %s failed; trying again", self.inbox)
-                elif self._attempt == 3:
+                elif self._attempt == _NOTED:
                     logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
             finally:
                 wire, self._wire = self._wire, None
@@ -144,6 +147,8 @@ class InboxReader:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
             raise
+        if self._attempt >= _NOTED:
+            logger.info("The broker answers again: %s is read", self.inbox)
         self._attempt = 0
         if not self.ready.done():
             self.ready.set_result(None)
