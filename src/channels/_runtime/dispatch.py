@@ -11,6 +11,7 @@ import time
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import database, draining
+from .announce import announce
 from .connections import connections
 from .denial import deny, from_server, who
 from .faults import CRASHED, client_close_code, report
@@ -245,9 +246,7 @@ class Connection:
     def _open(self) -> None:
         self._started = time.monotonic()
         consumer = self._consumer
-        signals.emit(
-            signals.connection_opened, type(consumer), consumer=consumer, scope=self._scope
-        )
+        announce(signals.connection_opened, consumer)
 
     def _unhandled(self, error: UnknownMessageType) -> None:
         """A message that no handler takes: one line, unless somebody is there to be told."""
@@ -332,7 +331,7 @@ class Connection:
                 signals.connection_closed,
                 type(self._consumer),
                 consumer=self._consumer,
-                scope=self._scope,
+                scope=self._scope,  # as the server made it, whatever the consumer has in its place
                 code=self._outlet.code,
                 duration=time.monotonic() - self._started,
             )

@@ -101,13 +101,12 @@ async def drain(here: Connections, plan: Plan) -> bool:
         Whether all have ended before the deadline.
     """
     here.draining = True
-    began = time.monotonic()
-    deadline = began + plan.deadline
+    deadline = time.monotonic() + plan.deadline
     signals.emit(signals.server_draining, drain, connections=len(here.open), plan=plan)
     if plan.notice:
         logger.info("Told to end: not ready any more; closing connections in %g s", plan.notice)
         await asyncio.sleep(plan.notice)
-    closing_began = time.monotonic()
+    start = time.monotonic()
     here.refusing = True
     waiting = list(here.open)
     random.shuffle(waiting)
@@ -123,7 +122,6 @@ async def drain(here: Connections, plan: Plan) -> bool:
             task.add_done_callback(closing.discard)
 
     steps = max(1, min(len(waiting), round(duration / _STEP)))
-    start = time.monotonic()
     for step in range(steps):
         for connection in waiting[step::steps]:
             close(connection)
@@ -148,7 +146,7 @@ async def drain(here: Connections, plan: Plan) -> bool:
             ", ".join(sorted(str(connection) for connection in here.open)[:_SHOWN]),
         )
     elif waiting:
-        logger.info("All connections have ended, in %.1f s", time.monotonic() - closing_began)
+        logger.info("All connections have ended, in %.1f s", time.monotonic() - start)
     return ended
 
 

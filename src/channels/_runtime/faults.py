@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from .. import signals
 from ..exceptions import BrokerError, InvalidChannelLayerError, UnknownMessageType
+from .announce import announce
 from .denial import printable, who
 from .types import Consumer
 
@@ -58,11 +59,5 @@ def report(consumer: Consumer, error: Exception) -> int:
         logger.error("%s closed with %d: %s: %s", who(consumer), CRASHED, kind, text)
     else:
         logger.error("%s crashed", who(consumer), exc_info=error)
-    signals.emit(
-        signals.consumer_crashed,
-        type(consumer),
-        consumer=consumer,
-        scope=consumer.scope,
-        exception=error,
-    )
+    announce(signals.consumer_crashed, consumer, exception=error)
     return CRASHED

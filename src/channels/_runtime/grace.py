@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from .. import signals
+from .announce import announce
 from .denial import printable, who
 from .types import Consumer
 
@@ -71,12 +72,6 @@ class Grace:
             printable(handling),
             consumer.disconnect_grace,
         )
-        signals.emit(
-            signals.handler_cancelled,
-            type(consumer),
-            consumer=consumer,
-            scope=consumer.scope,
-            message_type=handling,
-        )
+        announce(signals.handler_cancelled, consumer, message_type=handling)
         self._overdue = True
         self.task.cancel()

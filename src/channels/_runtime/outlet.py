@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .. import signals
+from .announce import announce
 from .connections import Writes
 from .daphne import find_socket
 from .denial import respond, who
@@ -148,13 +149,7 @@ class Outlet:
             self._disconnect_due()
 
     def _drop(self, message_type: str) -> None:
-        signals.emit(
-            signals.send_dropped,
-            type(self._consumer),
-            consumer=self._consumer,
-            scope=self._consumer.scope,
-            message_type=message_type,
-        )
+        announce(signals.send_dropped, self._consumer, message_type=message_type)
 
     def stop(self) -> None:
         """Nothing more can be sent, so what the layer has for the client is of no use."""
@@ -182,13 +177,7 @@ class Outlet:
             who(self._consumer),
             seconds,
         )
-        signals.emit(
-            signals.client_stalled,
-            type(self._consumer),
-            consumer=self._consumer,
-            scope=self._consumer.scope,
-            seconds=seconds,
-        )
+        announce(signals.client_stalled, self._consumer, seconds=seconds)
         self.stop()
         self._stalled()
         # No close could reach it, and what waits to be sent would wait for as long as it likes.

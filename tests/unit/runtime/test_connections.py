@@ -12,18 +12,12 @@ from channels._runtime import connections as module
 from channels._runtime.connections import Connections, Writes, connections
 from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
-from channels.layers import InMemoryChannelLayer, channel_layers
 from tests.asgi import DEADLINE, Server, until
 
 TIMEOUT = 0.05
 
 
-@pytest.fixture(autouse=True)
-def layer():
-    layer = InMemoryChannelLayer()
-    old = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.set("default", old)
+pytestmark = pytest.mark.usefixtures("layer")
 
 
 @pytest.fixture(autouse=True)

@@ -12,19 +12,13 @@ from channels._runtime.connections import connections
 from channels.consumer import AsyncConsumer
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.layers import InMemoryChannelLayer, channel_layers
 from tests.asgi import Server, until
 
 EVENTS = [(b"Content-Type", b"text/event-stream; charset=utf-8")]
 DENIAL = {"extensions": {"websocket.http.response": {}}}
 
 
-@pytest.fixture(autouse=True)
-def layer():
-    layer = InMemoryChannelLayer()
-    old = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.set("default", old)
+pytestmark = pytest.mark.usefixtures("layer")
 
 
 @pytest.fixture

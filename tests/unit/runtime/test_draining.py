@@ -18,18 +18,12 @@ from channels._runtime.connections import Connections, connections
 from channels._runtime.draining import Plan, drain, is_draining, prepare, release
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
-from channels.layers import InMemoryChannelLayer, channel_layers
 from tests.asgi import DEADLINE, Server, until
 
 DENIAL = {"extensions": {"websocket.http.response": {}}}
 
 
-@pytest.fixture(autouse=True)
-def layer():
-    layer = InMemoryChannelLayer()
-    old = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.set("default", old)
+pytestmark = pytest.mark.usefixtures("layer")
 
 
 @pytest.fixture
