@@ -4,16 +4,23 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from asgiref.sync import async_to_sync
 
-from .base import Layer, LayerHarness, check_equal, extends
+from .base import Layer, LayerHarness, Message, check_equal, extends
 
 __all__ = ["LifecycleTests"]
 
 _NEWS = {"type": "conformance.news"}
+
+# How often a receiver has to be woken, and how long the other side is given to fall asleep first,
+# in seconds.
+_SENDS = 4
+_PAUSE = 0.01
 
 
 class LifecycleTests(LayerHarness):
@@ -22,23 +29,14 @@ class LifecycleTests(LayerHarness):
     async def test_a_send_from_a_thread_wakes_a_receiver(self) -> None:
         async with self.threaded_layer() as layer:
             for channel in ("channel", await layer.new_channel()):
-                receiver = asyncio.create_task(layer.receive(channel))
-                await asyncio.sleep(0.02)
-                thread = _start_thread(async_to_sync(layer.send), channel, _NEWS)
-                received = await self.soon(receiver, "a send from a thread arrives at once")
-                check_equal(received, _NEWS, "a send from a thread arrives")
-                thread.join()
+                await self.check_woken(layer, channel, partial(async_to_sync(layer.send), channel))
 
     async def test_a_group_send_from_a_thread_wakes_a_receiver(self) -> None:
         async with self.threaded_layer("groups") as layer:
             channel = await layer.new_channel()
             await layer.group_add("group", channel)
-            receiver = asyncio.create_task(layer.receive(channel))
-            await asyncio.sleep(0.02)
-            thread = _start_thread(async_to_sync(layer.group_send), "group", _NEWS)
-            received = await self.soon(receiver, "a group send from a thread arrives at once")
-            check_equal(received, _NEWS, "a group send from a thread arrives")
-            thread.join()
+            send = partial(async_to_sync(layer.group_send), "group")
+            await self.check_woken(layer, channel, send)
 
     async def test_many_threads_lose_and_repeat_nothing(self) -> None:
         async with self.threaded_layer() as layer:
@@ -60,18 +58,14 @@ class LifecycleTests(LayerHarness):
 
     async def test_a_receiver_on_another_running_loop_is_woken(self) -> None:
         async with self.threaded_layer() as layer:
-            waiting = threading.Event()
+            loop = asyncio.get_running_loop()
 
-            async def receive() -> object:
-                receiver = asyncio.create_task(layer.receive("channel"))
-                await asyncio.sleep(0.02)
-                waiting.set()
-                return await self.soon(receiver, "a send from another event loop arrives at once")
+            def send(news: Message) -> None:
+                sending = asyncio.run_coroutine_threadsafe(layer.send("channel", news), loop)
+                sending.result(self.deadline)
 
-            other = asyncio.create_task(asyncio.to_thread(asyncio.run, receive()))
-            await asyncio.to_thread(waiting.wait, self.deadline)
-            await layer.send("channel", _NEWS)
-            check_equal(await other, _NEWS, "a send from another event loop arrives")
+            receiving = self.check_woken(layer, "channel", send)
+            await asyncio.to_thread(asyncio.run, receiving)
 
     async def test_event_loops_one_after_another(self) -> None:
         async with self.layer("outlives_event_loops") as layer:
@@ -142,6 +136,23 @@ class LifecycleTests(LayerHarness):
         async with self.layer("serves_threads", *needs) as layer:
             yield layer
 
+    async def check_woken(
+        self, layer: Layer, channel: str, send: Callable[[Message], object]
+    ) -> None:
+        """Check that what ``send`` sends from a thread wakes a receiver on this event loop.
+
+        An event loop that happens to run at the moment of the send needs no one to wake it, so
+        there are several sends, each as the loop is about to sleep.
+        """
+        for n in range(_SENDS):
+            receiver = asyncio.create_task(layer.receive(channel))
+            await asyncio.sleep(_PAUSE)
+            news = {"type": "conformance.news", "n": n}
+            thread = _start_thread(_send_later, send, news)
+            received = await self.soon(receiver, "what a thread sends arrives at once")
+            check_equal(received, news, "what a thread sends arrives")
+            thread.join()
+
     async def check_exchange(self, layer: Layer) -> None:
         """Check that direct messages and group messages reach receivers that wait already."""
         channel = await layer.new_channel()
@@ -158,7 +169,12 @@ class LifecycleTests(LayerHarness):
             await layer.group_discard("exchange", channel)
 
 
-def _start_thread(function: Callable[..., None], *args: object) -> threading.Thread:
+def _send_later(send: Callable[[Message], object], message: Message) -> None:
+    time.sleep(_PAUSE)
+    send(message)
+
+
+def _start_thread(function: Callable[..., object], *args: object) -> threading.Thread:
     # A bare thread: the end of one from a pool would wake the event loop by itself, and so hide
     # that the layer did not.
     thread = threading.Thread(target=function, args=args)
