@@ -1,7 +1,9 @@
 """The life of one connection: from two sources, one stream of handler calls, and a certain end.
 
-Two tasks at most: the one that the server called, which runs every handler, and one that reads the
-client ahead of it (see intake.py). What handlers send goes through outlet.py.
+Two tasks: the server's, which reads the client (see intake.py), and one that runs every handler.
+Middleware stands between the server and the first, and each of its coroutines has a part in waking
+it; the second, which is woken for each message of a group, has none above it. What handlers send
+goes through outlet.py.
 """
 
 import asyncio
@@ -41,6 +43,7 @@ class Connection:
     """Runs one consumer for one scope."""
 
     __slots__ = (
+        "_cancelled",
         "_close_timer",
         "_complete",
         "_connections",
@@ -88,6 +91,7 @@ class Connection:
         self._draining = False  # to be ended, because the process ends
         self._complete = False  # the whole request has been handled
         self._ended = False  # nothing more is to be handled
+        self._cancelled = False  # by the server, or by whoever ends the event loop
 
     def __str__(self) -> str:
         return who(self._consumer)
@@ -135,17 +139,30 @@ class Connection:
         """
         if from_server(self._scope) and not await self._admit():
             return
-        self._grace.task = asyncio.current_task()
+        life = self._grace.task = self._loop.create_task(self._live(open_inbox))
+        try:
+            await self._intake.read(receive)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                life.cancel()
+        try:
+            await life
+        finally:
+            self._connections.discard(self)
+            del life  # what it raised refers to this frame
+
+    async def _live(self, open_inbox: OpenInbox | None) -> None:
+        """Run the handlers, and see to the end."""
         database.watching.set(True)
         failure: BaseException | None = None
         try:
             if open_inbox is not None:
                 self._inbox = self._intake.inbox = await open_inbox(self._intake.wake)
-            self._intake.start(receive)
             await self._dispatch_all()
         except StopConsumer:
             pass
         except asyncio.CancelledError as cancelled:
+            self._cancelled = True
             failure = cancelled
             if from_server(self._scope):
                 await self._outlet.say_goodbye(RESTARTING)
@@ -325,7 +342,6 @@ class Connection:
             self._close_timer.cancel()
         self._grace.end()
         self._grace.task = self._close_timer = None
-        self._connections.discard(self)
         if self._started:
             signals.emit(
                 signals.connection_closed,

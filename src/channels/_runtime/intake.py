@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from .types import Inbox, Message, Receive
 
@@ -15,8 +16,8 @@ READ_AHEAD = 8
 class Intake:
     """Two sources, merged: in order per source, and in turn while both have something.
 
-    A task of its own reads the client, up to a bound ahead of the handlers. The inbox is filled
-    by whoever sends, from wherever. Both wake the one task that waits here.
+    One task reads the client, up to a bound ahead of the handlers. The inbox is filled by whoever
+    sends, from wherever. Both wake the one task that waits here.
 
     Args:
         disconnect_type: the type of the client's last event, or None where there is none.
@@ -28,11 +29,13 @@ class Intake:
         "_disconnect_type",
         "_events",
         "_loop",
+        "_over",
         "_prefer_inbox",
         "_read_ahead",
         "_reader",
-        "_receive",
+        "_resumed",
         "_room",
+        "_stopped",
         "_waiter",
         "failure",
         "from_layer",
@@ -50,8 +53,10 @@ class Intake:
         # Not a deque, which would occupy 760 bytes for a handful of events.
         self._events: list[Message] = []
         self._room: asyncio.Future[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._receive: Receive | None = None
+        self._reader: asyncio.Task[Any] | None = None  # the task that reads, while it does
+        self._over = False
+        self._stopped: asyncio.Future[None] | None = None  # awaited by who stops the reading
+        self._resumed: asyncio.Future[None] | None = None  # awaited by the reader meanwhile
         self._waiter: asyncio.Future[None] | None = None
         self._prefer_inbox = False
         #: The consumer's inbox; None while it has none, and when its messages are not wanted.
@@ -63,34 +68,53 @@ class Intake:
         #: Why reading the client failed.
         self.failure: Exception | None = None
 
-    def start(self, receive: Receive) -> None:
-        """Start reading the client."""
-        self._receive = receive
-        self._reader = self._loop.create_task(self._read(receive))
+    async def read(self, receive: Receive) -> None:
+        """Read the client in this task, until it has left or :meth:`end` is called.
+
+        Raises:
+            CancelledError: the task was cancelled, and not by :meth:`stop`.
+        """
+        reader = asyncio.current_task()
+        others = reader.cancelling() if reader else 0
+        while not self._over:
+            self._reader = reader
+            try:
+                await self._read(receive)
+                break
+            except asyncio.CancelledError:
+                if self._stopped is None or (reader and reader.uncancel() > others):
+                    raise
+            finally:
+                self._reader = None
+                _release(self._stopped)
+                self._stopped = None
+            if self._resumed is not None:
+                await self._resumed
 
     async def stop(self) -> bool:
         """Stop reading the client; whether it was being read."""
-        reader, self._reader = self._reader, None
-        if reader is None or reader.done():
+        if self._reader is None:
             return False
-        reader.cancel()
-        await asyncio.wait((reader,), timeout=1)
+        self._stopped = stopped = self._loop.create_future()
+        self._resumed = self._loop.create_future()
+        self._reader.cancel()
+        await asyncio.wait((stopped,), timeout=1)
         return True
-
-    async def end(self) -> None:
-        """Stop reading the client for good."""
-        self._receive = None
-        await self.stop()
 
     def resume(self) -> None:
         """Read the client again after :meth:`stop`, but not after :meth:`end`."""
-        if self._receive is not None:
-            self.start(self._receive)
+        _release(self._resumed)
+
+    async def end(self) -> None:
+        """Stop reading the client for good."""
+        self._over = True
+        await self.stop()
+        _release(self._resumed)
 
     async def _read(self, receive: Receive) -> None:
         events = self._events
         try:
-            while True:
+            while not self._over:
                 event = await receive()
                 events.append(event)
                 if event["type"] == self._disconnect_type:
@@ -151,5 +175,10 @@ class Intake:
     def _make_room(self) -> None:
         """Let the reader go on."""
         room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        _release(room)
+
+
+def _release(waiter: "asyncio.Future[None] | None") -> None:
+    """Let the one that awaits it, if there is one, go on."""
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from channels import signals
 from channels._runtime import dispatch, intake
+from channels._runtime.connections import connections
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
@@ -72,7 +73,7 @@ class Recorder(AsyncWebsocketConsumer):
         return [entry[1] for entry in self.log if isinstance(entry, tuple)]
 
 
-# 1: one instance, one task that dispatches, at most one more; no task per message
+# 1: one instance, one task that dispatches, one more that reads; no task per message
 
 
 async def test_two_tasks_and_no_thread_per_message():
@@ -91,10 +92,11 @@ async def test_two_tasks_and_no_thread_per_message():
         for number in range(50):
             server.text(str(number))
         await until(lambda: len(Consumer.made[0].log) == 50)
-        assert len(asyncio.all_tasks() - before) == 2
         assert len(created) == 2
         assert len(Consumer.made) == 1
-        assert set(Consumer.made[0].log) == {(server.task, threading.get_ident())}
+        [(task, thread)] = set(Consumer.made[0].log)
+        assert {task, server.task} == asyncio.all_tasks() - before
+        assert thread == threading.get_ident()
         await server.leave()
     finally:
         loop.set_task_factory(None)
@@ -270,6 +272,49 @@ async def test_disconnect_when_cancelled_in_a_handler():
     with pytest.raises(asyncio.CancelledError):
         await server.task
     assert Consumer.made[0].codes() == [1012]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_disconnect_when_everything_is_cancelled(order):
+    """As ``asyncio.run()`` does when its coroutine has ended, in no particular order."""
+
+    async def take_time(*_):
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    class Consumer(Recorder):
+        async def disconnect(self, code):
+            await take_time()
+            await super().disconnect(code)
+
+    before = asyncio.all_tasks()
+    server = await Server(Consumer.as_asgi()).connect()
+    server.on_send = take_time
+    [others] = asyncio.all_tasks() - before - {server.task}
+    for task in (others, server.task)[::order]:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1012}
+    assert Consumer.made[0].codes() == [1012]
+    assert asyncio.all_tasks() == before
+
+
+async def test_nothing_is_left_of_what_is_cancelled_before_it_begins():
+    class Consumer(Recorder):
+        pass
+
+    before = asyncio.all_tasks()
+    server = Server(Consumer.as_asgi()).start()
+    await until(lambda: asyncio.all_tasks() - before - {server.task})
+    [dispatching] = asyncio.all_tasks() - before - {server.task}
+    dispatching.cancel()
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    assert asyncio.all_tasks() == before
+    assert not connections.get().open
+    assert Consumer.made[0].log == []
 
 
 @pytest.mark.parametrize("handler", ["connect", "receive", "note"])

@@ -1,6 +1,7 @@
 """Two sources into one: order, turns, bounds, and what ends it. The rest is in test_dispatch.py."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 import pytest
@@ -28,21 +29,29 @@ async def client():
 
     class Client(asyncio.Queue):
         left = False
+        reader = None
 
         def leave(self):
             self.left = True
 
+        def read(self, receive=None):
+            """Let a task read; it is over when the client has left, or the test has ended."""
+            self.reader = asyncio.create_task(self.intake.read(receive or self.get))
+
     client = Client()
     client.intake = Intake("bye", client.leave)
     yield client
-    await client.intake.stop()
+    await client.intake.end()
+    if client.reader is not None:
+        await client.reader
+        assert not client.reader.cancelling()
 
 
 async def test_the_sources_take_turns(client):
     for n in range(4):
         client.put_nowait({"type": "event", "n": n})
     client.intake.inbox = Inbox(*({"type": "message", "n": n} for n in range(4)))
-    client.intake.start(client.get)
+    client.read()
     await until(client.empty)
     got = [client.intake.next() for _ in range(9)]
     assert got.pop() is None
@@ -63,7 +72,7 @@ async def test_it_knows_where_a_message_came_from(client):
 async def test_reading_ahead_is_bounded_and_goes_on(client):
     for n in range(READ_AHEAD * 3):
         client.put_nowait({"type": "event", "n": n})
-    client.intake.start(client.get)
+    client.read()
     await until(lambda: client.qsize() == READ_AHEAD * 2)
     for _ in range(5):
         await asyncio.sleep(0)
@@ -83,7 +92,7 @@ async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was
     intake = Intake(None, lambda: None)
     for n in range(3):
         events.put_nowait({"type": "event", "n": n})
-    intake.start(events.get)
+    reader = asyncio.create_task(intake.read(events.get))
     await until(lambda: events.qsize() == 2)
     assert intake.next()["n"] == 0
     for _ in range(5):
@@ -91,12 +100,13 @@ async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was
     assert events.qsize() == 2  # the first is being handled
     assert intake.next() is None
     await until(lambda: events.qsize() == 1)
-    await intake.stop()
+    await intake.end()
+    await reader
 
 
 async def test_the_last_event_ends_the_reading_and_is_told(client):
     client.put_nowait({"type": "bye"})
-    client.intake.start(client.get)
+    client.read()
     await client.intake.wait()
     assert client.left
     assert client.intake.next() == {"type": "bye"}
@@ -107,7 +117,7 @@ async def test_a_failure_to_read_is_kept_and_told(client):
     async def receive():
         raise ConnectionResetError("gone")
 
-    client.intake.start(receive)
+    client.read(receive)
     await client.intake.wait()
     assert client.left
     assert isinstance(client.intake.failure, ConnectionResetError)
@@ -137,7 +147,7 @@ def held(client):
 async def test_the_server_is_told_to_stop_and_to_go_on(client, held):
     for n in range(READ_AHEAD - 1):
         client.put_nowait({"type": "event", "n": n})
-    client.intake.start(client.get)
+    client.read()
     await until(client.empty)
     assert held == []
     client.put_nowait({"type": "event"})
@@ -159,7 +169,7 @@ async def test_a_server_is_not_left_told_to_stop(client, held):
     """Nobody else would tell it to go on, and the client's answer to a close be missed."""
     for _ in range(READ_AHEAD):
         client.put_nowait({"type": "event"})
-    client.intake.start(client.get)
+    client.read()
     await until(lambda: held)
     assert await client.intake.stop()
     assert held == [True, False]
@@ -173,7 +183,7 @@ async def test_a_server_is_not_left_told_to_stop(client, held):
 
 
 async def test_stopped_it_reads_nothing_and_resumed_it_does(client):
-    client.intake.start(client.get)
+    client.read()
     await asyncio.sleep(0)
     assert await client.intake.stop()
     assert not await client.intake.stop()
@@ -194,18 +204,82 @@ async def test_what_never_started_is_not_resumed(client):
 
 async def test_what_has_come_to_its_end_was_not_being_read(client):
     client.put_nowait({"type": "bye"})
-    client.intake.start(client.get)
+    client.read()
     await until(lambda: client.left)
     assert not await client.intake.stop()
 
 
 async def test_ended_it_is_not_resumed(client):
-    client.intake.start(client.get)
+    client.read()
     await asyncio.sleep(0)
     await client.intake.end()
+    await client.reader
     client.intake.resume()
     client.put_nowait({"type": "event"})
     for _ in range(5):
         await asyncio.sleep(0)
     assert client.qsize() == 1
     await client.intake.end()
+
+
+async def test_ended_while_it_is_stopped_it_ends(client):
+    client.read()
+    await asyncio.sleep(0)
+    assert await client.intake.stop()
+    await client.intake.end()
+    await client.reader
+
+
+async def test_ended_before_it_starts_it_reads_nothing(client):
+    await client.intake.end()
+    client.put_nowait({"type": "event"})
+    client.read()
+    await client.reader
+    assert client.qsize() == 1
+
+
+# The task that reads is the server's, and may be cancelled
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_cancellation_by_others_is_theirs(client, stopped):
+    client.read()
+    await asyncio.sleep(0)
+    if stopped:
+        assert await client.intake.stop()
+    reader, client.reader = client.reader, None
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert not await client.intake.stop()
+
+
+async def test_a_cancellation_by_others_at_the_same_time_is_theirs(client):
+    client.read()
+    await asyncio.sleep(0)
+    reader, client.reader = client.reader, None
+    stopping = asyncio.create_task(client.intake.stop())
+    await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert await stopping
+    assert reader.cancelling() == 1
+
+
+async def test_a_cancellation_that_others_have_swallowed_before_is_no_reason_to_end(client):
+    async def read():
+        asyncio.current_task().cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await client.intake.read(client.get)
+
+    reader = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await client.intake.stop()
+    client.intake.resume()
+    client.put_nowait({"type": "bye"})
+    await reader
+    assert client.left
+    assert reader.cancelling() == 1

@@ -39,6 +39,7 @@ class Bench:
         self.fails_with = self.blocks = None
         self.writes = Writes()
         self.events = asyncio.Queue()
+        self.receiving = 0
         self.intake = Intake(f"{scope_type}.disconnect", lambda: None)
         self.consumer = Consumer(self.scope)
         self.outlet = Outlet(
@@ -65,8 +66,14 @@ class Bench:
 
     def read(self):
         """Let the client be read, as it is while its connection lasts."""
-        self.intake.start(self.events.get)
-        return self.intake._reader
+        self.reader = asyncio.create_task(self.intake.read(self.receive))
+
+    async def receive(self):
+        self.receiving += 1
+        try:
+            return await self.events.get()
+        finally:
+            self.receiving -= 1
 
     async def say(self, *messages):
         for message in messages:
@@ -187,17 +194,16 @@ async def test_an_error_of_the_server_is_the_senders(bench, dropped):
 
 async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(bench):
     one = bench()
-    reader = one.read()
+    one.read()
     await one.say(ACCEPT)
-    assert one.intake._reader is reader
+    await until(lambda: one.receiving == 1)
     one.blocks = asyncio.Event()
     closing = asyncio.create_task(one.say(CLOSE))
-    await until(reader.done)
     await until(lambda: one.writes.under_way)
-    assert one.intake._reader is None
+    assert one.receiving == 0
     one.blocks.set()
     await closing
-    assert not one.intake._reader.done()  # there is a disconnect to come
+    await until(lambda: one.receiving == 1)  # there is a disconnect to come
 
 
 async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
@@ -205,13 +211,15 @@ async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
     one = bench()
     one.read()
     await one.say(ACCEPT)
+    await until(lambda: one.receiving == 1)
     one.blocks = asyncio.Event()
     closing = asyncio.create_task(one.say(CLOSE))
     await until(lambda: one.writes.under_way)
     await one.intake.end()
     one.blocks.set()
     await closing
-    assert one.intake._reader is None
+    await one.reader
+    assert one.receiving == 0
 
 
 # HTTP
