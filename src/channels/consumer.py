@@ -84,7 +84,8 @@ class AsyncConsumer:
         Raises:
             ValueError: no handler takes messages of this type.
         """
-        await cast("Callable[[Message], Awaitable[None]]", find_handler(self, message))(message)
+        handler: Callable[[Message], Any] = find_handler(self, message)
+        await handler(message)
 
     async def layer_gap(self, message: Message) -> None:
         """Called once when messages to this channel may have been lost, with the ``reason``.

@@ -10,6 +10,7 @@ from .announce import announce
 from .connections import Writes
 from .daphne import find_socket
 from .denial import respond, who
+from .eager import begin
 from .intake import Intake
 from .transports import abort, unsent
 from .types import Consumer, Message, Send
@@ -107,7 +108,9 @@ class Outlet:
             if message_type == "websocket.close":
                 # Granian's close waits until nobody receives.
                 reading = await self._intake.stop()
-            sending = self._send(message)
+            sending = begin(self._send(message))
+            if sending is None:
+                return
             self._under_way[sending] = self, asyncio.current_task()
             try:
                 await sending
