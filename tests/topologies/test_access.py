@@ -65,13 +65,22 @@ async def works(hosts, layer_class=RedisChannelLayer, **config):
 
 async def refused(hosts, match):
     """Every call fails within a second or two, and says why."""
-    layer = RedisChannelLayer(hosts, prefix=uuid.uuid4().hex)
-    async with asyncio.timeout(5):
-        with pytest.raises(ChannelsError, match=match):
-            await layer.new_channel()
-        with pytest.raises(ChannelsError, match=match):
-            await layer.group_send("group", {"type": "t"})
-        await layer.aclose()
+    for layer_class in (RedisChannelLayer, RedisPubSubChannelLayer):
+        layer = layer_class(hosts, prefix=uuid.uuid4().hex)
+        message, another = {"type": "t"}, "specific.another!process"
+        for call in (
+            layer.new_channel,
+            lambda: layer.group_add("group", another),  # noqa: B023
+            lambda: layer.group_send("group", message),  # noqa: B023
+            lambda: layer.send(another, message),  # noqa: B023
+            lambda: layer.send("named", message),  # noqa: B023
+        ):
+            async with asyncio.timeout(5):
+                with pytest.raises(ChannelsError, match=match):
+                    await call()
+        async with asyncio.timeout(5):
+            await layer.aclose()
+        assert layer.statistics.dropped == {}
 
 
 class TestTls:

@@ -66,8 +66,8 @@ def forget(future: "asyncio.Future[Any]") -> None:
         future.exception()
 
 
-def explain(error: Exception) -> Exception:
-    """What the caller is told when ``error`` ended a call."""
+def explain(error: Exception, what: str = "a command") -> Exception:
+    """What the caller is told when the broker answered ``what`` with ``error``."""
     # Redis 6 wraps what goes wrong in a script.
     if isinstance(error, redis_errors.OutOfMemoryError) or "OOM command" in str(error):
         return BrokerError(
@@ -81,4 +81,4 @@ def explain(error: Exception) -> Exception:
         return BrokerError(f"The broker refused the credentials: {error}")
     if isinstance(error, ChannelsError):
         return error
-    return BrokerError(f"The broker refused a command: {error}")
+    return BrokerError(f"The broker refused {what}: {error}")

@@ -192,6 +192,7 @@ class InboxReader:
         # Only now, so that who is told misses nothing that comes after.
         gap, self._gap = self._gap, None
         if gap is not None:
+            logger.warning("Messages to %s may have been lost: %s", self.inbox, gap)
             self._recipient.inbox_lost(self._partition, gap)
 
     def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:

@@ -164,8 +164,8 @@ class Pipeline:
         """Give each call its answer."""
         written = self._written
         for reply in replies:
-            if isinstance(reply, redis_errors.ConnectionError):  # such as that it is loading
-                raise reply
+            if isinstance(reply, redis_errors.ConnectionError) and is_transient(reply):
+                raise reply  # such as that it is loading
             if not written:
                 raise ConnectionError(f"the server said {reply!r} unasked")
             call = written.popleft()

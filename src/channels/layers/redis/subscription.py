@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from redis import exceptions as redis_errors
 
 from .errors import backoff, explain, is_transient
-from .link import PATIENCE, BrokerError, BrokerUnavailable
+from .link import PATIENCE, BrokerUnavailable
 from .servers import Server
 from .wire import Wire
 
@@ -212,6 +212,7 @@ class Subscription:
         self._up.set_result(None)
         gap, self._gap = self._gap, None
         if gap is not None:
+            logger.warning("What the broker published may have been lost: %s", gap)
             self._recipient.subscription_restored(self._partition, gap)
 
     def _lost(self, error: Exception) -> None:
@@ -224,7 +225,8 @@ class Subscription:
         """Nobody need wait for what trying again will hardly mend, though it is tried."""
         if attempt == 1:
             logger.error("Nothing can be received from the broker; trying on", exc_info=error)
-        for future in self._topics.values():
+        up, self._up = self._up, self._loop.create_future()
+        for future in (up, *self._topics.values()):
             if not future.done():
                 _fail(future, explain(error))
 
@@ -299,7 +301,7 @@ class Subscription:
             del self._topics[topic]
             logger.error("The broker refused the subscription to %s: %s", topic.decode(), error)
         if future is not None and not future.done():
-            _fail(future, BrokerError(f"The broker refused a subscription: {error}"))
+            _fail(future, explain(error, "a subscription"))
 
     # The end
 

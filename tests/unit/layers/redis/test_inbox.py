@@ -91,7 +91,7 @@ async def test_the_server_may_drop_what_was_read(start, redis):
     assert all(partition == 0 and last in ids for partition, last in recorder.read)
 
 
-async def test_an_inbox_that_went_is_made_again_and_told_once(start, redis, monkeypatch):
+async def test_an_inbox_that_went_is_made_again_and_told_once(start, redis, monkeypatch, caplog):
     monkeypatch.setattr(inbox_module, "_BLOCK", 0.1)
     recorder = Recorder()
     reader = await start(recorder)
@@ -100,6 +100,7 @@ async def test_an_inbox_that_went_is_made_again_and_told_once(start, redis, monk
     redis.xadd(reader.inbox, {"gx": "after"})
     await until(lambda: recorder.received)
     assert recorder.lost == ["the inbox was gone"]
+    assert caplog.text.count("may have been lost: the inbox was gone") == 1
 
 
 async def test_an_older_state_is_told_even_when_something_came_since(start, redis):

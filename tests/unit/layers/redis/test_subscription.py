@@ -118,7 +118,7 @@ async def test_a_recipient_that_fails_misses_one_message(subscribe, recorder, re
 
 
 async def test_a_connection_that_breaks_is_repaired_and_told_once(
-    subscribe, recorder, proxy, redis, topic
+    subscribe, recorder, proxy, redis, topic, caplog
 ):
     subscription = await subscribe(topic)
     proxy.cut()
@@ -126,6 +126,7 @@ async def test_a_connection_that_breaks_is_repaired_and_told_once(
     assert subscription.up
     assert len(recorder.lost) == 1
     assert recorder.restored == recorder.lost
+    assert caplog.text.count(f"may have been lost: {recorder.lost[0]}") == 1
     redis.publish(topic, "after")
     await until(lambda: recorder.published_to)
     assert recorder.published_to == [(topic, b"after")]
