@@ -75,19 +75,24 @@ class Intake:
             CancelledError: the task was cancelled, and not by :meth:`stop`.
         """
         reader = asyncio.current_task()
-        others = reader.cancelling() if reader else 0
+        if reader is None:  # Granian has tasks of its own kind, for which asyncio can do little
+            await self._loop.create_task(self.read(receive))
+            return
+        others = reader.cancelling()
         while not self._over:
             self._reader = reader
             try:
                 await self._read(receive)
-                break
+                return
             except asyncio.CancelledError:
-                if self._stopped is None or (reader and reader.uncancel() > others):
+                if self._stopped is None or reader.cancelling() > others + 1:
                     raise
             finally:
                 self._reader = None
-                _release(self._stopped)
-                self._stopped = None
+                if self._stopped is not None:
+                    reader.uncancel()
+                    _release(self._stopped)
+                    self._stopped = None
             if self._resumed is not None:
                 await self._resumed
 

@@ -283,3 +283,39 @@ async def test_a_cancellation_that_others_have_swallowed_before_is_no_reason_to_
     await reader
     assert client.left
     assert reader.cancelling() == 1
+
+
+async def test_a_server_that_swallows_the_cancellation_is_left_without_one(client):
+    async def receive():
+        with contextlib.suppress(asyncio.CancelledError):
+            await client.get()
+        return {"type": "bye"}
+
+    client.read(receive)
+    await asyncio.sleep(0)
+    assert await client.intake.stop()
+    await client.reader
+    assert client.left
+
+
+async def test_a_server_may_have_tasks_of_its_own_kind(client):
+    """Such as Granian's, which call the application without a task of asyncio's."""
+    loop = asyncio.get_running_loop()
+    reading = client.intake.read(client.get)
+    over = loop.create_future()
+
+    def step(_=None):
+        try:
+            future = reading.send(None)
+        except StopIteration:
+            over.set_result(None)
+        else:
+            future._asyncio_future_blocking = False
+            future.add_done_callback(step)
+
+    loop.call_soon(step)
+    client.put_nowait({"type": "event"})
+    await until(lambda: client.empty() and client.intake.next())
+    assert await client.intake.stop()
+    await client.intake.end()
+    await over
