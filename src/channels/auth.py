@@ -157,7 +157,9 @@ class AuthMiddleware(BaseMiddleware):
         scope = dict(scope)
         self.populate_scope(scope)
         await self.resolve_scope(scope)
-        return await self.inner(scope, receive, send)
+        running = self.inner(scope, receive, send)
+        del scope  # not to be kept for as long as the connection lasts
+        return await running
 
 
 def AuthMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:  # noqa: N802

@@ -53,7 +53,9 @@ class CookieMiddleware(BaseMiddleware):
             scope = dict(scope, cookies=_parse_cookies(scope["headers"]))
         else:
             scope = dict(scope)
-        return await self.inner(scope, receive, send)
+        running = self.inner(scope, receive, send)
+        del scope  # not to be kept for as long as the connection lasts
+        return await running
 
     @classmethod
     def set_cookie(
@@ -268,8 +270,9 @@ class SessionMiddleware(BaseMiddleware):
         scope = wrapper.scope
         if wrapper.intercepts:
             send = wrapper.send
-        del wrapper  # not to be kept for as long as the connection lasts
-        return await self.inner(scope, receive, send)
+        running = self.inner(scope, receive, send)
+        del wrapper, scope  # not to be kept for as long as the connection lasts
+        return await running
 
 
 def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:  # noqa: N802
