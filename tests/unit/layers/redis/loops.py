@@ -30,3 +30,21 @@ def another_loop():
 def call(loop, coroutine):
     """Have ``coroutine`` run on another event loop; to be awaited on this one."""
     return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+async def where():
+    """The event loop that this runs on."""
+    return asyncio.get_running_loop()
+
+
+async def check_work_is_done_on_the_loop_that_receives(receives, stop):
+    """The law of whatever receives for a process on one event loop, until ``stop()`` there."""
+    with another_loop() as other:
+        await call(other, receives.be_ready())
+        assert receives.loop is other
+        assert await receives.run(where) is other
+        await receives.be_ready()
+        called = threading.Event()
+        receives.call_soon(called.set)
+        assert await asyncio.to_thread(called.wait, 10)
+        await call(other, stop())

@@ -16,7 +16,7 @@ from channels.layers.redis.receiver import Receiver
 from ....asgi import until
 from ....proxy import Proxy
 from ..helpers import soon
-from .loops import another_loop, call
+from .loops import another_loop, call, check_work_is_done_on_the_loop_that_receives, where
 
 
 class Process:
@@ -85,10 +85,6 @@ def receiver(process):
 @pytest.fixture
 def inbox(base):
     return f"{base}:inbox:p"
-
-
-async def where():
-    return asyncio.get_running_loop()
 
 
 # Who reads
@@ -187,15 +183,7 @@ async def test_a_loop_made_for_a_single_call_leaves_work_to_the_bridge(receiver)
 
 
 async def test_work_of_another_loop_is_done_on_the_one_that_reads(process, receiver):
-    with another_loop() as other:
-        await call(other, receiver.be_ready())
-        assert receiver.loop is other
-        assert await receiver.run(where) is other
-        await receiver.be_ready()
-        called = threading.Event()
-        receiver.call_soon(called.set)
-        assert await asyncio.to_thread(called.wait, 10)
-        await call(other, process.aclose())
+    await check_work_is_done_on_the_loop_that_receives(receiver, process.aclose)
 
 
 async def test_errors_of_work_on_another_loop_are_the_callers(process, receiver):

@@ -10,7 +10,7 @@ from channels.layers.redis.reception import Reception
 from channels.layers.redis.subscription import PLAIN
 
 from ....asgi import until
-from .loops import another_loop, call
+from .loops import another_loop, call, check_work_is_done_on_the_loop_that_receives
 
 
 class Recorder:
@@ -70,18 +70,7 @@ async def test_the_first_loop_that_wants_to_receives(reception, recorder, redis,
 
 
 async def test_work_of_another_loop_is_done_on_the_one_that_receives(reception):
-    async def where():
-        return asyncio.get_running_loop()
-
-    with another_loop() as other:
-        await call(other, reception.be_ready())
-        assert reception.loop is other
-        assert await reception.run(where) is other
-        await reception.be_ready()
-        called = threading.Event()
-        reception.call_soon(called.set)
-        assert await asyncio.to_thread(called.wait, 10)
-        await call(other, reception.stop())
+    await check_work_is_done_on_the_loop_that_receives(reception, reception.stop)
 
 
 async def test_errors_of_work_on_another_loop_are_the_callers(reception):
