@@ -378,7 +378,7 @@ def test_a_layer_that_cannot_be_closed_carries_messages_all_the_same(settings):
     ],
 )
 def test_a_layer_that_carries_none(settings, monkeypatch, layer, reason):
-    monkeypatch.setattr("channels.checks._ROUND_TRIP_TIMEOUT", 0.1)
+    monkeypatch.setattr("channels.layer_checks._ROUND_TRIP_TIMEOUT", 0.1)
     settings.CHANNEL_LAYERS = {
         "good": {"BACKEND": LAYER},
         "bad": {"BACKEND": f"{__name__}.{layer}"},

@@ -1,0 +1,210 @@
+"""System checks of the setting ``CHANNEL_LAYERS``; what each number means says ``checks``.
+
+No check raises, however broken the settings are: it reports. Only those of ``check --deploy``
+connect to a broker.
+"""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.utils.module_loading import import_string
+
+__all__ = ["check_channel_layers", "check_deployed_channel_layers"]
+
+_TAG = "channels"
+_LAYER_KEYS = {"BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG"}
+_ROUND_TRIP_TIMEOUT = 3.0  # seconds; a broker that needs longer is no broker for real time
+
+_CHOOSE_A_BROKER = "Configure a channel layer that has a broker, such as Redis, in CHANNEL_LAYERS."
+
+
+@register(_TAG)
+def check_channel_layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Read ``CHANNEL_LAYERS`` without making a layer."""
+    layers = getattr(settings, "CHANNEL_LAYERS", {})
+    if not isinstance(layers, dict):
+        return [_malformed(f"CHANNEL_LAYERS is no dict but of type {type(layers).__name__}.")]
+    return [message for alias, layer in layers.items() for message in _check_layer(alias, layer)]
+
+
+def _check_layer(alias: Any, layer: Any) -> Iterator[CheckMessage]:
+    if not isinstance(layer, dict) or not isinstance(layer.get("BACKEND"), str):
+        yield _malformed(f"Channel layer {alias!r} is no dict with a BACKEND.")
+        return
+    if "ROUTING" in layer:
+        yield Error(
+            f"Channel layer {alias!r} has ROUTING, which belongs to Channels 1.",
+            hint="Remove it, and route with ASGI_APPLICATION (channels.routing).",
+            id="channels.E003",
+        )
+    unread = sorted(str(key) for key in layer.keys() - _LAYER_KEYS)
+    if unread:
+        yield Warning(
+            f"Channel layer {alias!r} has {', '.join(unread)}, which nobody reads.",
+            hint="The arguments of the backend belong into its CONFIG.",
+            id="channels.W004",
+        )
+    try:
+        backend = import_string(layer["BACKEND"])
+    except Exception as error:  # noqa: BLE001  third-party code, at import
+        yield Error(
+            f"BACKEND of channel layer {alias!r} cannot be imported: {_describe(error)}",
+            hint="Check its spelling, and that the package it comes from is installed with what "
+            "it needs.",
+            id="channels.E004",
+        )
+        return
+    for key in ("CONFIG", "TEST_CONFIG"):
+        yield from _check_config(alias, backend, key, layer.get(key, {}))
+    processes = _server_processes()
+    if processes > 1 and _is_in_memory(layer):
+        yield Warning(
+            f"Channel layer {alias!r} keeps messages in memory, but WEB_CONCURRENCY asks for "
+            f"{processes} server processes: most messages will not reach their recipients.",
+            hint=_CHOOSE_A_BROKER,
+            id="channels.W005",
+        )
+
+
+def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[CheckMessage]:
+    if not isinstance(config, dict):
+        yield _malformed(f"{key} of channel layer {alias!r} is no dict.")
+        return
+    try:
+        parameters = inspect.signature(backend)
+    except (TypeError, ValueError):  # not written in Python; only making a layer would tell
+        return
+    try:
+        parameters.bind(**config)
+    except TypeError as error:
+        yield Error(
+            f"{key} of channel layer {alias!r} does not fit its backend: {error}.",
+            hint=f"The backend takes: {', '.join(parameters.parameters) or 'nothing'}.",
+            id="channels.E005",
+        )
+        return
+    from .layers.local import LocalChannels  # noqa: PLC0415
+
+    # Making one of these connects to nothing.
+    if isinstance(backend, type) and issubclass(backend, LocalChannels):
+        try:
+            layer = backend(**config)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is to be told
+            yield Error(
+                f"{key} of channel layer {alias!r} does not fit its backend: {error}",
+                hint="The options are described in the documentation's reference of settings.",
+                id="channels.E005",
+            )
+            return
+        useless = [
+            f"{name} = {getattr(layer, name)}"
+            for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease")
+            if getattr(layer, name, 1) <= 0
+        ]
+        if useless:
+            yield Warning(
+                f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
+                hint="Give it more than 0.",
+                id="channels.W008",
+            )
+
+
+def _malformed(problem: str) -> CheckMessage:
+    # Without the value: it may hold the broker's password.
+    return Error(
+        problem,
+        hint="CHANNEL_LAYERS = {'default': {'BACKEND': 'dotted.path.of.Layer', 'CONFIG': {...}}}",
+        id="channels.E002",
+    )
+
+
+@register(_TAG, deploy=True)
+def check_deployed_channel_layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Send a message through every layer that has a broker, and mention those that have none."""
+    layers = getattr(settings, "CHANNEL_LAYERS", {})
+    if not isinstance(layers, dict):
+        return []
+    return [message for alias, layer in layers.items() for message in _check_deployed(alias, layer)]
+
+
+def _check_deployed(alias: Any, layer: Any) -> Iterator[CheckMessage]:
+    reported = list(_check_layer(alias, layer))
+    if any(message.is_serious() for message in reported):
+        return  # it cannot be made
+    if not _is_in_memory(layer):
+        yield from _check_round_trip(alias)
+    elif not any(message.id == "channels.W005" for message in reported):
+        yield Warning(
+            f"Channel layer {alias!r} keeps messages in memory: they reach consumers in the same "
+            "process only, so neither a second server process nor a worker or command can take "
+            "part.",
+            hint=f"{_CHOOSE_A_BROKER} If there is exactly one process, silence this check.",
+            id="channels.W006",
+        )
+
+
+def _check_round_trip(alias: str) -> Iterator[CheckMessage]:
+    from .layers import channel_layers  # noqa: PLC0415
+
+    try:
+        async_to_sync(_round_trip)(channel_layers.make_backend(alias))
+    except Exception as error:  # noqa: BLE001  whatever it is, consumers would meet it too
+        yield Error(
+            f"Channel layer {alias!r} does not carry messages: {_describe(error)}",
+            hint="Check that its broker is running, and that CONFIG has the right address and "
+            "credentials.",
+            id="channels.E006",
+        )
+
+
+async def _round_trip(layer: Any) -> None:
+    """Send one message to a channel of our own, and wait for it."""
+    try:
+        async with asyncio.timeout(_ROUND_TRIP_TIMEOUT) as deadline:
+            channel = await layer.new_channel()
+            await layer.send(channel, {"type": "channels.check"})
+            await layer.receive(channel)
+    except TimeoutError as error:
+        if deadline.expired():
+            limit = f"no message came back within {_ROUND_TRIP_TIMEOUT:g} seconds"
+            raise TimeoutError(limit) from error
+        raise
+    finally:
+        await _close(layer)
+
+
+async def _close(layer: Any) -> None:
+    """Close its connections, under either of the names that layers have for it, if they have one.
+
+    How that goes is no part of what is checked, and must not hide it.
+    """
+    close = getattr(layer, "close", None) or getattr(layer, "close_pools", None)
+    if close is not None:
+        with suppress(Exception):
+            await asyncio.wait_for(close(), _ROUND_TRIP_TIMEOUT)
+
+
+def _is_in_memory(layer: dict[str, Any]) -> bool:
+    from .layers import InMemoryChannelLayer  # noqa: PLC0415
+
+    backend = import_string(layer["BACKEND"])
+    return isinstance(backend, type) and issubclass(backend, InMemoryChannelLayer)
+
+
+def _server_processes() -> int:
+    """How many processes uvicorn and Gunicorn start, as far as the environment tells."""
+    try:
+        return int(os.environ.get("WEB_CONCURRENCY", ""))
+    except ValueError:
+        return 1
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
