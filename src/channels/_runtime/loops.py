@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from asgiref.sync import AsyncToSync
 
 from ..exceptions import BridgeClosed, CallTimeout
-from . import forks
+from . import clock, forks
 from .per_loop import PerLoop, kept
 
 __all__ = [
@@ -104,6 +104,13 @@ class _Call(Generic[_T]):
             del task, self._task  # the error's traceback holds this frame
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go on while a test has frozen ``time.monotonic()``."""
+
+    def time(self) -> float:
+        return clock.now()
+
+
 class Bridge:
     """An event loop on a daemon thread, started when it is first needed, one for each process.
 
@@ -143,7 +150,7 @@ class Bridge:
                 if self._ended:
                     raise BridgeClosed(_TOO_LATE)
                 selector = selectors.DefaultSelector()
-                loop = asyncio.SelectorEventLoop(selector)
+                loop = _Loop(selector)
                 thread = threading.Thread(target=self._run, args=(loop,), name="channels-bridge")
                 thread.daemon = True
                 try:

@@ -1,0 +1,204 @@
+"""Timers, under clocks that stand still and clocks that jump."""
+
+import asyncio
+import contextlib
+import threading
+from types import SimpleNamespace
+
+import pytest
+import uvloop
+from freezegun import freeze_time
+
+from channels._runtime import clock, timers
+from channels._runtime.timers import Timer, sleep, timeout
+
+DEADLINE = 20
+SHORT = 0.05
+LONG = 60
+
+# Whether time is frozen, and how.
+FREEZERS = {
+    "not frozen": contextlib.nullcontext,
+    "frozen today": freeze_time,
+    "frozen in 1999": lambda: freeze_time("1999-12-31"),
+    "frozen in 2100": lambda: freeze_time("2100-01-01"),
+    "ticking in 2100": lambda: freeze_time("2100-01-01", tick=True),
+}
+
+
+def run(coroutine, loop_factory=None):
+    """Run it on a loop of its own; a deadline of a thread ends it, which no tool freezes."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        loop = runner.get_loop()
+
+        async def main():
+            task = asyncio.current_task()
+            guard = threading.Timer(DEADLINE, loop.call_soon_threadsafe, (task.cancel,))
+            guard.start()
+            try:
+                return await coroutine
+            finally:
+                guard.cancel()
+
+        return runner.run(main())
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_factory(request):
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[request.param]
+
+
+@pytest.fixture(params=FREEZERS)
+def freeze(request):
+    return FREEZERS[request.param]
+
+
+async def turns(count=20):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_sleep_ends_after_its_time(freeze, loop_factory):
+    async def sleeper():
+        before = clock.now()
+        with freeze():
+            await sleep(SHORT)
+        return clock.now() - before
+
+    assert SHORT - 0.01 <= run(sleeper(), loop_factory) < DEADLINE
+
+
+def test_sleep_goes_on_when_time_is_frozen_meanwhile(freeze, loop_factory):
+    async def sleeper():
+        task = asyncio.ensure_future(sleep(LONG))
+        await asyncio.sleep(0)
+        with freeze():
+            await turns()
+            ended = task.done()
+        await turns()
+        ended = ended or task.done()
+        task.cancel()
+        return ended
+
+    assert not run(sleeper(), loop_factory)
+
+
+def test_sleep_begun_while_time_was_frozen_ends_when_it_is_not(freeze, loop_factory):
+    async def sleeper():
+        with freeze():
+            task = asyncio.ensure_future(sleep(SHORT))
+            await turns()
+        await task
+
+    run(sleeper(), loop_factory)
+
+
+def test_sleep_is_cancelled_like_any_other():
+    async def sleeper():
+        task = asyncio.ensure_future(sleep(LONG))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(sleeper())
+
+
+def test_timeout_ends_what_takes_too_long(freeze, loop_factory):
+    async def wait():
+        with freeze():
+            async with timeout(SHORT):
+                await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        run(wait(), loop_factory)
+
+
+def test_timeout_lets_be_what_is_in_time_when_the_clock_jumps(freeze, loop_factory):
+    async def wait():
+        async with timeout(LONG):
+            with freeze():
+                await turns()
+        return "in time"
+
+    assert run(wait(), loop_factory) == "in time"
+
+
+def test_timeout_passes_on_what_is_raised_within():
+    async def fail():
+        async with timeout(LONG):
+            raise KeyError("within")
+
+    with pytest.raises(KeyError, match="within"):
+        run(fail())
+
+
+def test_timeout_is_no_disguise_for_a_cancellation():
+    async def wait():
+        async with timeout(LONG):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(LONG)
+
+    with pytest.raises(asyncio.CancelledError):
+        run(wait())
+
+
+def test_timer_that_was_cancelled_calls_nothing(freeze):
+    called = []
+
+    async def main():
+        with freeze():
+            timer = Timer(0, lambda: called.append("cancelled"))
+            timer.cancel()
+            timer.cancel()
+            await sleep(SHORT)
+
+    run(main())
+    assert not called
+
+
+def test_timer_calls_once_and_lets_go_of_what_it_called():
+    called = []
+
+    async def main():
+        timer = Timer(0, lambda: called.append("once"))
+        await sleep(SHORT)
+        timer.cancel()
+        return timer
+
+    timer = run(main())
+    assert called == ["once"]
+    assert timer._callback is None
+
+
+def test_timer_of_a_loop_that_was_closed_meanwhile_harms_nobody(monkeypatch):
+    rung = threading.Event()
+
+    class Watched(Timer):
+        def _ring_there(self):
+            super()._ring_there()
+            rung.set()
+
+    async def main():
+        with freeze_time():
+            Watched(SHORT, lambda: pytest.fail("its loop has been closed"))
+
+    run(main())
+    assert rung.wait(DEADLINE)
+
+
+def test_timer_without_a_bridge_is_silent(monkeypatch):
+    def closed():
+        raise timers.BridgeClosed("The interpreter is exiting")
+
+    class Closed:
+        loop = property(lambda self: closed())
+
+    monkeypatch.setattr(timers, "bridge", Closed())
+
+    async def main():
+        with freeze_time():
+            Timer(0, lambda: None).cancel()
+        return SimpleNamespace()
+
+    run(main())
