@@ -5,6 +5,7 @@ import logging
 from http import HTTPStatus
 
 from .. import signals
+from . import lograte
 from .types import Consumer, Scope, Send
 
 __all__ = ["deny", "from_server", "printable", "respond", "who"]
@@ -52,12 +53,22 @@ async def deny(
     ``websocket.http.response`` extension, and is closed (which servers answer with 403) where it
     has not. ``reason`` goes to the log and the signal, never to the client. ``level`` is that of
     the line in the log; by default ERROR if ``status`` says that the server is at fault, else
-    WARNING.
+    WARNING. Of each sender's refusals with one status, the log gets a bounded number of lines.
     """
     path = printable(scope.get("path", ""))
     if level is None:
         level = logging.ERROR if status >= 500 else logging.WARNING
-    logger.log(level, "Refused %s %s: %s [%d]", scope["type"], path, printable(reason, 500), status)
+    lograte.log(
+        logger,
+        level,
+        f"{getattr(sender, '__qualname__', '')} {status}",
+        "Refused %s %s: %s [%d]",
+        scope["type"],
+        path,
+        printable(reason, 500),
+        status,
+        limited=from_server(scope),
+    )
     signals.emit(
         signals.connection_refused,
         sender if sender is not None else deny,

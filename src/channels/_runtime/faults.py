@@ -5,8 +5,9 @@ from typing import TypeVar
 
 from .. import signals
 from ..exceptions import BrokerError, InvalidChannelLayerError, UnknownMessageType
+from . import lograte
 from .announce import announce
-from .denial import printable, who
+from .denial import from_server, printable, who
 from .types import Consumer
 
 __all__ = ["CRASHED", "blame_client", "client_close_code", "report"]
@@ -48,16 +49,49 @@ def report(consumer: Consumer, error: Exception) -> int:
         The code to close the socket with.
     """
     code = client_close_code(error)
+    kind = type(error).__name__
     if code is not None:
-        kind, text = type(error).__name__, printable(error)
-        logger.warning("%s closed with %d: %s: %s", who(consumer), code, kind, text)
+        text = printable(error)
+        _log(consumer, logging.WARNING, kind, "%s closed with %d: %s: %s", code, kind, text)
         return code
     if isinstance(error, UnknownMessageType):
-        logger.error("%s: %s", who(consumer), error)
+        _log(consumer, logging.ERROR, kind, "%s: %s", str(error))
     elif isinstance(error, _ELSEWHERE):
-        kind, text = type(error).__name__, printable(error, 500)
-        logger.error("%s closed with %d: %s: %s", who(consumer), CRASHED, kind, text)
+        text = printable(error, 500)
+        _log(consumer, logging.ERROR, kind, "%s closed with %d: %s: %s", CRASHED, kind, text)
     else:
-        logger.error("%s crashed", who(consumer), exc_info=error)
+        kind = f"{kind} {_origin(error)}"
+        _log(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
     announce(signals.consumer_crashed, consumer, exception=error)
     return CRASHED
+
+
+def _log(
+    consumer: Consumer,
+    level: int,
+    kind: str,
+    message: str,
+    *arguments: object,
+    exc_info: BaseException | None = None,
+) -> None:
+    """A line about ``consumer``, unless too many of its class say the same."""
+    lograte.log(
+        logger,
+        level,
+        f"{type(consumer).__qualname__} {kind}",
+        message,
+        who(consumer),
+        *arguments,
+        limited=from_server(consumer.scope),
+        exc_info=exc_info,
+    )
+
+
+def _origin(error: BaseException) -> str:
+    """The line that raised ``error``: crashes there are of one kind."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

@@ -1,13 +1,12 @@
 """Counting what a layer carries and what it loses, so that nothing vanishes in silence."""
 
-import asyncio
-import contextlib
 import logging
-import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 from .. import signals
+from .._runtime.lograte import Pace
 
 __all__ = ["CAPACITY", "CLOSED", "EXPIRED", "LOG_INTERVAL", "UNDECODABLE", "Statistics"]
 
@@ -32,9 +31,7 @@ class Statistics:
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
-        self._logged: dict[str, tuple[float, int]] = {}
-        # By reason, while a line about it is due: the channel of the last drop.
-        self._to_log: dict[str, str] = {}
+        self._pace = Pace(at_once=1, interval=LOG_INTERVAL)
         self._unreported: deque[tuple[str, str, int]] = deque()
         #: Addressed to a channel.
         self.sent = 0
@@ -89,35 +86,17 @@ class Statistics:
         if reason == CLOSED:
             logger.debug("Dropped %d messages to %s: %s", count, channel, reason)
             return
-        now = time.monotonic()
-        last = self._logged.get(reason, (-LOG_INTERVAL, 0))[0]
-        if now - last >= LOG_INTERVAL:
-            self._to_log.pop(reason, None)
-            self._log(reason, channel)
-        elif reason not in self._to_log:
-            # For the last of a burst: no other drop may follow them.
-            with contextlib.suppress(RuntimeError):  # no event loop runs here
-                loop = asyncio.get_running_loop()
-                loop.call_later(last + LOG_INTERVAL - now, self._log_rest, reason)
-                self._to_log[reason] = channel
-        else:
-            self._to_log[reason] = channel
+        log = partial(self._log, reason, channel)
+        due = self._pace.admit(reason, log, count)
+        if due:
+            log(due)
 
-    def _log_rest(self, reason: str) -> None:
-        channel = self._to_log.pop(reason, None)
-        if channel is not None:
-            self._log(reason, channel)
-
-    def _log(self, reason: str, channel: str) -> None:
-        total = self.dropped.get(reason, 0)
-        before = self._logged.get(reason, (0.0, 0))[1]
-        self._logged[reason] = time.monotonic(), total
-        if total > before:
-            logger.warning(
-                "%s dropped %d messages (%s), the last one to %s; %d so far",
-                type(self._layer).__name__,
-                total - before,
-                reason,
-                channel,
-                total,
-            )
+    def _log(self, reason: str, channel: str, count: int) -> None:
+        logger.warning(
+            "%s dropped %d messages (%s), the last one to %s; %d so far",
+            type(self._layer).__name__,
+            count,
+            reason,
+            channel,
+            self.dropped.get(reason, 0),
+        )

@@ -14,6 +14,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.test import TransactionTestCase, modify_settings
 from django.utils.functional import classproperty
 
+from channels._runtime import lograte
 from channels._runtime.types import ASGIApplication
 from channels.exceptions import ChannelsError
 from channels.routing import get_default_application
@@ -199,6 +200,7 @@ class ChannelsLiveServerTestCase(TransactionTestCase):
             if isinstance(self._server_process, LiveServer):
                 self._server_process.hang_up()
         finally:
+            lograte.reset()  # the next test may look for what it causes in the log
             super()._post_teardown()  # type: ignore[misc]
 
     @classmethod

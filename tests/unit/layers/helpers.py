@@ -5,7 +5,8 @@ import sys
 import threading
 import time
 
-from channels.layers import local, mailbox, memory, statistics
+from channels._runtime import lograte
+from channels.layers import local, mailbox, memory
 
 
 class Clock:
@@ -17,7 +18,7 @@ class Clock:
     @classmethod
     def install(cls, patch):
         clock = cls()
-        for module in (local, memory, mailbox, statistics):
+        for module in (local, memory, mailbox, lograte):
             patch(module, "time", clock)
         return clock
 

@@ -78,8 +78,8 @@ async def test_the_log_gets_a_line_at_once_and_then_one_per_interval(layer, cloc
 
 
 async def test_the_rest_of_a_burst_is_told_when_no_other_drop_follows(monkeypatch, caplog):
-    layer = InMemoryChannelLayer(capacity=1)
     monkeypatch.setattr(statistics, "LOG_INTERVAL", 0.05)
+    layer = InMemoryChannelLayer(capacity=1)
     await layer.group_add("group", "full")
     for _ in range(1002):
         await layer.group_send("group", message())

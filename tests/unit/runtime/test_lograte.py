@@ -1,0 +1,227 @@
+"""Others cannot fill the log: of each kind some lines at once, then their number."""
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+import weakref
+
+import pytest
+
+from channels import signals
+from channels._runtime import lograte
+from channels._runtime.denial import deny
+from channels._runtime.faults import blame_client, report
+from channels._runtime.lograte import AT_ONCE, Pace
+from channels.security.websocket import OriginValidator
+
+logger = logging.getLogger("channels.tests.lograte")
+
+SERVED = {"type": "websocket", "path": "/ws/", "headers": [], "asgi": {"version": "3.0"}}
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The rest of a burst is told of soon."""
+    monkeypatch.setattr(lograte._pace, "interval", 0.2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What the time is, in seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(lograte.time, "monotonic", lambda: now[0])
+    return now
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def ignore(message):
+    pass
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def flood(count, kind="kind"):
+    for number in range(count):
+        lograte.log(logger, logging.WARNING, kind, "Number %d", number)
+
+
+async def test_a_burst_is_told_of_in_some_lines_and_then_in_one_with_the_number(short, caplog):
+    flood(10_000)
+    assert lines(caplog) == [f"Number {number}" for number in range(AT_ONCE)]
+    await until(lambda: len(caplog.records) > AT_ONCE)
+    assert lines(caplog)[AT_ONCE:] == [
+        f"Number 9999 (one of {10_000 - AT_ONCE} such lines; the others were left out)"
+    ]
+
+
+def test_a_flood_that_goes_on_is_one_line_for_each_interval(clock, caplog):
+    for _ in range(5):
+        flood(1000)
+        clock[0] += lograte.INTERVAL
+    assert len(caplog.records) == AT_ONCE + 4
+    flood(1)
+    told = sum(record.args[-1] if len(record.args) > 1 else 1 for record in caplog.records)
+    assert told == 5001
+
+
+def test_after_a_quiet_interval_lines_are_written_as_they_come(clock, caplog):
+    flood(AT_ONCE)
+    clock[0] += lograte.INTERVAL
+    flood(AT_ONCE)
+    assert lines(caplog) == [f"Number {number}" for number in range(AT_ONCE)] * 2
+
+
+def test_a_clock_that_is_set_back_silences_nothing(clock, caplog):
+    flood(AT_ONCE)
+    clock[0] -= 500
+    flood(1)
+    assert len(caplog.records) == AT_ONCE + 1
+
+
+def test_each_kind_has_its_own_lines(caplog):
+    flood(50, "one")
+    flood(50, "another")
+    assert len(caplog.records) == 2 * AT_ONCE
+
+
+def test_what_is_not_to_be_limited_or_not_to_be_written_counts_for_nothing(caplog):
+    for _ in range(50):
+        lograte.log(logger, logging.WARNING, "kind", "Always", limited=False)
+    assert len(caplog.records) == 50
+    logger.setLevel(logging.ERROR)
+    try:
+        flood(50)
+    finally:
+        logger.setLevel(logging.NOTSET)
+    flood(1)
+    assert len(caplog.records) == 51
+
+
+def test_threads_lose_no_count(clock, caplog):
+    threads = [threading.Thread(target=flood, args=(1000,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    clock[0] += lograte.INTERVAL
+    flood(1)
+    assert caplog.records[-1].args[-1] == 4001 - AT_ONCE
+
+
+def test_what_a_closed_event_loop_was_to_tell_is_told_by_another(monkeypatch, caplog):
+    async def some(count):
+        flood(count)
+
+    asyncio.run(some(100))
+    monkeypatch.setattr(lograte._pace, "interval", 0.2)
+
+    async def rest():
+        flood(1)
+        await until(lambda: "such lines" in caplog.text)
+
+    asyncio.run(rest())
+    assert caplog.records[-1].args[-1] == 101 - AT_ONCE
+
+
+def test_kinds_without_number_do_not_fill_the_memory():
+    pace = Pace(1, 10.0)
+    for number in range(5000):
+        pace.admit(str(number), lambda count: None)
+    assert len(pace._kinds) <= 1001
+
+
+def test_the_caller_is_where_the_line_comes_from(caplog):
+    flood(1)
+    assert caplog.records[0].funcName == "flood"
+
+
+# What clients can cause
+
+
+async def test_wrong_origins_do_not_fill_the_log(short, caplog):
+    """But a signal is sent for each of them."""
+    heard = []
+
+    def hear(reason, **kwargs):
+        heard.append(reason)
+
+    signals.connection_refused.connect(hear)
+    validator = OriginValidator(None, ["example.com"])
+    try:
+        for number in range(2000):
+            origin = f"https://{number}.example.net".encode()
+            await validator({**SERVED, "headers": [(b"origin", origin)]}, None, ignore)
+        await until(lambda: len(caplog.records) > AT_ONCE)
+    finally:
+        signals.connection_refused.disconnect(hear)
+    assert len(heard) == 2000
+    assert len(caplog.records) == AT_ONCE + 1
+    assert f"one of {2000 - AT_ONCE} such lines" in caplog.text
+
+
+async def test_a_test_finds_every_line_that_it_causes(caplog):
+    scope = {"type": "websocket", "path": "/ws/"}
+    for _ in range(3 * AT_ONCE):
+        await deny(scope, ignore, status=403, reason="no")
+    assert len(caplog.records) == 3 * AT_ONCE
+
+
+class Consumer:
+    scope = SERVED
+
+
+@pytest.mark.parametrize("code", [None, 1003, 1007])
+def test_frames_that_fail_do_not_fill_the_log(caplog, code):
+    for number in range(2000):
+        error = ValueError(f"rubbish {number}")
+        report(Consumer(), error if code is None else blame_client(error, code))
+    assert len(caplog.records) == AT_ONCE
+
+
+def test_two_mistakes_of_one_class_are_two_kinds(caplog):
+    def crash(divisor):
+        try:
+            return 1 / divisor + {}[divisor]
+        except (ZeroDivisionError, KeyError) as error:
+            return report(Consumer(), error)
+
+    for _ in range(100):
+        crash(0)
+    crash(1)
+    assert len(caplog.records) == AT_ONCE + 1
+    assert caplog.records[-1].exc_info[0] is KeyError
+
+
+def test_nothing_of_a_connection_is_kept():
+    class Exhausting(Consumer):
+        pass
+
+    def crash():
+        consumer = Exhausting()
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            report(consumer, error)
+        return weakref.ref(consumer)
+
+    kept = [crash() for _ in range(3 * AT_ONCE)]
+    del kept[:AT_ONCE]  # these are with their tracebacks in what pytest has captured
+    gc.collect()
+    assert not [consumer for consumer in kept if consumer() is not None]
+
+
+def test_long_texts_take_no_long_work():
+    validator = OriginValidator(None, ["example.com"])
+    origin = b"https://" + b"a." * 500_000 + b"net"
+    before = time.process_time()
+    asyncio.run(validator({**SERVED, "headers": [(b"origin", origin)]}, None, ignore))
+    assert time.process_time() - before < 5
