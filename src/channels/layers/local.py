@@ -232,6 +232,14 @@ class LocalChannels(BaseChannelLayer):
     def group_emptied(self, group: str) -> None:
         """Called with the lock held when the last member of a group has left it."""
 
+    def _left_unread(self, channel: str) -> None:
+        """A channel without a consumer has let a message expire, as an abandoned one does.
+
+        It leaves its groups, so that they come to an end in a layer that knows no other sign. The
+        lock is held.
+        """
+        self._leave_all(channel)
+
     def _leave_all(self, channel: str) -> None:
         for group in tuple(self._memberships.get(channel, ())):
             self._discard(group, channel)
@@ -262,7 +270,7 @@ class LocalChannels(BaseChannelLayer):
         self._unattached[channel] = now + self.expiry
         self._unattached.move_to_end(channel)
         if mailbox.expire(now):
-            self._leave_all(channel)
+            self._left_unread(channel)
         self._vanish(mailbox)
 
     def _vanish(self, mailbox: Mailbox) -> None:

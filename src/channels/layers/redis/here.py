@@ -35,6 +35,9 @@ class Here(LocalChannels):
         """Whether ``channel`` is in ``group``."""
         return channel in self._groups.get(group, ())
 
+    def _left_unread(self, channel: str) -> None:
+        """It stays a member: on Redis memberships end by ``group_expiry`` and leases only."""
+
     def _vanish(self, mailbox: Mailbox) -> None:
         """A member of a group keeps its mailbox, which its next message needs again."""
         if mailbox.channel not in self._memberships:
