@@ -90,8 +90,17 @@ def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[C
             id="channels.E005",
         )
         return
+    from .layers import InMemoryChannelLayer  # noqa: PLC0415
     from .layers.local import LocalChannels  # noqa: PLC0415
 
+    unused = sorted(config.keys() - parameters.parameters.keys())
+    if unused and backend is InMemoryChannelLayer:
+        yield Warning(
+            f"{key} of channel layer {alias!r} has {', '.join(unused)}, which the in-memory layer "
+            "does not use.",
+            hint="Remove what belongs to another layer, and check the spelling.",
+            id="channels.W004",
+        )
     # Making one of these connects to nothing.
     if isinstance(backend, type) and issubclass(backend, LocalChannels):
         try:

@@ -310,6 +310,16 @@ def test_layers_that_cannot_be_made(settings, layer, expected, words):
     assert ids(deploy=True) == [expected]
 
 
+@pytest.mark.parametrize("key", ["CONFIG", "TEST_CONFIG"])
+def test_options_that_the_in_memory_layer_does_not_use(settings, key):
+    """Settings for tests change the BACKEND, and keep the CONFIG; that works, and is told."""
+    settings.CHANNEL_LAYERS = {"chat": {"BACKEND": MEMORY, key: {"capacity": 5, "hosts": ["pw"]}}}
+    [message] = run()
+    assert message.id == "channels.W004"
+    assert f"{key} of channel layer 'chat' has hosts, which" in message.msg
+    assert "pw" not in str(message)
+
+
 def test_the_hint_names_the_arguments_of_the_backend(settings):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"adress": ""}}}
     assert "address, capacity" in run()[0].hint

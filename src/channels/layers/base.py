@@ -11,6 +11,17 @@ from ..exceptions import InvalidNameError
 __all__ = ["BaseChannelLayer"]
 
 
+class _NameRule:
+    """What names must be like, with a slot for the kind of name; knows the layer's own length."""
+
+    def __get__(self, layer: "BaseChannelLayer | None", cls: "type[BaseChannelLayer]") -> str:
+        length = (cls if layer is None else layer).MAX_NAME_LENGTH
+        return (
+            f"{{}} name must be a valid unicode string with length < {length} containing only "
+            "ASCII alphanumerics, hyphens, underscores, or periods."
+        )
+
+
 class BaseChannelLayer:
     """Base of channel layers.
 
@@ -38,10 +49,9 @@ class BaseChannelLayer:
 
     channel_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
     group_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
-    invalid_name_error: ClassVar[str] = (
-        "{} name must be a valid unicode string with length < {} containing only ASCII "
-        "alphanumerics, hyphens, underscores, or periods."
-    )
+
+    #: ``invalid_name_error.format("Group")`` says what a group's name must be like.
+    invalid_name_error: "str | _NameRule" = _NameRule()
 
     def __init__(
         self,
@@ -104,7 +114,7 @@ class BaseChannelLayer:
         return True
 
     def _name_error(self, kind: str, name: object) -> str:
-        rule = self.invalid_name_error.format(kind, self.MAX_NAME_LENGTH)
+        rule = str(self.invalid_name_error).format(kind)
         shown = ascii(name)
         return f"{rule} Got {shown if len(shown) <= 120 else shown[:117] + '...'}."
 
@@ -118,15 +128,15 @@ class BaseChannelLayer:
             raise InvalidNameError("names must be a non-empty list")
         return all(self.require_valid_channel_name(name, receive=receive) for name in names)
 
-    def valid_channel_name(self, name: str, receive: bool = False) -> bool:
+    def valid_channel_name(self, channel_name: str, receive: bool = False) -> bool:
         """Deprecated: use :meth:`require_valid_channel_name`."""
         _deprecated("valid_channel_name", "require_valid_channel_name")
-        return self.require_valid_channel_name(name, receive=receive)
+        return self.require_valid_channel_name(channel_name, receive=receive)
 
-    def valid_group_name(self, name: str) -> bool:
+    def valid_group_name(self, group_name: str) -> bool:
         """Deprecated: use :meth:`require_valid_group_name`."""
         _deprecated("valid_group_name", "require_valid_group_name")
-        return self.require_valid_group_name(name)
+        return self.require_valid_group_name(group_name)
 
     def non_local_name(self, name: str) -> str:
         """The part of a channel name that names the process that reads it: up to ``!`` if any."""
@@ -170,4 +180,4 @@ class BaseChannelLayer:
 
 
 def _deprecated(old: str, new: str) -> None:
-    warnings.warn(f"{old}() is deprecated, use {new}()", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"{old} is deprecated, use {new} instead.", DeprecationWarning, stacklevel=3)

@@ -81,7 +81,7 @@ class LocalChannels(BaseChannelLayer):
     def deliver(self, channel: str, entry: Entry) -> bool:
         """Put a message into one mailbox; False, and nothing is counted, if it is full."""
         with self.lock:
-            self._look_after(time.monotonic())
+            self._clean_expired()
             mailbox = self._find(channel)
             lost = mailbox.put(entry, running_loop())
             if lost != "full":
@@ -94,7 +94,7 @@ class LocalChannels(BaseChannelLayer):
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one."""
         with self.lock:
-            self._look_after(time.monotonic())
+            self._clean_expired()
             mailbox = self._find(channel)
             mailbox.readers += 1
         try:
@@ -147,7 +147,7 @@ class LocalChannels(BaseChannelLayer):
         mailbox.detach()
         mailbox.discard_all()
         if self._mailboxes.get(channel) is mailbox:
-            self._leave_all(channel)
+            self._remove_from_groups(channel)
             self._unattached[channel] = time.monotonic() + self.expiry
             self._vanish(mailbox)
 
@@ -164,7 +164,7 @@ class LocalChannels(BaseChannelLayer):
         """:meth:`group_add` with names known to be valid."""
         now = time.monotonic()
         with self.lock:
-            self._look_after(now)
+            self._clean_expired()
             self._groups.setdefault(group, {})[channel] = time.time()
             self._memberships.setdefault(channel, set()).add(group)
             mailbox = self._mailboxes.get(channel)
@@ -195,7 +195,7 @@ class LocalChannels(BaseChannelLayer):
         loop = running_loop()
         losses: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
-            self._look_after(time.monotonic())
+            self._clean_expired()
             members = self._groups.get(group, {})
             get = self._mailboxes.get
             for channel in members:
@@ -238,31 +238,35 @@ class LocalChannels(BaseChannelLayer):
         It leaves its groups, so that they come to an end in a layer that knows no other sign. The
         lock is held.
         """
-        self._leave_all(channel)
+        self._remove_from_groups(channel)
 
-    def _leave_all(self, channel: str) -> None:
-        for group in tuple(self._memberships.get(channel, ())):
-            self._discard(group, channel)
+    def _remove_from_groups(self, channel: str) -> None:
+        """End every membership of a channel. Set-ups of tests wrap it under this name."""
+        with self.lock:
+            for group in tuple(self._memberships.get(channel, ())):
+                self._discard(group, channel)
 
     # Time
 
-    def _look_after(self, now: float) -> None:
-        """Let go of what is due. The lock is held.
+    def _clean_expired(self) -> None:
+        """Let go of what is due. Set-ups of tests wrap it under this name.
 
         A mailbox is looked at when the first message it was made for expires, and then once in
         every ``expiry`` seconds. So the looks are at most as many as the messages sent.
         """
-        unattached, leases = self._unattached, self._leases
-        for _ in range(len(unattached)):  # each at most once
-            channel = next(iter(unattached))
-            if unattached[channel] > now:
-                break
-            self._look_at(channel, now)
-        while leases:
-            lease = next(iter(leases))
-            if leases[lease] > now:
-                break
-            self._discard(*lease)
+        now = time.monotonic()
+        with self.lock:
+            unattached, leases = self._unattached, self._leases
+            for _ in range(len(unattached)):  # each at most once
+                channel = next(iter(unattached))
+                if unattached[channel] > now:
+                    break
+                self._look_at(channel, now)
+            while leases:
+                lease = next(iter(leases))
+                if leases[lease] > now:
+                    break
+                self._discard(*lease)
 
     def _look_at(self, channel: str, now: float) -> None:
         """Drop what has expired in a mailbox without a consumer. The lock is held."""
@@ -286,7 +290,7 @@ class LocalChannels(BaseChannelLayer):
         with self.lock:
             for channel in tuple(self._unattached):
                 self._look_at(channel, now)
-            self._look_after(now)
+            self._clean_expired()
         self.statistics.report()
 
     # The whole

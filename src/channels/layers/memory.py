@@ -2,11 +2,13 @@
 
 import time
 import uuid
+from collections.abc import Mapping
+from re import Pattern
 from typing import Any, ClassVar
 
 from ..exceptions import ChannelFull
 from .local import LocalChannels
-from .mailbox import Mailbox
+from .mailbox import Mailbox, Overflow
 from .messages import snapshot
 
 __all__ = ["InMemoryChannelLayer"]
@@ -28,6 +30,8 @@ class InMemoryChannelLayer(LocalChannels):
         overflow: what a full channel does: ``"drop_newest"`` (``send`` raises ``ChannelFull``, a
             group message is dropped for this member), ``"drop_oldest"``, or ``"disconnect"``
             (the consumer's connection is closed with code 1013).
+        others: options of another layer, which are not used: settings for tests often change the
+            ``BACKEND`` and keep the ``CONFIG``. ``manage.py check`` tells of them.
     """
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
@@ -37,14 +41,33 @@ class InMemoryChannelLayer(LocalChannels):
         {"send", "new_channel", "group_add", "group_discard", "group_send"}
     )
 
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
+        overflow: Overflow = "drop_newest",
+        **others: Any,
+    ) -> None:
+        super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
+
     # For tests and the curious
 
     @property
     def channels(self) -> dict[str, Mailbox]:
-        """Channels with undelivered messages, by name."""
+        """The channels in use, by name: those that hold messages, and those that somebody reads.
+
+        A connected consumer reads its channel, so a test with one consumer finds that one's name
+        with ``list(layer.channels)[0]``.
+        """
         self._purge()
         with self.lock:
-            return {name: mailbox for name, mailbox in self._mailboxes.items() if mailbox.qsize()}
+            return {
+                name: mailbox
+                for name, mailbox in self._mailboxes.items()
+                if mailbox.attached or mailbox.readers or not mailbox.empty()
+            }
 
     @property
     def groups(self) -> dict[str, dict[str, float]]:

@@ -71,6 +71,27 @@ def test_the_error_says_what_is_allowed_and_what_was_given(layer):
     assert isinstance(caught.value, ChannelsError)
 
 
+def test_the_text_of_the_error_has_one_slot_for_the_kind_of_name():
+    expected = (
+        "Group name must be a valid unicode string with length < 100 containing only ASCII "
+        "alphanumerics, hyphens, underscores, or periods."
+    )
+    assert BaseChannelLayer.invalid_name_error.format("Group") == expected
+    assert BaseChannelLayer().invalid_name_error.format("Group") == expected
+
+
+def test_a_layer_may_have_a_text_and_a_length_of_its_own():
+    class Short(BaseChannelLayer):
+        MAX_NAME_LENGTH = 5
+
+    class Rude(BaseChannelLayer):
+        invalid_name_error = "{} name? No."
+
+    assert "length < 5 " in Short.invalid_name_error
+    with pytest.raises(TypeError, match=r"Group name\? No\. Got 'a b'"):
+        Rude().require_valid_group_name("a b")
+
+
 @given(st.text() | st.text(min_size=80, max_size=3000))
 def test_the_error_is_one_short_line(name):
     if re.fullmatch(r"[a-zA-Z0-9._-]+(![a-zA-Z0-9._-]*)?", name) and len(name) < 100:
@@ -102,11 +123,13 @@ def test_lists_of_names(layer):
 
 
 def test_deprecated_names_still_work_and_say_so_at_the_caller(layer):
-    with pytest.warns(DeprecationWarning, match="require_valid_channel_name") as caught:
-        assert layer.valid_channel_name("a")
+    said = "^valid_channel_name is deprecated, use require_valid_channel_name"
+    with pytest.warns(DeprecationWarning, match=said) as caught:
+        assert layer.valid_channel_name(channel_name="a")
     assert caught[0].filename == __file__
-    with pytest.warns(DeprecationWarning, match="require_valid_group_name") as caught:
-        assert layer.valid_group_name("a")
+    said = "^valid_group_name is deprecated, use require_valid_group_name"
+    with pytest.warns(DeprecationWarning, match=said) as caught:
+        assert layer.valid_group_name(group_name="a")
     assert caught[0].filename == __file__
     with pytest.warns(DeprecationWarning, match="valid_channel"), pytest.raises(TypeError):
         layer.valid_channel_name("a!b", receive=True)

@@ -10,8 +10,9 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.statistics import CLOSED, EXPIRED
+from channels.testing import WebsocketCommunicator
 
 from .helpers import (
     balanced,
@@ -41,6 +42,12 @@ def test_defaults():
     assert (layer.channels, layer.groups) == ({}, {})
 
 
+def test_options_of_another_layer_are_let_pass():
+    """Settings for tests change the BACKEND, and keep the CONFIG."""
+    layer = InMemoryChannelLayer(capacity=5, hosts=[("localhost", 6379)], prefix="x")
+    assert layer.capacity == 5
+
+
 async def test_new_channels_differ_and_are_valid(layer):
     names = {await layer.new_channel() for _ in range(100)}
     assert len(names) == 100
@@ -51,7 +58,67 @@ async def test_new_channels_differ_and_are_valid(layer):
     assert holds_nothing(layer)
 
 
-async def test_channels_shows_only_those_with_undelivered_messages(layer):
+async def test_channels_shows_the_one_of_a_connected_consumer_also_while_it_holds_nothing(layer):
+    from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+
+    class Sync(WebsocketConsumer):
+        def say(self, event):
+            self.send(event["text"])
+
+    class Async(AsyncWebsocketConsumer):
+        async def say(self, event):
+            await self.send(event["text"])
+
+    old = channel_layers.set("default", layer)
+    try:
+        for consumer_class in (Sync, Async):
+            async with WebsocketCommunicator(consumer_class.as_asgi(), "/") as socket:
+                name = list(layer.channels)[0]  # noqa: RUF015 - as projects' tests write it
+                await layer.send(name, {"type": "say", "text": "hello"})
+                assert await socket.receive_from() == "hello"
+            assert layer.channels == {}
+    finally:
+        channel_layers.set("default", old)
+
+
+async def test_channels_shows_those_that_somebody_waits_for(layer):
+    receiver = asyncio.create_task(layer.receive("awaited"))
+    await waiting(layer, "awaited")
+    assert list(layer.channels) == ["awaited"]
+    receiver.cancel()
+    await asyncio.wait((receiver,))
+    assert layer.channels == {}
+
+
+@pytest.mark.parametrize("wrapped", ["_clean_expired", "_remove_from_groups"])
+async def test_expiry_goes_through_the_methods_that_test_set_ups_wrap(
+    layer, clock, monkeypatch, wrapped
+):
+    own, calls = getattr(InMemoryChannelLayer, wrapped), []
+
+    def wrapper(self, *arguments):
+        calls.append(arguments)
+        return own(self, *arguments)
+
+    monkeypatch.setattr(InMemoryChannelLayer, wrapped, wrapper)
+    await layer.group_add("g", "gone")
+    await layer.group_send("g", message())
+    calls.clear()
+    clock.advance(EXPIRY)
+    await layer.group_send("g", message())
+    assert calls == [() if wrapped == "_clean_expired" else ("gone",)]
+    assert layer.groups == {}
+
+
+async def test_a_test_set_up_can_turn_expiry_off(layer, clock, monkeypatch):
+    monkeypatch.setattr(InMemoryChannelLayer, "_clean_expired", lambda self: None)
+    await layer.group_add("g", "a")
+    clock.advance(GROUP_EXPIRY)
+    await layer.group_send("g", message(1))
+    assert await soon(layer.receive("a")) == message(1)
+
+
+async def test_channels_shows_those_with_undelivered_messages(layer):
     await layer.send("a", message())
     await layer.send("a", message())
     await layer.send("b", message())
@@ -139,7 +206,11 @@ async def test_flush_forgets_messages_and_groups_but_not_consumers(layer, drops)
     await layer.group_send("g", message())
     await layer.send("waiting", message(1))
     await layer.flush()
-    assert (layer.channels, layer.groups) == ({}, {})
+    assert {name: box.qsize() for name, box in layer.channels.items()} == {
+        "consumer": 0,
+        "waiting": 0,
+    }
+    assert layer.groups == {}
     assert layer.statistics.pending == 0
     assert balanced(layer)
     assert {(channel, reason) for channel, reason, _ in drops} >= {
@@ -321,7 +392,7 @@ async def test_an_expiry_of_nothing_drops_at_once_and_hangs_nothing(clock, expir
     await waiting(layer, "waiting")
     await layer.send("a", message())
     await layer.send("b", message())
-    assert set(layer.channels) == set()
+    assert set(layer.channels) == {"waiting"}
     receiver.cancel()
     assert layer.statistics.dropped == {EXPIRED: 2}
 

@@ -193,8 +193,13 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_for_what_is_there(self):
         self.settle()
-        for channel, box in self.layer.channels.items():
+        shown = self.layer.channels
+        in_use = {name for name, box in shown.items() if not box.empty()} | set(self.consumers)
+        assert set(shown) == in_use | {name for name, task in self.receivers if not task.done()}
+        for channel, box in shown.items():
             assert box.qsize() <= CAPACITY
+            if box.empty():
+                continue
             if channel in self.consumers:
                 assert self.woken[channel], f"the consumer of {channel} sleeps"
             assert channel not in {name for name, _ in self.receivers}, f"{channel} sleeps"
