@@ -49,6 +49,9 @@ class Recipient(Protocol):
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost."""
 
+    def inbox_overflowed(self, partition: int, count: int) -> None:
+        """The inbox had no room for some group messages."""
+
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups to be a member of."""
 
@@ -86,6 +89,8 @@ class InboxReader:
         self._last: str | None = None
         # The replication id of the server that held the inbox when it was last registered.
         self._origin: bytes | None = None
+        # How many messages the inbox had no room for, of those that the recipient knows of.
+        self._overflowed = 0
         self._untrimmed = 0
         # What has been read takes room until it is dropped.
         self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
@@ -108,6 +113,7 @@ class InboxReader:
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
         self._last, self._origin, self._seen = other._last, other._origin, other._seen
+        self._overflowed = other._overflowed
 
     async def _run(self) -> None:
         self._attempt = 0
@@ -173,7 +179,7 @@ class InboxReader:
         now, made, raw_last, known, origin, former_origin = await self._ask(
             connection, "EVAL", script, 1, self.inbox, self._lease, before or ""
         )
-        self.set_clock(now)
+        self._set_clock(now)
         last = raw_last.decode()
         took_over = self._origin is not None and former_origin == self._origin
         self._origin = origin
@@ -188,7 +194,8 @@ class InboxReader:
             self._gap = "another server took over" if took_over else "the server has an older state"
         groups = list(self._recipient.inbox_groups(self._partition))
         for command in self.renewals(groups):
-            await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
+            renewed = await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
+            self.heed_renewal(renewed, anew=bool(made))
         # Only now, so that who is told misses nothing that comes after.
         gap, self._gap = self._gap, None
         if gap is not None:
@@ -203,7 +210,29 @@ class InboxReader:
             for chunk in chunks
         ]
 
-    def set_clock(self, now: int) -> None:
+    def heed_renewal(self, answer: list[Any], *, anew: bool = False) -> bool:
+        """Take note of what the script that renews the lease answered.
+
+        Args:
+            answer: the script's.
+            anew: the inbox has just been made, so the server may have forgotten its count, too.
+
+        Returns:
+            Whether the inbox was still there.
+        """
+        now, alive, overflowed, foreign = answer
+        self._set_clock(now)
+        if foreign:
+            logger.error("These keys should hold groups and hold something else: %s", foreign)
+        if anew and overflowed < self._overflowed:
+            self._overflowed = 0
+        more = overflowed - self._overflowed
+        if more > 0:  # two connections ask, and an answer may be older than the one before it
+            self._overflowed = overflowed
+            self._recipient.inbox_overflowed(self._partition, more)
+        return bool(alive)
+
+    def _set_clock(self, now: int) -> None:
         """Take note of what the server's clock says now, in milliseconds."""
         self._offset = now / 1000 - time.monotonic()
 

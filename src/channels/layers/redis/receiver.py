@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -16,8 +15,6 @@ from .outgoing import Outgoing
 from .succession import Loop, LoopEnded, across, hand_over
 
 __all__ = ["Receiver"]
-
-logger = logging.getLogger("channels.layers")
 
 _T = TypeVar("_T")
 
@@ -37,7 +34,6 @@ class Receiver:
             is given every third of that.
         membership: the groups that the process is a member of.
         outgoing: the links of each event loop.
-        refused: told how many messages the servers dropped because an inbox was full.
         waiting: the event loops on which somebody waits for what the inboxes bring.
     """
 
@@ -47,14 +43,12 @@ class Receiver:
         lease: float,
         membership: Membership,
         outgoing: PerLoop[Outgoing],
-        refused: Callable[[int], None],
         waiting: Callable[[], Iterable[Loop]],
     ) -> None:
         self._make_readers = make_readers
         self._lease = lease
         self._membership = membership
         self._outgoing = outgoing
-        self._refused = refused
         self._waiting = waiting
         self._starting = threading.Lock()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -178,15 +172,10 @@ class Receiver:
         for count, *rest in reader.renewals(self._membership.keys(partition)):
             keys, arguments = rest[:count], rest[count:]
             try:
-                now, alive, lost, foreign = await link.run("renew", keys, arguments)
+                answer = await link.run("renew", keys, arguments)
             except Exception:  # noqa: BLE001 - the reader sees it too, and tells
                 return
-            reader.set_clock(now)
-            if foreign:
-                logger.error("These keys should hold groups and hold something else: %s", foreign)
-            if lost:
-                self._refused(lost)
-            if not alive:
+            if not reader.heed_renewal(answer):
                 await reader.reset()
                 return
 
@@ -196,6 +185,11 @@ class Receiver:
     def inboxes(self) -> list[str]:
         """The key of the inbox on each server."""
         return [reader.inbox for reader in self.readers]
+
+    @property
+    def kept_keys(self) -> list[str]:
+        """The keys by which this process knows what it has missed."""
+        return [key for reader in self.readers for key in (reader.inbox, reader.lost)]
 
     def trim(self, partition: int, last: str) -> None:
         """Let a server drop the entries before ``last``, which have been read."""

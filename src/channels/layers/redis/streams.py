@@ -8,7 +8,6 @@ on the number of processes, not on that of members: each process hands it to its
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from re import Pattern
 from typing import Any
 
@@ -102,7 +101,6 @@ class RedisChannelLayer(RedisLayer):
             self.lease,
             self._membership,
             self._outgoing,
-            partial(self._drop, CAPACITY, "the process's inbox"),
             self._here.waiting_loops,
         )
 
@@ -258,6 +256,13 @@ class RedisChannelLayer(RedisLayer):
         for mailbox, _ in self._here.mailboxes():
             mailbox.announce_gap(reason)
 
+    def inbox_overflowed(self, partition: int, count: int) -> None:
+        """The inbox had no room for some group messages: every member may have missed one."""
+        self._drop(CAPACITY, "the process's inbox", count)
+        for mailbox, groups in self._here.mailboxes():
+            if any(self._partition(group) == partition for group in groups):
+                mailbox.announce_gap("the inbox was full")
+
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups that the process is a member of."""
         return self._membership.keys(partition)
@@ -278,7 +283,7 @@ class RedisChannelLayer(RedisLayer):
         await self._here.flush()
         self._membership.clear()
         self._in_flight.clear()
-        await self._delete_keys(but=self._receiver.inboxes)
+        await self._delete_keys(but=self._receiver.kept_keys)
         # The last entry stays, for the reader to go on from.
         for link, inbox in zip(self._outgoing.get().links, self._receiver.inboxes, strict=False):
             link.call("XADD", inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(forget)

@@ -129,6 +129,43 @@ async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redi
     assert balanced(there)
 
 
+async def test_what_a_full_inbox_missed_is_counted_and_told_when_the_connection_broke_since(
+    make, redis, base
+):
+    """Registering anew renews the lease, and learns of it first."""
+    here, there = make(inbox_capacity=5), make(inbox_capacity=5)
+    member = here.open_mailbox(await here.new_channel(), lambda: None)
+    stranger = here.open_mailbox(await here.new_channel(), lambda: None)
+    await here.group_add("group", member.channel)
+    (reader,), inbox = here._receiver.readers, f"{base}:inbox:{here.client_prefix}"
+    await reader.stop()
+    for _ in range(5):
+        redis.xadd(inbox, {"h": ""})
+    for _ in range(3):
+        await there.group_send("group", message())
+    reader.start()
+    await until(lambda: here.statistics.dropped == {"capacity": 3})
+    assert member.take() == {"type": "layer.gap", "reason": "the inbox was full"}
+    assert member.take() is None, "one gap for all"
+    assert stranger.take() is None, "it can have missed nothing"
+    for _ in range(3):  # they are counted once
+        await reader.reset()
+        await until(lambda: reader._wire is None)
+        await until(lambda: reader._wire is not None)
+    assert here.statistics.dropped == {"capacity": 3}
+    await here.flush()
+    await here.group_add("group", member.channel)
+    await reader.stop()
+    for _ in range(5):
+        redis.xadd(inbox, {"h": ""})
+    await there.group_send("group", message())
+    reader.start()
+    await until(lambda: here.statistics.dropped == {"capacity": 4})
+    assert balanced(here)
+    for mailbox in (member, stranger):
+        await mailbox.close()
+
+
 async def test_another_process_lets_a_channel_join_and_leave(make):
     here, there = make(), make()
     channel = await here.new_channel()

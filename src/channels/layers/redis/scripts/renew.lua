@@ -2,8 +2,8 @@
 -- KEYS: inbox, lost, group...
 -- ARGV: member, lease (ms)
 -- Returns the server's time (ms), whether the inbox was still there (1 or 0), how many messages it
--- had no room for since the last time, and the groups' keys that hold something else. Without an
--- inbox nothing is renewed.
+-- has had no room for so far, and the groups' keys that hold something else. Without an inbox
+-- nothing is renewed. The number is never reset: an answer that gets lost loses no count.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local alive, foreign = redis.call('PEXPIRE', KEYS[1], ARGV[2]), {}
@@ -16,6 +16,5 @@ if alive == 1 then
     end
   end
 end
-local lost = redis.call('GET', KEYS[2])
-if lost then redis.call('DEL', KEYS[2]) end
-return {now, alive, tonumber(lost or 0), foreign}
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return {now, alive, tonumber(redis.call('GET', KEYS[2]) or 0), foreign}
