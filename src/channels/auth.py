@@ -246,6 +246,10 @@ def _user_id(session: SessionBase) -> Any:
     return get_user_model()._meta.pk.to_python(session[SESSION_KEY])
 
 
+#: Its well-known name.
+_get_user_session_key = _user_id
+
+
 def _verify(session: SessionBase, user: "AbstractBaseUser", new_key: bool) -> bool:
     """Whether ``session`` was made with the user's present password, and one of our keys."""
     stored = session.get(HASH_SESSION_KEY)

@@ -13,10 +13,24 @@ from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
 from ._runtime.handlers import find_handler, get_handler_name
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
+
+# Some are imported from here, and replaced here by tests, although they are not used here.
+from .db import aclose_old_connections, database_sync_to_async
+from .exceptions import StopConsumer
 from .layers import get_channel_layer
 from .layers.inbox import open_inbox
+from .utils import await_many_dispatch
 
-__all__ = ["AsyncConsumer", "ConsumerApplication", "SyncConsumer", "get_handler_name"]
+__all__ = [
+    "AsyncConsumer",
+    "ConsumerApplication",
+    "StopConsumer",
+    "SyncConsumer",
+    "aclose_old_connections",
+    "await_many_dispatch",
+    "database_sync_to_async",
+    "get_handler_name",
+]
 
 _C = TypeVar("_C", bound="AsyncConsumer")
 

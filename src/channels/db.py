@@ -4,9 +4,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
 
-from ._runtime import database
+# Called by this name, so that tests which replace it here have the connections left alone.
+from ._runtime.database import close_old_connections
 
-__all__ = ["DatabaseSyncToAsync", "aclose_old_connections", "database_sync_to_async"]
+__all__ = [
+    "DatabaseSyncToAsync",
+    "aclose_old_connections",
+    "close_old_connections",
+    "database_sync_to_async",
+]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -21,20 +27,25 @@ class DatabaseSyncToAsync(SyncToAsync[_P, _R]):
 
     def thread_handler(self, loop: Any, *args: Any, **kwargs: Any) -> Any:
         """Runs in the thread, around the function."""
-        database.close_old_connections()
+        close_old_connections()
         try:
             return super().thread_handler(loop, *args, **kwargs)  # type: ignore[no-untyped-call]
         finally:
-            database.close_old_connections()
+            close_old_connections()
 
 
 #: Wraps a function that uses the database, so that async code can await it. Takes the arguments
 #: of ``asgiref.sync.sync_to_async`` and serves as a decorator.
 database_sync_to_async = DatabaseSyncToAsync
 
-_close_old_connections = sync_to_async(database.close_old_connections, thread_sensitive=True)
+
+def _close() -> None:
+    close_old_connections()
+
+
+_aclose = sync_to_async(_close, thread_sensitive=True)
 
 
 async def aclose_old_connections() -> None:
     """Close stale database connections in the thread that async code's queries run in."""
-    await _close_old_connections()
+    await _aclose()

@@ -20,18 +20,18 @@ def name_that_thing(thing: object) -> str:
 
 
 async def await_many_dispatch(
-    callables: Iterable[Callable[[], Awaitable[Any]]],
+    consumer_callables: Iterable[Callable[[], Awaitable[Any]]],
     dispatch: Callable[[Any], Awaitable[None]],
 ) -> None:
     """Pass what several sources yield to one coroutine function, one result at a time.
 
     Args:
-        callables: sources; each is called again as soon as its last result was dispatched.
+        consumer_callables: sources; each is called again as soon as its last result was dispatched.
         dispatch: awaited with each result.
 
     Runs until a source or ``dispatch`` raises, or it is cancelled; then no source is left running.
     """
-    sources = list(callables)
+    sources = list(consumer_callables)
     tasks = [asyncio.ensure_future(source()) for source in sources]
     try:
         while True:

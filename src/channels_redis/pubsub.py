@@ -2,4 +2,13 @@
 
 from channels.layers.redis import RedisPubSubChannelLayer
 
-__all__ = ["RedisPubSubChannelLayer"]
+from .serializers import registry
+from .utils import _consistent_hash, create_pool, decode_hosts
+
+__all__ = [
+    "RedisPubSubChannelLayer",
+    "_consistent_hash",
+    "create_pool",
+    "decode_hosts",
+    "registry",
+]

@@ -109,3 +109,12 @@ async def test_a_connection_that_is_not_old_is_kept(tmp_path):
     await aclose_old_connections()
     await database_sync_to_async(query)()
     assert connection.connection is inner
+
+
+async def test_tests_may_replace_what_closes_connections(monkeypatch):
+    """As projects' tests do, to keep a transaction open."""
+    called = []
+    monkeypatch.setattr("channels.db.close_old_connections", lambda: called.append(True))
+    await database_sync_to_async(lambda: None)()
+    await aclose_old_connections()
+    assert called == [True] * 3

@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 from .._runtime.types import Message
 from ..consumer import AsyncConsumer
+from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import ChannelsError, StopConsumer
 from ._messages import as_header_pairs
 
-__all__ = ["AsyncHttpConsumer"]
+__all__ = ["AsyncHttpConsumer", "aclose_old_connections"]
 
 
 class AsyncHttpConsumer(AsyncConsumer):

@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from .._runtime.faults import blame_client
 from .._runtime.types import Message
 from ..consumer import AsyncConsumer, SyncConsumer
+from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
 from ._messages import (
     INVALID_PAYLOAD,
@@ -26,6 +27,7 @@ __all__ = [
     "AsyncWebsocketConsumer",
     "JsonWebsocketConsumer",
     "WebsocketConsumer",
+    "aclose_old_connections",
 ]
 
 # What json.loads() and json.dumps() do, but for looking at arguments that are never given.

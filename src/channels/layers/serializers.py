@@ -41,18 +41,18 @@ class BaseMessageSerializer:
     """Turns messages into bytes and back. Subclasses say how, in ``as_bytes`` and ``from_bytes``.
 
     Args:
-        expiry: seconds after which an encrypted message is no longer accepted, or None.
         symmetric_encryption_keys: the first encrypts, and all decrypt, so that a new key can be
             put in front while messages under the old one are still on their way.
         random_prefix_length: bytes of noise before each message, for brokers that keep only one
-            of several equal values.
+            of several equal values. No more than 0 means none.
+        expiry: seconds after which an encrypted message is no longer accepted, or None.
     """
 
     def __init__(
         self,
-        expiry: float | None = None,
         symmetric_encryption_keys: "Sequence[Key] | None" = None,
         random_prefix_length: int = 0,
+        expiry: float | None = None,
     ) -> None:
         self.expiry = expiry
         self.random_prefix_length = random_prefix_length
@@ -122,7 +122,7 @@ class BaseMessageSerializer:
         Raises:
             SerializationError: there is none, it is too old, or no key decrypts it.
         """
-        data = message[self.random_prefix_length :] if self.random_prefix_length else message
+        data = message[max(self.random_prefix_length, 0) :]
         try:
             if self.crypter is not None:
                 data = self._decrypt(data)

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from re import Pattern
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
@@ -17,11 +17,15 @@ from ..mailbox import Mailbox, Overflow
 from ..messages import snapshot
 from ..serializers import Key, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
+from .client import connect, decode_hosts
 from .here import Here
-from .hosts import parse_hosts
+from .hosts import HostsError, parse_hosts
 from .outgoing import Outgoing
 from .queues import QueueReader
 from .sharding import consistent_hash
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 __all__ = ["RedisLayer"]
 
@@ -54,6 +58,8 @@ class RedisLayer(BaseChannelLayer):
         self.prefix = prefix
         self.group_expiry = group_expiry
         self.servers, self._bases = parse_hosts(hosts, prefix)
+        #: The option ``hosts``, as a list of dicts.
+        self.hosts = decode_hosts(hosts)
         self.serializer = registry.get_serializer(
             serializer_format,
             # Its measure would be the clock of this machine; messages age by the server's.
@@ -111,6 +117,30 @@ class RedisLayer(BaseChannelLayer):
 
     # Names and numbers
 
+    @property
+    def ring_size(self) -> int:
+        """Over how many servers, or parts of a cluster, names are spread."""
+        return len(self.servers)
+
+    def consistent_hash(self, value: str | bytes) -> int:
+        """The number of the server on which a name is."""
+        return consistent_hash(value, len(self.servers))
+
+    def connection(self, index: int) -> "Redis":
+        """A redis-py client, for commands of your own to a server that the layer uses.
+
+        Use it in ``async with``, on one event loop; its connections are closed at the end.
+
+        Args:
+            index: the number of the server; see :meth:`consistent_hash`.
+
+        Raises:
+            ValueError: there is no such server.
+        """
+        if not 0 <= index < len(self.servers):
+            raise HostsError(f"There are only {len(self.servers)} hosts - you asked for {index}!")
+        return connect(self.servers[index])
+
     def _partition(self, name: str) -> int:
         return consistent_hash(name, len(self.servers))
 
@@ -138,12 +168,62 @@ class RedisLayer(BaseChannelLayer):
             self.statistics.count(reason, channel, count)
         self.statistics.report()
 
+    # Messages as bytes
+
+    def serialize(self, message: dict[str, Any]) -> bytes:
+        """``message`` as bytes. A subclass may put its own format here, or encryption.
+
+        It is called once for each message that is sent, to a channel or to a group.
+
+        Raises:
+            SerializationError: it cannot be sent; the caller gets whatever is raised.
+        """
+        return self.serializer.serialize(message)
+
+    def deserialize(self, message: bytes) -> dict[str, Any]:
+        """What :meth:`serialize` was given. A subclass that replaces one replaces the other.
+
+        It is called for each message that arrives in this process. Whatever it raises, the
+        message is dropped and counted as undecodable.
+        """
+        return self.serializer.deserialize(message)
+
+    def _pack(self, message: dict[str, Any]) -> bytes:
+        """What to send for ``message``."""
+        data = self.serialize(message)
+        if type(data) is bytes:
+            return data
+        if isinstance(data, bytes | bytearray | memoryview):
+            return bytes(data)
+        raise SerializationError(
+            f"{type(self).__name__}.serialize() must return bytes, not {type(data).__name__}"
+        )
+
+    def _unpack(self, data: bytes) -> dict[str, Any]:
+        """The message that ``data`` holds.
+
+        Raises:
+            SerializationError: it holds none.
+        """
+        try:
+            message = self.deserialize(data)
+        except SerializationError:
+            raise
+        except Exception as error:  # a subclass may raise what it likes
+            raise SerializationError(f"Not a message of this layer: {error}") from error
+        if not isinstance(message, dict):
+            raise SerializationError(
+                f"{type(self).__name__}.deserialize() must return a dict, not "
+                f"{type(message).__name__}"
+            )
+        return message
+
     # Sending
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
         self.require_valid_channel_name(channel)
-        data = self.serializer.serialize(message)
+        data = self._pack(message)
         await self._off_passing_loop(self._send(channel, data))
 
     async def _send(self, channel: str, data: bytes) -> None:
@@ -190,7 +270,7 @@ class RedisLayer(BaseChannelLayer):
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
         self.require_valid_group_name(group)
-        data = self.serializer.serialize(message)
+        data = self._pack(message)
         await self._off_passing_loop(self._group_send(group, data))
 
     @staticmethod
@@ -235,7 +315,7 @@ class RedisLayer(BaseChannelLayer):
             to_group: whether ``name`` is a group's.
         """
         try:
-            unpack = snapshot(self.serializer.deserialize(data))
+            unpack = snapshot(self._unpack(data))
         except SerializationError:
             self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
             return
@@ -268,7 +348,7 @@ class RedisLayer(BaseChannelLayer):
     def _open(self, channel: str, data: bytes) -> dict[str, Any] | None:
         """The message that a queue held, or None after counting its loss."""
         try:
-            message = self.serializer.deserialize(data)
+            message = self._unpack(data)
         except SerializationError:
             self._drop(UNDECODABLE, channel)
             return None

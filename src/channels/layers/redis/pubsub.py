@@ -65,6 +65,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         group_expiry: seconds after which the membership of a channel that no consumer reads ends.
             A connected consumer stays a member as long as it is connected.
         capacity: messages a channel holds.
+        random_prefix_length: accepted for compatibility; without a meaning here.
         overflow: what a consumer's full channel does; see
             :class:`~channels.layers.InMemoryChannelLayer`.
         sharded: use sharded pub/sub, which needs Redis 7 or Valkey and pays off in a cluster. By
@@ -83,6 +84,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         expiry: float = 60,
         group_expiry: float = 86400,
         capacity: int = 100,
+        random_prefix_length: int = 12,
         *,
         overflow: Overflow = "drop_newest",
         sharded: bool | None = None,

@@ -17,6 +17,7 @@ class Command(BaseCommand):
     """Runs a worker until SIGTERM or SIGINT; set ``worker_class`` to run another kind of worker."""
 
     help = "Hands the messages of the named channels to the consumers of ASGI_APPLICATION."
+    leave_locale_alone = True
     worker_class: type[Worker] = Worker
 
     def add_arguments(self, parser: CommandParser) -> None:
