@@ -229,7 +229,7 @@ class RedisLayer(BaseChannelLayer):
     async def _send(self, channel: str, data: bytes) -> None:
         process = self._process_of(channel)
         if process is None:
-            if not await self._enqueue(channel, data, self.get_capacity(channel)):
+            if not await self._enqueue(channel, data):
                 raise self._full(channel)
         elif process != self.client_prefix:
             await self._send_to_process(process, channel, data)
@@ -252,15 +252,23 @@ class RedisLayer(BaseChannelLayer):
             if flying > 0:
                 self._in_flight[channel] = flying
 
-    async def _enqueue(self, channel: str, data: bytes, capacity: int) -> bool:
-        """Append to the queue of a named channel; False if it holds ``capacity`` messages."""
+    async def _enqueue(self, channel: str, data: bytes) -> bool:
+        """Append to the queue of a named channel; False if it holds as many as it may."""
+        queue = self._queue_key(channel)
         taken, expired = await self._outgoing.get().append(
-            self._partition(channel), "enqueue", [self._queue_key(channel)],
-            data, capacity, self._milliseconds(self.expiry),
+            self._partition(channel), "enqueue", [queue, f"{queue}:expiry"],
+            data, self.get_capacity(channel), self._milliseconds(self.expiry),
         )  # fmt: skip
         if expired:
             self._drop(EXPIRED, channel, expired)
         return bool(taken)
+
+    async def _enqueue_each(self, channels: list[bytes], data: bytes) -> None:
+        """Append to the queues of a group's members; count it where there is no room."""
+        for name in channels:
+            channel = name.decode("ascii")
+            if not await self._enqueue(channel, data):
+                self._drop(CAPACITY, channel)
 
     def _full(self, channel: str) -> ChannelFull:
         return ChannelFull(

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..mailbox import Overflow
 from ..serializers import Key
-from ..statistics import CAPACITY, CLOSED
+from ..statistics import CLOSED
 from .common import RedisLayer
 from .link import Unconfirmed
 from .reception import Reception
@@ -161,10 +161,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         except Unconfirmed:
             self._drop(UNCONFIRMED, group)
             return
-        for member in named:
-            capacity, _, channel = member.decode("ascii").partition(":")
-            if not await self._enqueue(channel, data, int(capacity)):
-                self._drop(CAPACITY, channel)
+        await self._enqueue_each(named, data)
 
     # Groups
 
@@ -184,10 +181,9 @@ class RedisPubSubChannelLayer(RedisLayer):
             await self._off_passing_loop(self._tell(process, _JOIN, group, channel))
 
     async def _join_named(self, group: str, channel: str) -> None:
-        member = f"{self.get_capacity(channel)}:{channel}"
         link = self._outgoing.get().links[self._partition(group)]
         lease = self._milliseconds(self.group_expiry)
-        await link.run("join", [self._members_key(group)], [member, lease])
+        await link.run("join", [self._members_key(group)], [channel, lease])
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
         """Have another process let one of its channels join or leave; if it is gone, so be it."""
@@ -210,8 +206,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     async def _part_named(self, group: str, channel: str) -> None:
         link = self._outgoing.get().links[self._partition(group)]
-        for capacity in {self.get_capacity(channel), self.capacity}:
-            await link.call("ZREM", self._members_key(group), f"{capacity}:{channel}")
+        await link.call("ZREM", self._members_key(group), channel)
 
     def _group_emptied(self, group: str) -> None:
         self._topics.emptied(group)

@@ -47,7 +47,8 @@ class QueueReader:
         link: for acknowledgements.
         queue: the queue's key.
         process: the name of this process.
-        expiry: seconds after which a message is not delivered any more.
+        expiry: seconds after which a message is not delivered any more, unless a sender's is
+            longer.
         open_message: makes a message of what the queue holds, or None after counting the loss.
         count_expired: is told how many messages were found to have expired.
     """
@@ -68,6 +69,8 @@ class QueueReader:
         # Each event loop's reader asks again for its own messages only.
         self._name = f"{process}.{next(_numbers)}"
         self._expiry = expiry
+        # What counts: the longest expiry of those who send, unless it is shorter.
+        self._longest = expiry
         self._open = open_message
         self._count_expired = count_expired
         self._callers: deque[asyncio.Future[tuple[bytes, bytes]]] = deque()
@@ -125,7 +128,7 @@ class QueueReader:
     def _take(self, entry_id: bytes, data: bytes) -> dict[str, Any] | None:
         """The message of an entry, which is acknowledged whatever it is."""
         age = time.monotonic() + self._offset - int(entry_id.partition(b"-")[0]) / 1000
-        expired = age > self._expiry
+        expired = age > self._longest
         self._acknowledge(entry_id, expired=expired)
         return None if expired else self._open(data)
 
@@ -197,12 +200,14 @@ class QueueReader:
 
     async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
         """Have the consumer group, which goes with the queue when that expires."""
-        now, expired = await self._ask(
-            connection, "EVAL", SCRIPTS["open_queue"].source, 1, self._queue, _GROUP,
+        now, expired, longest = await self._ask(
+            connection, "EVAL", SCRIPTS["open_queue"].source, 2, self._queue,
+            f"{self._queue}:expiry", _GROUP,
             int(max(self._expiry * 2, _BLOCK * 4) * 1000), max(int(self._expiry * 1000), 1),
             int(max(self._expiry, _GONE) * 1000) if sweep else 0,
         )  # fmt: skip
         self._offset = now / 1000 - time.monotonic()
+        self._longest = longest / 1000
         if expired:
             self._count_expired(expired)
 

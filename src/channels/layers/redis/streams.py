@@ -12,6 +12,7 @@ from re import Pattern
 from typing import Any
 
 from ...exceptions import ChannelFull, InvalidNameError
+from ..base import BaseChannelLayer
 from ..mailbox import Overflow
 from ..options import require_count, require_duration
 from ..serializers import Key
@@ -137,16 +138,18 @@ class RedisChannelLayer(RedisLayer):
         base = self._bases[partition]
         _, full, expired, *elsewhere = await self._outgoing.get().append(
             partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}", data,
-            self.inbox_capacity, self._milliseconds(self.expiry),
+            self.inbox_capacity, self._milliseconds(self.expiry), self._queue_capacity(),
         )  # fmt: skip
         if full:
             self._drop(CAPACITY, group, full)
         if expired:
             self._drop(EXPIRED, group, expired)
-        for member in elsewhere:
-            capacity, _, channel = member.decode("ascii").partition(":")
-            if not await self._enqueue(channel, data, int(capacity)):
-                self._drop(CAPACITY, channel)
+        await self._enqueue_each(elsewhere, data)
+
+    def _queue_capacity(self) -> int:
+        """The capacity of every named channel, or -1 if that depends on its name."""
+        own = type(self).get_capacity is not BaseChannelLayer.get_capacity
+        return -1 if own or self.channel_capacity else self.capacity
 
     # Groups
 
@@ -176,7 +179,7 @@ class RedisChannelLayer(RedisLayer):
     def _named_member(self, group: str, channel: str) -> str:
         """What stands for a named channel in a group; see the script ``group_send``."""
         kind = "q" if self._partition(channel) == self._partition(group) else "r"
-        return f"{kind}:{self.get_capacity(channel)}:{channel}"
+        return f"{kind}:{channel}"
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""

@@ -54,3 +54,64 @@ async def test_a_channel_that_lets_a_message_expire_stays_a_member(make):
     await until(layer._here.waiting_loops)
     await layer.group_send("group", message(9))
     assert await reading == message(9)
+
+
+# Processes that are set differently
+
+
+async def drain(layer, channel):
+    """What waits in a named channel, by number, up to a last one that is sent now."""
+    await layer.send(channel, message(-1))
+    received = []
+    while not received or received[-1] != -1:
+        received.append((await receive(layer, channel))["n"])
+    return received[:-1]
+
+
+async def test_a_named_channel_is_a_member_once_whatever_its_capacity(make):
+    one, other = make(capacity=7), make(channel_capacity={"named": 9})
+    for layer in (one, other):
+        await layer.group_add("group", "named")
+    for n, layer in enumerate((one, other)):
+        await layer.group_send("group", message(n))
+    assert await drain(one, "named") == [0, 1]
+    await other.group_discard("group", "named")
+    for layer in (one, other):
+        await layer.group_send("group", message())
+    assert await drain(one, "named") == []
+
+
+async def test_the_senders_capacity_counts_for_a_named_channel(make):
+    tight, roomy = make(channel_capacity={"named": 1}), make(capacity=3)
+    await tight.group_add("group", "named")
+    for n in range(5):
+        await roomy.group_send("group", message(n))
+    await tight.group_send("group", message(9))
+    assert (tight.statistics.dropped, roomy.statistics.dropped) == (
+        {"capacity": 1},
+        {"capacity": 2},
+    )
+    assert [(await receive(tight, "named"))["n"] for _ in range(3)] == [0, 1, 2]
+    await tight.group_send("group", message(9))
+    assert await receive(roomy, "named") == message(9)
+
+
+async def test_nobody_shortens_the_membership_of_a_named_channel(make):
+    lasting, brief = make(), make(group_expiry=0.05)
+    for layer in (lasting, brief):
+        await layer.group_add("group", "named")
+    await asyncio.sleep(0.1)
+    await lasting.group_send("group", message(1))
+    assert await receive(lasting, "named") == message(1)
+
+
+async def test_nobody_shortens_the_life_of_a_message_in_a_named_channel(make):
+    lasting, brief = make(), make(expiry=0.05)
+    await lasting.group_add("group", "named")
+    await lasting.send("named", message(1))
+    await lasting.group_send("group", message(2))
+    await asyncio.sleep(0.1)
+    await brief.send("named", message(3))
+    await brief.group_send("group", message(4))
+    assert await drain(brief, "named") == [1, 2, 3, 4]
+    assert brief.statistics.dropped == {}

@@ -95,16 +95,16 @@ async def test_scripts_are_taught_when_they_are_unknown(link, redis, base):
 
 
 async def test_numbered_scripts_get_rising_numbers(link, redis, base):
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     runs = [link.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
     assert await asyncio.gather(*runs) == [[1, 0]] * 5
-    assert redis.get(keys[1]) == b"5"
+    assert redis.get(keys[-1]) == b"5"
 
 
 async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
     proxied, proxy, redis, base
 ):
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
     cuts = []
 
@@ -123,7 +123,7 @@ async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scrip
     proxied, proxy, redis, base
 ):
     """As one does that was started again, with all its keys."""
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
 
     def cut(reply):

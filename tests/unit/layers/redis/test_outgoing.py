@@ -22,7 +22,9 @@ async def test_appends_go_to_their_partition_in_order(outgoing, redis, prefix):
     for number in range(2):
         queue = f"{{{prefix}:{number}}}:queue:q"
         appends = [
-            outgoing.append(number, "enqueue", [queue], f"{number}-{n}", 100, 9000)
+            outgoing.append(
+                number, "enqueue", [queue, f"{queue}:expiry"], f"{number}-{n}", 100, 9000
+            )
             for n in range(10)
         ]
         assert await asyncio.gather(*appends) == [[1, 0]] * 10
@@ -34,7 +36,8 @@ async def test_each_is_a_sender_of_its_own_whose_number_is_forgotten(outgoing, r
     servers, bases = outgoing.links, [f"{{{prefix}:0}}"]
     other = Outgoing(parse_hosts([redis.get_connection_kwargs()], prefix)[0], bases)
     for each in (outgoing, other):
-        await each.append(0, "enqueue", [f"{bases[0]}:queue:q"], "m", 100, 9000)
+        keys = [f"{bases[0]}:queue:q", f"{bases[0]}:queue:q:expiry"]
+        await each.append(0, "enqueue", keys, "m", 100, 9000)
     await other.aclose()
     assert len(servers) == 2
     senders = redis.keys(f"{bases[0]}:sender:*")

@@ -84,15 +84,15 @@ async def test_no_more_than_a_batch_is_under_way(monkeypatch, harness, proxy, pr
 
 
 async def test_what_was_given_up_takes_no_room_and_no_number(harness, shared_broker, redis, base):
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
-    command = ("EVALSHA", SCRIPTS["enqueue"].sha, 2, *keys, 9000, "m", 100, 9000)
-    calls = [harness.call(*command, number_at=5) for _ in range(4)]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    command = ("EVALSHA", SCRIPTS["enqueue"].sha, 3, *keys, 9000, "m", 100, 9000)
+    calls = [harness.call(*command, number_at=6) for _ in range(4)]
     for call in calls[:3]:
         call.cancel()
     pipeline = await harness.connect(shared_broker.address)
     assert pipeline.under_way == 1
     assert await calls[3] == [1, 0]
-    assert redis.get(keys[1]) == b"1"
+    assert redis.get(keys[-1]) == b"1"
 
 
 async def test_an_answer_that_is_late_ends_it(harness, proxy):
@@ -169,10 +169,10 @@ async def test_it_ends_when_it_is_finished(harness, shared_broker, prefix):
 
 async def test_scripts_are_taught_before_all_that_waits(harness, shared_broker, redis, base):
     redis.script_flush()
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     sha = SCRIPTS["enqueue"].sha
     calls = [
-        harness.call("EVALSHA", sha, 2, *keys, 9000, n, 100, 9000, number_at=5) for n in range(3)
+        harness.call("EVALSHA", sha, 3, *keys, 9000, n, 100, 9000, number_at=6) for n in range(3)
     ]
     await harness.connect(shared_broker.address)
     assert await asyncio.gather(*calls) == [[1, 0]] * 3
@@ -183,16 +183,16 @@ async def test_scripts_are_taught_before_all_that_waits(harness, shared_broker, 
 async def test_a_refused_call_gets_another_number_when_a_later_one_was_carried_out(
     harness, proxy, redis, base
 ):
-    keys = [f"{base}:queue:q", f"{base}:sender:s"]
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     source, sha = SCRIPTS["enqueue"].source, SCRIPTS["enqueue"].sha
     redis.script_flush()
-    rest = (2, *keys, 9000, "m", 100, 9000)
-    refused = harness.call("EVALSHA", sha, *rest, number_at=5)
-    carried_out = harness.call("EVAL", source, *rest, number_at=5)
+    rest = (3, *keys, 9000, "m", 100, 9000)
+    refused = harness.call("EVALSHA", sha, *rest, number_at=6)
+    carried_out = harness.call("EVAL", source, *rest, number_at=6)
     await harness.connect(proxy.address)
     assert await asyncio.gather(refused, carried_out) == [[1, 0]] * 2
     assert redis.xlen(keys[0]) == 2
-    assert redis.get(keys[1]) == b"3"
+    assert redis.get(keys[-1]) == b"3"
 
 
 async def test_who_may_not_teach_scripts_is_told(harness, shared_broker, redis, base):

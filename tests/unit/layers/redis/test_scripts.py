@@ -59,7 +59,18 @@ def test_entries_tell_their_sender_and_number(run, redis, key, make_inbox):
     inbox = make_inbox("p")
     run("join", [key("group", "g")], "p:p", LEASE)
     run("send", [inbox, key("sender", "abc")], 7, LEASE, "cx", "1", 100)
-    run("group_send", [key("group", "g"), key("sender", "abc")], 8, LEASE, key(), "gg", "2", 100, 1)
+    run(
+        "group_send",
+        [key("group", "g"), key("sender", "abc")],
+        8,
+        LEASE,
+        key(),
+        "gg",
+        "2",
+        100,
+        1,
+        1,
+    )
     origins = [fields[b"s"] for _, fields in redis.xrange(inbox) if b"s" in fields]
     assert origins == [b"abc:7", b"abc:8"]
 
@@ -158,9 +169,9 @@ def test_renew_passes_over_what_is_no_group(run, redis, key, make_inbox):
 
 @pytest.fixture
 def group_send(run, key, base):
-    def send(number, data="m", *, capacity=100, expiry=60_000):
+    def send(number, data="m", *, capacity=100, expiry=60_000, queue=100):
         keys = [key("group", "g"), key("sender", "s")]
-        return run("group_send", keys, number, LEASE, base, "gg", data, capacity, expiry)
+        return run("group_send", keys, number, LEASE, base, "gg", data, capacity, expiry, queue)
 
     return send
 
@@ -193,15 +204,23 @@ def test_group_send_counts_for_a_full_inbox_what_it_missed(run, redis, key, make
 
 
 def test_group_send_to_queues(run, redis, key, group_send):
-    run("join", [key("group", "g")], "q:2:jobs", LEASE)
-    run("join", [key("group", "g")], "r:5:elsewhere", LEASE)
-    assert [group_send(n) for n in (1, 2)] == [[1, 0, 0, b"5:elsewhere"]] * 2
-    assert group_send(3) == [0, 1, 0, b"5:elsewhere"]
-    assert group_send(3) == [0, 1, 0, b"5:elsewhere"]
+    run("join", [key("group", "g")], "q:jobs", LEASE)
+    run("join", [key("group", "g")], "r:elsewhere", LEASE)
+    assert [group_send(n, queue=2) for n in (1, 2)] == [[1, 0, 0, b"elsewhere"]] * 2
+    assert group_send(3, queue=2) == [0, 1, 0, b"elsewhere"]
+    assert group_send(3, queue=2) == [0, 1, 0, b"elsewhere"]
     assert entries(redis, key("queue", "jobs")) == [(b"m", b"m")] * 2
 
 
-@pytest.mark.parametrize("member", ["", "x", "q:", "q:x:y", "q:1", "p:", "\xff\xfe"])
+def test_group_send_leaves_queues_to_a_sender_whose_capacities_differ(run, redis, key, group_send):
+    for member in ("q:jobs", "r:elsewhere"):
+        run("join", [key("group", "g")], member, LEASE)
+    for _ in range(2):
+        assert group_send(1, queue=-1) == [0, 0, 0, b"jobs", b"elsewhere"]
+    assert not redis.exists(key("queue", "jobs"))
+
+
+@pytest.mark.parametrize("member", ["", "x", "q:", "q:x:y", "q:\xff", "p:", "\xff\xfe"])
 def test_group_send_passes_over_strange_members(run, redis, key, make_inbox, group_send, member):
     inbox = make_inbox("p")
     for each in (member, "p:p"):
@@ -228,13 +247,24 @@ def test_a_group_lives_as_long_as_its_longest_lease(run, redis, key):
     assert 40_000 < redis.pttl(key("group", "g")) <= 50_000
 
 
+def test_nobody_shortens_a_membership(run, redis, key, make_inbox):
+    group, member = key("group", "g"), "p:p"
+    run("join", [group], member, 50_000)
+    ends = redis.zscore(group, member)
+    run("join", [group], member, 1000)
+    run("invite", [group, make_inbox("p"), key("sender", "s")], 1, LEASE, member, 1000, "jg", "c")
+    assert redis.zscore(group, member) == ends
+    run("join", [group], member, 90_000)
+    assert redis.zscore(group, member) > ends
+
+
 # Queues
 
 
 @pytest.fixture
 def enqueue(run, key):
     def enqueue(number, data="m", *, capacity=3, expiry=60_000):
-        keys = [key("queue", "q"), key("sender", "s")]
+        keys = [key("queue", "q"), key("queue", "q", "expiry"), key("sender", "s")]
         return run("enqueue", keys, number, LEASE, data, capacity, expiry)
 
     return enqueue
@@ -262,23 +292,39 @@ def test_a_queue_outlives_its_messages_by_as_long_as_they_live(redis, key, enque
     assert 15_000 <= redis.pttl(key("queue", "q")) <= 20_000
 
 
+def test_messages_live_as_long_as_the_longest_expiry_says(run, redis, key, enqueue, group_send):
+    queue, expiry = key("queue", "q"), key("queue", "q", "expiry")
+    enqueue(1, expiry=60_000)
+    run("join", [key("group", "g")], "q:q", LEASE)
+    time.sleep(0.02)
+    assert enqueue(2, expiry=10) == [1, 0]
+    assert group_send(3, expiry=10) == [1, 0, 0]
+    assert run("open_queue", [queue, expiry], "readers", LEASE, 10, 0)[1:] == [0, 60_000]
+    assert redis.xlen(queue) == 3
+    assert 110_000 < redis.pttl(expiry) <= 120_000
+    assert group_send(4, expiry=90_000) == [1, 0, 0]
+    assert redis.get(expiry) == b"90000"
+    redis.delete(expiry)
+    assert run("open_queue", [queue, expiry], "readers", LEASE, 10, 0)[2] == 10
+
+
 def test_open_queue_makes_it_once_and_removes_silent_readers(run, redis, key):
-    queue = key("queue", "q")
+    queue, expiry = key("queue", "q"), key("queue", "q", "expiry")
     for _ in range(2):
-        assert run("open_queue", [queue], "readers", LEASE, LEASE, 0)[1] == 0
+        assert run("open_queue", [queue, expiry], "readers", LEASE, LEASE, 0)[1] == 0
     redis.xgroup_createconsumer(queue, "readers", "silent")
     time.sleep(0.02)
     redis.xgroup_createconsumer(queue, "readers", "new")
-    run("open_queue", [queue], "readers", LEASE, LEASE, 10)
+    run("open_queue", [queue, expiry], "readers", LEASE, LEASE, 10)
     assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"new"]
     redis.set(key("queue", "other"), "x")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        run("open_queue", [key("queue", "other")], "readers", LEASE, LEASE, 0)
+        run("open_queue", [key("queue", "other"), expiry], "readers", LEASE, LEASE, 0)
 
 
 def test_give_back_lets_others_have_it(run, redis, key, enqueue):
     queue = key("queue", "q")
-    run("open_queue", [queue], "readers", LEASE, LEASE, 0)
+    run("open_queue", [queue, key("queue", "q", "expiry")], "readers", LEASE, LEASE, 0)
     enqueue(1, "first")
     enqueue(2, "second")
     redis.xreadgroup("readers", "leaver", {queue: ">"}, count=1)

@@ -2,13 +2,15 @@
 -- named channels among its members.
 -- KEYS: group, sender
 -- ARGV: sequence number, sender's lease (ms), base of all keys, field, message,
---       capacity of an inbox, expiry of messages in queues (ms)
--- Members are p:PROCESS, q:CAPACITY:CHANNEL and, for a queue that is in another partition,
--- r:CAPACITY:CHANNEL. One whose key holds something else is passed over.
+--       capacity of an inbox, expiry of messages in queues (ms),
+--       capacity of queues, or -1 if the sender has a different one for some
+-- Members are p:PROCESS, q:CHANNEL for a queue and, if that is in another partition, r:CHANNEL. One
+-- whose key holds something else is passed over.
 -- Returns how many members it was appended to, how many queues were full, and how many messages were
--- found to have expired in queues, and then CAPACITY:CHANNEL for each queue in another partition,
--- which is left to the sender. Losses are kept for a repeat; a sender has fewer than 512 calls under
--- way. What a full inbox misses is counted under a key of its own, for its process.
+-- found to have expired in queues, and then the CHANNEL of each queue that is left to the sender:
+-- those in another partition, and all if their capacity is -1. Losses are kept for a repeat; a sender
+-- has fewer than 512 calls under way. What a full inbox misses is counted under a key of its own, for
+-- its process. On the expiry of a queue's messages see the script enqueue.
 --
 -- A cluster that moves the slot refuses keys that are on their way. It must do so before anything
 -- has been changed, so every key that is not among KEYS is looked at first.
@@ -17,11 +19,17 @@ local origin = string.match(KEYS[2], '[^:]+$') .. ':' .. ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local members = redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')
+local capacity = tonumber(ARGV[8])
+
+local function queue_here(member)  -- the channel of a queue that is appended to here, if it is one
+  return capacity >= 0 and string.match(member, '^q:([%w._-]+)$')
+end
 
 local function answer(sent, full, expired)
   local all = {sent, full, expired}
   for _, member in ipairs(members) do
-    if string.sub(member, 1, 2) == 'r:' then all[#all + 1] = string.sub(member, 3) end
+    local kind, channel = string.match(member, '^([qr]):([%w._-]+)$')
+    if kind == 'r' or kind and capacity < 0 then all[#all + 1] = channel end
   end
   return all
 end
@@ -35,8 +43,8 @@ local base, limit, expiry = ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 local sent, full, expired = 0, 0, 0
 local lengths = {}
 for index, member in ipairs(members) do
-  local kind, name = string.sub(member, 1, 2), string.sub(member, 3)
-  if kind == 'p:' then
+  local name = string.sub(member, 3)
+  if string.sub(member, 1, 2) == 'p:' then
     local length = redis.pcall('XLEN', base .. ':inbox:' .. name)
     if type(length) ~= 'table' then
       lengths[index] = length
@@ -44,8 +52,8 @@ for index, member in ipairs(members) do
     elseif not string.find(length.err, 'WRONGTYPE', 1, true) then
       return length
     end
-  elseif kind == 'q:' then
-    redis.call('EXISTS', base .. ':queue:' .. string.match(name, '^[^:]*:?(.*)$'))
+  elseif queue_here(member) then
+    redis.call('EXISTS', base .. ':queue:' .. name, base .. ':queue:' .. name .. ':expiry')
     redis.call('EXISTS', refusals)
   end
 end
@@ -64,9 +72,10 @@ local function append_to_inbox(member, process, length)
   end
 end
 
-local function append_to_queue(capacity, channel)
+local function append_to_queue(channel)
   local queue = base .. ':queue:' .. channel
-  local trimmed = redis.pcall('XTRIM', queue, 'MINID', now - expiry)
+  local longest = tonumber(redis.call('GET', queue .. ':expiry') or 0)
+  local trimmed = redis.pcall('XTRIM', queue, 'MINID', now - math.max(expiry, longest))
   if type(trimmed) == 'table' then
     full = full + 1
     return
@@ -79,16 +88,18 @@ local function append_to_queue(capacity, channel)
   redis.call('XADD', queue, '*', 'm', ARGV[5])
   sent = sent + 1
   if redis.call('PTTL', queue) < expiry * 1.5 then redis.call('PEXPIRE', queue, expiry * 2) end
+  if expiry > longest
+    or expiry == longest and redis.call('PTTL', queue .. ':expiry') < expiry * 1.5 then
+    redis.call('SET', queue .. ':expiry', ARGV[7], 'PX', expiry * 2)
+  end
 end
 
 for index, member in ipairs(members) do
-  local kind, name = string.sub(member, 1, 2), string.sub(member, 3)
-  if kind == 'p:' then
+  local name = string.sub(member, 3)
+  if string.sub(member, 1, 2) == 'p:' then
     append_to_inbox(member, name, lengths[index])
-  elseif kind == 'q:' then
-    local mark = string.find(name, ':', 1, true) or 1
-    local capacity = tonumber(string.sub(name, 1, mark - 1))
-    if capacity then append_to_queue(capacity, string.sub(name, mark + 1)) end
+  elseif queue_here(member) then
+    append_to_queue(name)
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)

@@ -11,7 +11,7 @@ local lease = tonumber(ARGV[4])
 if lease > 0 then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('ZADD', KEYS[1], now + lease, ARGV[3])
+  redis.call('ZADD', KEYS[1], 'GT', now + lease, ARGV[3])
   if redis.call('PTTL', KEYS[1]) < lease then redis.call('PEXPIRE', KEYS[1], lease) end
 end
 return 1

@@ -1,7 +1,8 @@
 -- Make a named channel's queue and its consumer group if they are not there, and keep them.
--- KEYS: queue
+-- KEYS: queue, its expiry (see the script enqueue)
 -- ARGV: group, lease (ms), expiry (ms), milliseconds after which a silent reader is gone, or 0
--- Returns the server's time (ms), and how many messages were found to have expired.
+-- Returns the server's time (ms), how many messages were found to have expired, and after how many
+-- milliseconds they do.
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
   return made
@@ -18,4 +19,5 @@ if ARGV[4] ~= '0' then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-return {now, redis.call('XTRIM', KEYS[1], 'MINID', now - ARGV[3])}
+local expiry = math.max(tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[2]) or 0))
+return {now, redis.call('XTRIM', KEYS[1], 'MINID', now - expiry), expiry}

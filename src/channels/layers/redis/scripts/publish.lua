@@ -1,7 +1,7 @@
 -- Publish a message to a group.
 -- KEYS: topic, named channels in the group
 -- ARGV: PUBLISH or SPUBLISH, message
--- Named channels are members CAPACITY:CHANNEL with the end of their lease (ms) as score.
+-- Named channels are members, with the end of their lease (ms) as score.
 -- Returns those whose lease has not ended, to whose queues the sender has to append it.
 redis.call(ARGV[1], KEYS[1], ARGV[2])
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
