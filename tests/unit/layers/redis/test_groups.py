@@ -37,10 +37,10 @@ def message(n=0):
 
 async def test_a_channel_that_lets_a_message_expire_stays_a_member(make):
     """As one that polls more rarely than messages expire."""
-    layer = make(expiry=0.2)
+    layer = make(expiry=1)
     channel, other = await layer.new_channel(), await layer.new_channel()
     await layer.group_add("group", channel)
-    for n in range(3):
+    for n in range(2):
         await layer.group_send("group", message(n))
 
         async def has_expired(count=n + 1):
