@@ -84,6 +84,9 @@ class Capabilities:
         "A client that does not read for `send_timeout` is cut off, and what waited is forgotten",
         True,
     )
+    streams_requests: bool = can(
+        "A request is handed on while its body comes, not when all of it has been stored", True
+    )
     # Life of the server
     lifespan: bool = can("Lifespan hooks run", True)
     tells_clients_to_return: bool = can("On SIGTERM, clients are closed with 1012", True)
@@ -174,6 +177,7 @@ SERVERS = {
             protocol_errors="dropped",
             early_refusal=None,
             early_close=None,
+            streams_requests=False,
             lifespan=False,
         ),
     ),

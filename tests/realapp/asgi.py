@@ -49,6 +49,7 @@ application = ProtocolTypeRouter(
                 path("consumer/stream/", http.Stream.as_asgi()),
                 path("consumer/poll/", http.LongPoll.as_asgi()),
                 path("consumer/crash/", http.Crash.as_asgi()),
+                path("consumer/upload/", http.Upload.as_asgi()),
                 path("consumer/at/<path:place>/", http.Where.as_asgi()),
                 re_path("", django_application),
             ]

@@ -9,7 +9,7 @@ from channels.generic.http import AsyncHttpConsumer
 
 from .recorder import record
 
-__all__ = ["Answer", "Crash", "LongPoll", "Stream", "Where"]
+__all__ = ["Answer", "Crash", "LongPoll", "Stream", "Upload", "Where"]
 
 PLAIN = [(b"content-type", b"text/plain")]
 
@@ -79,3 +79,12 @@ class Where(Recording):
             "place": scope["url_route"]["kwargs"]["place"],
         }
         await self.send_response(200, json.dumps(answer).encode())
+
+
+class Upload(AsyncHttpConsumer):
+    """Takes a mebibyte."""
+
+    max_body_size = 2**20
+
+    async def handle(self, body: bytes) -> None:
+        await self.send_response(200, str(len(body)).encode(), headers=PLAIN)

@@ -8,7 +8,7 @@ from .. import signals
 from . import lograte
 from .types import Consumer, Scope, Send
 
-__all__ = ["deny", "from_server", "printable", "respond", "who"]
+__all__ = ["deny", "from_server", "phrase", "printable", "respond", "who"]
 
 logger = logging.getLogger("channels.handshake")
 
@@ -46,6 +46,7 @@ async def deny(
     reason: str,
     sender: object = None,
     level: int | None = None,
+    unread: bool = False,
 ) -> None:
     """Refuse an HTTP request or a WebSocket that has not been accepted.
 
@@ -54,6 +55,7 @@ async def deny(
     has not. ``reason`` goes to the log and the signal, never to the client. ``level`` is that of
     the line in the log; by default ERROR if ``status`` says that the server is at fault, else
     WARNING. Of each sender's refusals with one status, the log gets a bounded number of lines.
+    ``unread`` is that of :func:`respond`.
     """
     path = printable(scope.get("path", ""))
     if level is None:
@@ -76,25 +78,42 @@ async def deny(
         reason=reason,
         status=status,
     )
-    await respond(scope, send, status=status)
+    await respond(scope, send, status=status, unread=unread)
 
 
-async def respond(scope: Scope, send: Send, *, status: int) -> None:
-    """The answer alone: ``status`` and its phrase, or a close if a WebSocket can have no other."""
+async def respond(scope: Scope, send: Send, *, status: int, unread: bool = False) -> None:
+    """The answer alone: ``status`` and its phrase, or a close if a WebSocket can have no other.
+
+    With ``unread`` the client may still be sending its request. It is told the status, and that
+    the connection ends; the caller sends the last part of the body, :func:`phrase`, when the
+    request has been read or not be waited for any longer.
+    """
     prefix = "http.response"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close"})
             return
         prefix = "websocket.http.response"
-    body = HTTPStatus(status).phrase.encode("ascii")
+    body = phrase(status)
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode("ascii")),
     ]
+    if unread and str(scope.get("http_version")).startswith("1"):  # later ones forbid it
+        headers.append((b"connection", b"close"))
     await send({"type": f"{prefix}.start", "status": status, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": body})
+    if unread:
+        # Servers close the connection after a whole answer. Closed with something unread, it is
+        # reset, and the client may never see the answer.
+        await send({"type": f"{prefix}.body", "body": b"", "more_body": True})
+    else:
+        await send({"type": f"{prefix}.body", "body": body})
     if scope["type"] == "websocket":
         # uvicorn takes an application for broken that returns before its loop has closed the
         # connection, which it does after the last part of the answer, in the next turn.
         await asyncio.sleep(0)
+
+
+def phrase(status: int) -> bytes:
+    """What the body of an answer says."""
+    return HTTPStatus(status).phrase.encode("ascii")

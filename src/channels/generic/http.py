@@ -1,15 +1,29 @@
 """A consumer for HTTP requests whose responses live long: streams and long polls."""
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from .._runtime.types import Message
+from django.conf import settings
+
+from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
+from .._runtime.denial import deny
+from .._runtime.types import Message, Receive, Scope, Send
 from ..consumer import AsyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import ChannelsError, StopConsumer
 from ._messages import as_header_pairs
 
 __all__ = ["AsyncHttpConsumer", "aclose_old_connections"]
+
+
+class _UploadLimit:
+    """The setting as it is now: tests change it."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> int | None:
+        limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return limit
 
 
 class AsyncHttpConsumer(AsyncConsumer):
@@ -22,12 +36,33 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     _protocol_handlers: ClassVar[frozenset[str]] = frozenset({"http_disconnect", "http_request"})
 
+    #: How many bytes of a body to collect; a request with more is refused with 413. None for any
+    #: number. By default what the setting ``DATA_UPLOAD_MAX_MEMORY_SIZE`` says.
+    max_body_size: int | None = cast("int | None", _UploadLimit())
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The parts of the request's body.
         self.body: list[bytes] = []
 
     # Whether anything was sent at all.
     _responded = False
+    # Bytes in `body`, or more.
+    _collected = 0
+    # The body was too large: what still comes is not kept.
+    _refused = False
+    _lingering: asyncio.TimerHandle | None = None
+    _ending: "asyncio.Future[None] | None" = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, unless its client says that it is too large."""
+        limit = self.max_body_size
+        # A subclass that takes the parts as they come need not hold them.
+        collects = getattr(self.http_request, "__func__", None) is AsyncHttpConsumer.http_request
+        if limit is not None and collects and announced_length(scope) > limit:
+            reason = self._too_large(limit)
+            await refuse(scope, receive, send, reason=reason, sender=type(self))
+            return
+        await super().__call__(scope, receive, send)
 
     async def send_headers(
         self,
@@ -76,10 +111,23 @@ class AsyncHttpConsumer(AsyncConsumer):
         """Called exactly once when the response is complete or the client gone. Override it."""
 
     async def http_request(self, message: Message) -> None:
-        """Collect the body; when it is complete, call :meth:`handle`."""
-        if "body" in message:
-            self.body.append(message["body"])
-        if not message.get("more_body"):
+        """Collect the body; when it is complete, call :meth:`handle`.
+
+        A body of more than :attr:`max_body_size` bytes is refused. Override this method to take
+        the parts of any body as they come.
+        """
+        more_body = bool(message.get("more_body"))
+        if self._refused:
+            if not more_body:
+                await self._end_refusal()
+            return
+        part = message.get("body", b"")
+        collect(self.body, part)
+        self._collected += len(part)
+        limit = self.max_body_size
+        if limit is not None and self._collected > limit and self._holds_more_than(limit):
+            await self._refuse(limit, more_body=more_body)
+        elif not more_body:
             await self.handle(b"".join(self.body))
             if not self._responded:
                 raise ChannelsError(
@@ -87,7 +135,47 @@ class AsyncHttpConsumer(AsyncConsumer):
                     "call send_response(), or send_headers() and send_body()"
                 )
 
+    def _holds_more_than(self, limit: int) -> bool:
+        """Whether the parts are still here: a subclass may have taken some of them away."""
+        self._collected = sum(map(len, self.body))
+        return self._collected > limit
+
+    def _too_large(self, limit: int) -> str:
+        return (
+            f"the body has more than {limit} bytes; a higher max_body_size of "
+            f"{type(self).__qualname__}, or setting DATA_UPLOAD_MAX_MEMORY_SIZE, takes more"
+        )
+
+    async def _refuse(self, limit: int, *, more_body: bool) -> None:
+        """Answer with 413; as long as the client goes on sending, read that, for a while."""
+        self._refused = True
+        self.body.clear()
+        await deny(
+            self.scope,
+            super().send,
+            status=413,
+            reason=self._too_large(limit),
+            sender=type(self),
+            unread=more_body,
+        )
+        if more_body:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER, self._end_soon)
+
+    def _end_soon(self) -> None:
+        self._ending = asyncio.ensure_future(self._end_refusal())
+
+    async def _end_refusal(self) -> None:
+        self._stop_lingering()
+        with contextlib.suppress(Exception):  # the client has its answer
+            await super().send(dict(LAST_WORD))
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
     async def http_disconnect(self, message: Message) -> None:
         """Call :meth:`disconnect`."""
+        self._stop_lingering()
         await self.disconnect()
         raise StopConsumer

@@ -3,7 +3,10 @@ import json
 
 import pytest
 
+from channels import signals
+from channels._runtime import bodies
 from channels.exceptions import ChannelsError, StopConsumer
+from channels.generic import http
 from channels.generic.http import AsyncHttpConsumer
 from channels.layers import get_channel_layer
 from channels.testing import HttpCommunicator
@@ -181,3 +184,185 @@ async def test_a_body_must_be_bytes():
 
     with pytest.raises(TypeError, match="Body is not bytes but str"):
         await HttpCommunicator(Consumer.as_asgi(), "GET", "/").get_response()
+
+
+# Bodies that are too large
+
+
+class Upload(AsyncHttpConsumer):
+    max_body_size = 100
+
+    async def handle(self, body):
+        await self.send_response(200, str(len(body)).encode())
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Clients that go on sending are soon cut off."""
+    monkeypatch.setattr(bodies, "LINGER", 0.05)
+    monkeypatch.setattr(http, "LINGER", 0.05)
+
+
+def post(consumer, *parts, end=True, headers=()):
+    scope = {"method": "POST", "http_version": "1.1", "headers": list(headers)}
+    server = Server(consumer.as_asgi(), "http", **scope)
+    for part in parts:
+        server.put("http.request", body=part, more_body=True)
+    if end:
+        server.put("http.request", body=b"")
+    return server.start()
+
+
+async def answer(consumer, *parts, **options):
+    server = post(consumer, *parts, **options)
+    await server.ended()
+    return server
+
+
+@pytest.mark.parametrize("size", [99, 100])
+async def test_a_body_up_to_the_limit_is_taken(size):
+    server = await answer(Upload, b"a" * 50, b"b" * (size - 50))
+    assert server.sent[-1]["body"] == str(size).encode()
+
+
+async def test_a_body_beyond_the_limit_is_refused():
+    made = []
+
+    class Consumer(Upload):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+        async def disconnect(self):
+            made.append("disconnect")
+
+    server = await answer(Consumer, b"a" * 60, b"b" * 60, b"c" * 1000)
+    assert [message.get("status") for message in server.sent] == [413, None, None]
+    assert (b"connection", b"close") in server.sent[0]["headers"]
+    assert [message.get("more_body", False) for message in server.sent[1:]] == [True, False]
+    consumer, disconnected = made
+    assert consumer.body == []
+    assert disconnected == "disconnect"
+
+
+async def test_a_body_that_is_announced_to_be_too_large_is_refused_at_once(brief):
+    """Nothing of it has come, and no consumer begins its work."""
+    refused = []
+
+    def hear(sender, reason, status, **kwargs):
+        refused.append((sender, status, reason))
+
+    signals.connection_refused.connect(hear)
+    try:
+        server = await answer(Upload, end=False, headers=[(b"content-length", b"101")])
+    finally:
+        signals.connection_refused.disconnect(hear)
+    assert server.sent[0]["status"] == 413
+    ((sender, status, reason),) = refused
+    assert (sender, status) == (Upload, 413)
+    assert "DATA_UPLOAD_MAX_MEMORY_SIZE" in reason
+    assert "max_body_size of Upload" in reason
+
+
+@pytest.mark.parametrize("length", [b"100", b"", b"rubbish", b"-5", b"9" * 5000])
+async def test_what_a_client_announces_otherwise_changes_nothing(length):
+    server = await answer(Upload, b"a", headers=[(b"content-length", length)])
+    assert server.sent[0]["status"] == 200
+
+
+async def test_a_client_that_never_ends_its_request_is_cut_off(brief):
+    server = post(Upload, b"a" * 101, end=False)
+    await until(lambda: len(server.sent) == 3)
+    server.put("http.disconnect")
+    await server.ended()
+    assert server.sent[0]["status"] == 413
+    assert server.sent[-1] == bodies.LAST_WORD
+
+
+async def test_what_comes_after_the_refusal_is_not_kept():
+    kept = []
+
+    class Consumer(Upload):
+        async def http_request(self, message):
+            await super().http_request(message)
+            kept.append(sum(map(len, self.body)))
+
+    await answer(Consumer, *[b"a" * 60] * 50)
+    assert max(kept) == 60
+
+
+async def test_the_limit_is_the_setting_unless_the_class_has_its_own(settings):
+    class Consumer(AsyncHttpConsumer):
+        handle = Upload.handle
+
+    class Unlimited(Consumer):
+        max_body_size = None
+
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    body = b"a" * 11
+    assert (await HttpCommunicator(Consumer, "POST", "/", body).get_response())["status"] == 413
+    assert (await HttpCommunicator(Unlimited, "POST", "/", body).get_response())["status"] == 200
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    assert (await HttpCommunicator(Consumer, "POST", "/", body).get_response())["status"] == 200
+
+
+async def test_an_instance_may_have_a_limit_of_its_own():
+    class Consumer(Upload):
+        def __init__(self, limit):
+            super().__init__()
+            self.max_body_size = limit
+
+    for limit, status in ((10, 413), (11, 200)):
+        application = Consumer.as_asgi(limit=limit)
+        response = await HttpCommunicator(application, "POST", "/", b"a" * 11).get_response()
+        assert response["status"] == status
+
+
+async def test_a_consumer_that_takes_the_parts_itself_has_no_limit():
+    class Consumer(Upload):
+        size = 0
+
+        async def http_request(self, message):
+            self.size += len(message["body"])
+            if not message.get("more_body"):
+                await self.handle(b"a" * self.size)
+
+    headers = [(b"content-length", b"5000")]
+    server = await answer(Consumer, *[b"a" * 50] * 100, headers=headers)
+    assert server.sent[-1]["body"] == b"5000"
+
+
+async def test_a_consumer_that_takes_away_what_was_collected_has_no_limit():
+    class Consumer(Upload):
+        size = 0
+
+        async def http_request(self, message):
+            await super().http_request(message)
+            self.size += sum(map(len, self.body))
+            self.body.clear()
+            if not message.get("more_body"):
+                await self.send_body(str(self.size).encode())
+
+        async def handle(self, body):
+            await self.send_headers()
+
+    server = await answer(Consumer, *[b"a" * 50] * 100)
+    assert server.sent[-1]["body"] == b"5000"
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+async def test_many_tiny_parts_occupy_no_more_than_few(size):
+    """200,000 objects of two bytes would occupy 8 MB."""
+    parts = []
+    expected = b"".join(bytes([number % 251]) * size for number in range(50_000))
+    for number in range(50_000):
+        bodies.collect(parts, bytes([number % 251]) * size)
+    assert b"".join(parts) == expected
+    assert len(parts) < 100
+
+
+async def test_a_refusal_by_hand_is_complete_if_the_client_leaves_meanwhile(brief):
+    server = post(Upload, b"a" * 101, end=False)
+    await until(lambda: len(server.sent) == 2)
+    server.put("http.disconnect")
+    await server.ended()
