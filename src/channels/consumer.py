@@ -11,6 +11,7 @@ from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
 from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
+from ._runtime.faults import contained, is_interrupt
 from ._runtime.handlers import find_handler, get_handler_name
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
 
@@ -116,7 +117,15 @@ class AsyncConsumer:
         """An ASGI application that makes one consumer, with ``initkwargs``, per connection."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(**initkwargs)(scope, receive, send)
+            try:
+                consumer = cls(**initkwargs)
+            except Exception:
+                raise
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                raise contained(error, f"{cls.__qualname__}.__init__()") from error
+            await consumer(scope, receive, send)
 
         functools.update_wrapper(app, cls, updated=())
         application = cast("ConsumerApplication[Self]", app)
@@ -147,7 +156,13 @@ class SyncConsumer(AsyncConsumer):
             ValueError: no handler takes messages of this type.
         """
         handler = find_handler(self, message)
-        await threads.run(handler, message, pooled=from_server(getattr(self, "scope", {})))
+        pooled = from_server(getattr(self, "scope", {}))
+        try:
+            await threads.run(handler, message, pooled=pooled)
+        except KeyboardInterrupt as error:
+            if pooled:  # Ctrl-C comes to the main thread only
+                raise contained(error, type(self).__qualname__) from error
+            raise
 
     def layer_gap(self, message: Message) -> None:  # type: ignore[override]
         """Called once when messages to this channel may have been lost, with the ``reason``.

@@ -6,6 +6,7 @@ go on working.
 
 __all__ = [
     "AcceptConnection",
+    "ApplicationExit",
     "BridgeClosed",
     "BrokerError",
     "BrokerUnavailable",
@@ -85,6 +86,10 @@ class ScopeError(ChannelsError, ValueError):
 
 class NoRouteFound(ChannelsError, ValueError):
     """No route or application is configured for this scope."""
+
+
+class ApplicationExit(ChannelsError, RuntimeError):
+    """Application code raised what is no error, such as ``SystemExit``; it is the cause of this."""
 
 
 class InvalidHookError(ChannelsError, TypeError):

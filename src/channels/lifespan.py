@@ -14,6 +14,7 @@ from django.db import close_old_connections
 from . import signals
 from ._runtime import draining
 from ._runtime.connections import connections
+from ._runtime.exits import current_task, is_crash
 from ._runtime.types import Receive, Scope, Send
 from .exceptions import InvalidHookError
 
@@ -48,8 +49,9 @@ class Lifespan:
     Each server process runs the hooks once. Startup hooks run in order, and the server accepts
     connections after the last one; when one raises, the rest (and the shutdown hooks) do not run
     and the server does not start. Shutdown hooks run in reverse order, each of them even when
-    another raised. A server that is killed or told to quit at once runs no shutdown hooks, and
-    Daphne runs no hooks at all because it does not speak the protocol.
+    another raised. ``sys.exit()`` in a hook is a failure like any other. A server that is killed or
+    told to quit at once runs no shutdown hooks, and Daphne runs no hooks at all because it does not
+    speak the protocol.
 
     Args:
         on_startup: hooks to run before the first connection.
@@ -144,9 +146,13 @@ async def _run(hooks: Iterable[_Hook], state: Any, *, stop_at_failure: bool) -> 
     ran = False
     for hook in hooks:
         ran = True
+        task = current_task()
+        asked = task.cancelling() if task is not None else 0
         try:
             await hook(state)
-        except Exception as error:
+        except BaseException as error:
+            if not is_crash(error, task, asked):
+                raise
             logger.exception("Lifespan hook %s failed", hook.name)
             failures.append(f"{hook.name}: {type(error).__name__}: {error}")
             if stop_at_failure:

@@ -2,7 +2,8 @@
 
 The framework emits; ``contrib`` and your project listen. Receivers are called where the event
 happens, mostly on the event loop: keep them short, synchronous and free of database queries.
-A receiver that raises is logged by Django and disturbs nobody.
+A receiver that raises is logged by Django and disturbs nobody, whatever it raises; ``sys.exit()``
+in a receiver ends nothing.
 
 =======================  ==========================================================================
 Signal                   Arguments (``sender`` is the class of the consumer, router or layer)
@@ -22,6 +23,7 @@ Signal                   Arguments (``sender`` is the class of the consumer, rou
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.dispatch import Signal
@@ -41,19 +43,49 @@ __all__ = [
     "server_stopping",
 ]
 
-connection_opened = Signal()
 logger = logging.getLogger("channels.signals")
 
-connection_closed = Signal()
-connection_refused = Signal()
-consumer_crashed = Signal()
-handler_cancelled = Signal()
-send_dropped = Signal()
-client_stalled = Signal()
-message_dropped = Signal()
-server_started = Signal()
-server_draining = Signal()
-server_stopping = Signal()
+
+class _Event(Signal):
+    """A signal whose receivers may raise what they like."""
+
+    def _live_receivers(self, sender: Any) -> Any:
+        receivers, asynchronous = super()._live_receivers(sender)
+        return [_Receiver(receiver) for receiver in receivers], asynchronous
+
+
+class _Receiver:
+    """Raises nothing that Django would let through, but Ctrl-C."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: Callable[..., Any]) -> None:
+        self._receiver = receiver
+
+    def __call__(self, *args: Any, **arguments: Any) -> Any:
+        try:
+            return self._receiver(*args, **arguments)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"A receiver of a signal raised {error!r}") from error
+
+    def __getattr__(self, name: str) -> Any:
+        """What Django's log says of the receiver."""
+        return getattr(self._receiver, name)
+
+
+connection_opened = _Event()
+connection_closed = _Event()
+connection_refused = _Event()
+consumer_crashed = _Event()
+handler_cancelled = _Event()
+send_dropped = _Event()
+client_stalled = _Event()
+message_dropped = _Event()
+server_started = _Event()
+server_draining = _Event()
+server_stopping = _Event()
 
 
 def emit(signal: Signal, sender: Any, **arguments: Any) -> None:
@@ -64,3 +96,7 @@ def emit(signal: Signal, sender: Any, **arguments: Any) -> None:
         except Exception:
             # send_robust() logs what receivers raise, but cannot call async ones on a running loop.
             logger.exception("A signal could not be sent; its receivers must be plain functions")
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of a signal that a project has made
+            logger.exception("A receiver of a signal raised what is no error")

@@ -7,7 +7,9 @@ because`` calls ``do_close("4001 because")``.
 
 import asyncio
 import json
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -34,6 +36,21 @@ LINGER = 30.0  # seconds: far longer than any test waits for it
 
 class DeliberateError(Exception):
     """The application's own mistake."""
+
+
+# What ends a task or a process where nobody catches it.
+EXITS: "dict[str, Callable[[], BaseException]]" = {
+    "interrupt": KeyboardInterrupt,
+    "generator": GeneratorExit,
+    "own": type("OwnExit", (BaseException,), {}),
+}
+
+
+async def be_cancelled() -> None:
+    """Await a task of one's own that is cancelled."""
+    task = asyncio.create_task(asyncio.sleep(LINGER))
+    task.cancel()
+    await task
 
 
 class Recording:
@@ -83,6 +100,8 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
+        elif how.startswith("exit "):
+            await self.do_exit(how[5:])
         else:
             if how == "linger":
                 await self.do_wait("")
@@ -104,6 +123,8 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
         self.record("disconnect", code=code, reason=self.reason)
         if self.asked("disconnect") == "crash":
             raise DeliberateError("in disconnect")
+        if self.asked("disconnect").startswith("exit "):
+            await self.do_exit(self.asked("disconnect")[5:])
 
     async def chat_shout(self, message: dict[str, Any]) -> None:
         await self.send(message["text"])
@@ -120,6 +141,13 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
 
     async def do_crash(self, argument: str) -> None:
         raise DeliberateError("in receive")
+
+    async def do_exit(self, argument: str) -> None:
+        if argument == "exit":
+            sys.exit(3)
+        if argument == "cancelled":
+            await be_cancelled()
+        raise EXITS[argument]
 
     async def do_sleep(self, argument: str) -> None:
         self.record("sleeping")
@@ -167,6 +195,8 @@ class SyncActor(Recording, WebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
+        elif how.startswith("exit "):
+            self.do_exit(how[5:])
         else:
             if how == "linger":
                 self.do_wait("")
@@ -188,6 +218,8 @@ class SyncActor(Recording, WebsocketConsumer):
         self.record("disconnect", code=code, reason=self.reason)
         if self.asked("disconnect") == "crash":
             raise DeliberateError("in disconnect")
+        if self.asked("disconnect").startswith("exit "):
+            self.do_exit(self.asked("disconnect")[5:])
 
     def chat_shout(self, message: dict[str, Any]) -> None:
         self.send(message["text"])
@@ -204,6 +236,13 @@ class SyncActor(Recording, WebsocketConsumer):
 
     def do_crash(self, argument: str) -> None:
         raise DeliberateError("in receive")
+
+    def do_exit(self, argument: str) -> None:
+        if argument == "exit":
+            sys.exit(3)
+        if argument == "cancelled":
+            async_to_sync(be_cancelled)()
+        raise EXITS[argument]
 
     def do_sleep(self, argument: str) -> None:
         self.record("sleeping")

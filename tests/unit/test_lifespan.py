@@ -75,6 +75,35 @@ async def test_without_hooks_it_only_answers(emitted):
     assert emitted == ["server_started", "server_stopping"]
 
 
+async def cancelled_within():
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def leaving():
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("hook", [leaving, lambda: sys.exit(3), cancelled_within])
+async def test_a_hook_that_raises_what_is_no_error_has_failed(hook, caplog):
+    server = Server(Lifespan(on_startup=[hook]))
+    answer = await server.say("lifespan.startup")
+    assert answer["type"] == "lifespan.startup.failed"
+    assert "SystemExit: 3" in answer["message"] or "CancelledError" in answer["message"]
+    await asyncio.wait_for(server.task, 5)
+    assert [record.name for record in caplog.records] == ["channels.lifespan"]
+
+
+async def test_a_hook_that_is_cancelled_with_its_server_ends():
+    server = Server(Lifespan(on_startup=[partial(asyncio.sleep, 60)]))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0)
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(server.task, 5)
+
+
 async def test_hooks_run_in_order_and_in_reverse_with_the_signals_inside(emitted):
     def hook(name: str) -> Any:
         return lambda: emitted.append(name)

@@ -9,6 +9,9 @@ goes through outlet.py.
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
@@ -16,7 +19,7 @@ from . import database, draining
 from .announce import announce
 from .connections import connections
 from .denial import deny, from_server, who
-from .faults import CRASHED, client_close_code, report
+from .faults import CRASHED, client_close_code, contained, explain, is_crash, report
 from .grace import Grace
 from .intake import Intake
 from .outlet import OVERLOADED, RESTARTING, Outlet
@@ -55,6 +58,7 @@ class Connection:
         "_grace",
         "_inbox",
         "_intake",
+        "_interrupted",
         "_loop",
         "_outlet",
         "_protocol",
@@ -72,7 +76,8 @@ class Connection:
         self._disconnect_type = _DISCONNECTS.get(self._protocol)
         self._loop = asyncio.get_running_loop()
         self._connections = connections.get()
-        self._intake = Intake(self._disconnect_type, self._client_left)
+        self._grace = Grace(consumer)
+        self._intake = Intake(self._disconnect_type, self._client_left, self._grace.begin)
         self._outlet = Outlet(
             consumer,
             send,
@@ -84,13 +89,13 @@ class Connection:
         #: Sends a message to the client.
         self.send: Send = self._outlet.send
         self._inbox: Inbox | None = None
-        self._grace = Grace(consumer)
         self._close_timer: asyncio.TimerHandle | None = None
         self._started = 0.0  # when the first event was handled; 0 before that
         self._disconnected = False  # the disconnect has been given to the consumer
         self._draining = False  # to be ended, because the process ends
         self._complete = False  # the whole request has been handled
         self._ended = False  # nothing more is to be handled
+        self._interrupted = False  # by Ctrl-C, where that raises KeyboardInterrupt
         self._cancelled = False  # by the server, or by whoever ends the event loop
 
     def __str__(self) -> str:
@@ -147,12 +152,22 @@ class Connection:
                 life.cancel()
         try:
             await life
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if not self._interrupted:
+                raise
+            life.exception()  # the event loop has raised it; whoever runs it on lets all end
+            cancelled = await self._cut(asyncio.CancelledError())
+            await self._finish(cancelled)
+            raise cancelled from None
         finally:
             self._connections.discard(self)
             del life  # what it raised refers to this frame
 
     async def _live(self, open_inbox: OpenInbox | None) -> None:
-        """Run the handlers, and see to the end."""
+        """Run the handlers, and see to the end.
+
+        Whatever they raise stays within: what this raises is for whoever called, if for anybody.
+        """
         database.watching.set(True)
         failure: BaseException | None = None
         try:
@@ -161,19 +176,15 @@ class Connection:
             await self._dispatch_all()
         except StopConsumer:
             pass
-        except asyncio.CancelledError as cancelled:
-            self._cancelled = True
-            failure = cancelled
-            if from_server(self._scope):
-                await self._outlet.say_goodbye(RESTARTING)
-            else:
-                self._outlet.stop()
-        except Exception as error:  # noqa: BLE001 - the boundary between framework and application
-            await self._fail(error)
-            if not from_server(self._scope):
-                failure = error
-        finally:
-            await self._finish()
+        except BaseException as error:
+            if is_crash(error, asyncio.current_task()):
+                failure = await self._fail(error)
+            elif isinstance(error, asyncio.CancelledError):
+                failure = await self._cut(error)
+            else:  # Ctrl-C, or nothing runs this any more
+                self._interrupted = isinstance(error, KeyboardInterrupt)
+                raise
+        failure = await self._finish(failure)
         if failure is not None:
             try:
                 raise failure
@@ -318,26 +329,44 @@ class Connection:
         )
         await self._outlet.say_goodbye(OVERLOADED)
 
-    async def _fail(self, error: Exception) -> None:
-        """A handler raised: tell the log once, the listeners, and the client."""
-        if from_server(self._scope):
-            await self._outlet.say_goodbye(report(self._consumer, error))
-        else:  # whoever called gets the exception instead of a goodbye
-            self._outlet.code = client_close_code(error) or CRASHED
-            self._outlet.stop()
+    async def _fail(self, error: BaseException) -> Exception | None:
+        """A handler raised: tell the log once, the listeners, and the client.
 
-    async def _finish(self) -> None:
-        """Close, run ``disconnect`` if it has not been, and give everything back."""
-        cancelled: asyncio.CancelledError | None = None
+        Returns:
+            What is to be raised to whoever called, if that is no server.
+        """
+        explain(self._consumer, error)
+        if from_server(self._scope):
+            code = report(self._consumer, error)
+            await self._attempt(partial(self._outlet.say_goodbye, code))
+            return None
+        # Whoever called gets the exception instead of a goodbye.
+        self._outlet.code = client_close_code(error) or CRASHED
+        self._outlet.stop()
+        return contained(error, who(self._consumer))
+
+    async def _cut(self, error: asyncio.CancelledError) -> asyncio.CancelledError:
+        """The task was cancelled: say goodbye, and return what is to be raised."""
+        self._cancelled = True
+        if from_server(self._scope):
+            await self._attempt(partial(self._outlet.say_goodbye, RESTARTING))
+        else:
+            self._outlet.stop()
+        return error
+
+    async def _finish(self, failure: BaseException | None) -> BaseException | None:
+        """Close, run ``disconnect`` if it has not been, and give everything back.
+
+        Args:
+            failure: what is to be raised when this is done.
+
+        Returns:
+            The same, or if there was none, the cancellation that has come meanwhile.
+        """
         for step in (self._intake.end, self._leave, self._disconnect_once, self._close_inbox):
-            try:
-                await step()
-            except asyncio.CancelledError as error:
-                cancelled = error
-            except StopConsumer:
-                pass
-            except Exception:
-                logger.exception("%s failed while it was disconnecting", who(self._consumer))
+            cancelled = await self._attempt(step)
+            if failure is None:
+                failure = cancelled
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._grace.end()
@@ -351,8 +380,31 @@ class Connection:
                 code=self._outlet.code,
                 duration=time.monotonic() - self._started,
             )
-        if cancelled is not None:
-            raise cancelled
+        return failure
+
+    async def _attempt(self, step: Callable[[], Awaitable[Any]]) -> BaseException | None:
+        """Take a step towards the end, and whatever comes of it, let the next be taken.
+
+        Returns:
+            The cancellation that was requested meanwhile, if one was.
+        """
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        try:
+            await step()
+        except StopConsumer:
+            pass
+        except BaseException as error:
+            if not is_crash(error, task, asked):
+                if isinstance(error, asyncio.CancelledError):
+                    return error
+                raise
+            explain(self._consumer, error)
+            text = "%s failed while it was disconnecting"
+            logger.error(text, who(self._consumer), exc_info=error)
+            if from_server(self._scope):
+                announce(signals.consumer_crashed, self._consumer, exception=error)
+        return None
 
     async def _leave(self) -> None:
         """No application returns with its socket open."""

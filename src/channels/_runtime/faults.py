@@ -8,9 +8,19 @@ from ..exceptions import BrokerError, InvalidChannelLayerError, UnknownMessageTy
 from . import lograte
 from .announce import announce
 from .denial import from_server, printable, who
+from .exits import contained, is_crash, is_interrupt
 from .types import Consumer
 
-__all__ = ["CRASHED", "blame_client", "client_close_code", "report"]
+__all__ = [
+    "CRASHED",
+    "blame_client",
+    "client_close_code",
+    "contained",
+    "explain",
+    "is_crash",
+    "is_interrupt",
+    "report",
+]
 
 logger = logging.getLogger("channels.consumer")
 
@@ -42,8 +52,35 @@ def client_close_code(error: BaseException) -> int | None:
     return code
 
 
-def report(consumer: Consumer, error: Exception) -> int:
+# What consumers ask of a channel layer, which is None where none is configured, and what they have
+# themselves only where there is one.
+_OF_A_LAYER = frozenset(
+    {"group_add", "group_discard", "group_send", "new_channel", "receive", "send"}
+)
+_WITH_A_LAYER = frozenset({"channel_name", "channel_receive"})
+
+
+def explain(consumer: Consumer, error: BaseException) -> None:
+    """Note at ``error`` that no channel layer is configured, if that is what lies behind it."""
+    if not isinstance(error, AttributeError) or getattr(consumer, "channel_layer", 0) is not None:
+        return
+    if (error.obj is None and error.name in _OF_A_LAYER) or (
+        error.obj is consumer and error.name in _WITH_A_LAYER
+    ):
+        alias = getattr(consumer, "channel_layer_alias", "default")
+        error.add_note(
+            f"{type(consumer).__qualname__}.channel_layer is None, because the setting "
+            f"CHANNEL_LAYERS has no entry {alias!r}. For one process this is enough:\n"
+            f'CHANNEL_LAYERS = {{"{alias}": {{"BACKEND": "channels.layers.InMemoryChannelLayer"}}}}'
+        )
+
+
+def report(consumer: Consumer, error: BaseException) -> int:
     """Tell the log, and of the application's own mistakes the listeners too.
+
+    Args:
+        consumer: whose handler raised.
+        error: what it raised, a crash by :func:`is_crash`.
 
     Returns:
         The code to close the socket with.

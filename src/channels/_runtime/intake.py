@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from .exits import is_crash
 from .types import Inbox, Message, Receive
 
 __all__ = ["READ_AHEAD", "Intake"]
@@ -21,13 +22,15 @@ class Intake:
 
     Args:
         disconnect_type: the type of the client's last event, or None where there is none.
-        client_left: called when that event has been read, or reading has failed.
+        client_left: called when that event has been read, or the server says that it has gone.
+        failed: called when reading has failed for another reason; the client may still be there.
     """
 
     __slots__ = (
         "_client_left",
         "_disconnect_type",
         "_events",
+        "_failed",
         "_loop",
         "_over",
         "_prefer_inbox",
@@ -43,10 +46,16 @@ class Intake:
         "inbox",
     )
 
-    def __init__(self, disconnect_type: str | None, client_left: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        disconnect_type: str | None,
+        client_left: Callable[[], None],
+        failed: Callable[[], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._disconnect_type = disconnect_type
         self._client_left = client_left
+        self._failed = failed
         # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
         # handled would be lost with the consumer, so the next is read when the last was handled.
         self._read_ahead = READ_AHEAD if disconnect_type else 1
@@ -66,7 +75,7 @@ class Intake:
         #: Stops (True) and resumes (False) reading the client, where the server reads on unasked.
         self.hold: Callable[[bool], None] | None = None
         #: Why reading the client failed.
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     async def read(self, receive: Receive) -> None:
         """Read the client in this task, until it has left or :meth:`end` is called.
@@ -84,9 +93,13 @@ class Intake:
             try:
                 await self._read(receive)
                 return
-            except asyncio.CancelledError:
-                if self._stopped is None or reader.cancelling() > others + 1:
-                    raise
+            except BaseException as error:
+                by_stop = self._stopped is not None and reader.cancelling() <= others + 1
+                if not (by_stop and isinstance(error, asyncio.CancelledError)):
+                    if not is_crash(error, reader, others):
+                        raise
+                    self._fail(error)
+                    return
             finally:
                 self._reader = None
                 if self._stopped is not None:
@@ -118,26 +131,30 @@ class Intake:
 
     async def _read(self, receive: Receive) -> None:
         events = self._events
-        try:
-            while not self._over:
-                event = await receive()
-                events.append(event)
-                if event["type"] == self._disconnect_type:
-                    break
-                self.wake()
-                if len(events) >= self._read_ahead:
-                    self._room = self._loop.create_future()
-                    if self.hold is None:
+        while not self._over:
+            event = await receive()
+            events.append(event)
+            if event["type"] == self._disconnect_type:
+                break
+            self.wake()
+            if len(events) >= self._read_ahead:
+                self._room = self._loop.create_future()
+                if self.hold is None:
+                    await self._room
+                else:
+                    self.hold(True)
+                    try:
                         await self._room
-                    else:
-                        self.hold(True)
-                        try:
-                            await self._room
-                        finally:
-                            self.hold(False)
-        except Exception as error:  # noqa: BLE001 - whatever a server or a middleware raises
-            self.failure = error
+                    finally:
+                        self.hold(False)
         self._client_left()
+        self.wake()
+
+    def _fail(self, error: BaseException) -> None:
+        """Reading has failed, for whatever a server or a middleware has raised."""
+        self.failure = error
+        # ASGI: servers raise a subclass of OSError when the client has disconnected.
+        (self._client_left if isinstance(error, OSError) else self._failed)()
         self.wake()
 
     def put(self, event: Message) -> None:

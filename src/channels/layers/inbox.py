@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .._runtime.exits import is_crash
 from .._runtime.types import Inbox
 from ..exceptions import ChannelsError
 
@@ -43,11 +44,12 @@ class ReceivingInbox:
         self._channel = channel
         self._wake = wake
         self._messages: deque[dict[str, Any]] = deque()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._room = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._receive())
 
     async def _receive(self) -> None:
+        task = asyncio.current_task()
         try:
             while True:
                 self._messages.append(await self._layer.receive(self._channel))
@@ -61,7 +63,9 @@ class ReceivingInbox:
             self._error = ChannelsError("The channel layer cancelled its own receive()")
             self._wake()
             raise
-        except Exception as error:  # noqa: BLE001 - raised again where the consumer is told
+        except BaseException as error:  # raised again where the consumer is told
+            if not is_crash(error, task):
+                raise
             self._error = error
             self._wake()
 

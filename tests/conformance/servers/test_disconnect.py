@@ -9,6 +9,7 @@ import socket
 import struct
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from .site import Site, reset
 
@@ -84,6 +85,50 @@ async def test_a_crash(site: Site, flavour, actor):
     await site.expect_crash(actor, f"/ws/{flavour}/", "tests.realapp.websockets.DeliberateError")
     await bystander.send("hello")
     assert await bystander.recv() == "hello"
+
+
+# What ends a process or a task where nobody catches it, and the line it leaves in the log.
+EXITS = {
+    "exit": "SystemExit: 3",
+    "interrupt": "KeyboardInterrupt",
+    "generator": "GeneratorExit",
+    "own": "tests.realapp.websockets.OwnExit",
+    "cancelled": "asyncio.exceptions.CancelledError",
+}
+
+
+async def expect_exit(site: Site, actor: str, path: str, what: str) -> None:
+    await site.expect_crash(actor, path, EXITS[what])
+    # One entry. A KeyboardInterrupt that came from a thread has its cause above it.
+    entries = "\n".join(site.log).count("Traceback (most recent call last)")
+    site.expected_tracebacks = max(1, min(entries, 2))
+
+
+@pytest.mark.parametrize("what", EXITS)
+async def test_what_is_no_error_ends_one_connection(site: Site, flavour, actor, what):
+    bystander = await site.connect(f"{flavour}/")
+    client = await site.connect(f"{flavour}/")
+    await client.send(f"!exit {what}")
+    assert (await client.closed())[0] == site.code(1011)
+    assert (await site.events.wait(client.key, "disconnect", SOON))["code"] == 1011
+    await expect_exit(site, actor, f"/ws/{flavour}/", what)
+    await bystander.send("hello")
+    assert await bystander.recv() == "hello"
+
+
+@pytest.mark.parametrize("what", ["exit", "cancelled"])
+async def test_what_is_no_error_in_connect(site: Site, flavour, actor, what):
+    with pytest.raises(InvalidStatus) as refused:
+        await site.connect(f"{flavour}/", query={"connect": f"exit {what}"})
+    assert refused.value.response.status_code == (500 if site.can.denial_response else 403)
+    await expect_exit(site, actor, f"/ws/{flavour}/", what)
+
+
+@pytest.mark.parametrize("what", ["exit", "cancelled"])
+async def test_what_is_no_error_in_disconnect(site: Site, flavour, actor, what):
+    client = await site.connect(f"{flavour}/", query={"disconnect": f"exit {what}"})
+    await client.close()
+    await expect_exit(site, actor, f"/ws/{flavour}/", what)
 
 
 async def test_a_crash_in_disconnect(site: Site, flavour, actor):

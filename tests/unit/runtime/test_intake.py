@@ -39,7 +39,7 @@ async def client():
             self.reader = asyncio.create_task(self.intake.read(receive or self.get))
 
     client = Client()
-    client.intake = Intake("bye", client.leave)
+    client.intake = Intake("bye", client.leave, client.leave)
     yield client
     await client.intake.end()
     if client.reader is not None:
@@ -89,7 +89,7 @@ async def test_reading_ahead_is_bounded_and_goes_on(client):
 
 async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was_handled():
     events = asyncio.Queue()
-    intake = Intake(None, lambda: None)
+    intake = Intake(None, lambda: None, lambda: None)
     for n in range(3):
         events.put_nowait({"type": "event", "n": n})
     reader = asyncio.create_task(intake.read(events.get))

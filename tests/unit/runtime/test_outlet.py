@@ -40,7 +40,7 @@ class Bench:
         self.writes = Writes()
         self.events = asyncio.Queue()
         self.receiving = 0
-        self.intake = Intake(f"{scope_type}.disconnect", lambda: None)
+        self.intake = Intake(f"{scope_type}.disconnect", lambda: None, lambda: None)
         self.consumer = Consumer(self.scope)
         self.outlet = Outlet(
             self.consumer,

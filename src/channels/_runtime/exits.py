@@ -1,0 +1,84 @@
+"""What ends more than one connection, and what does not, whatever application code raises.
+
+``sys.exit()`` in a handler, or a cancellation that nobody asked for, is a mistake like any other.
+asyncio takes it for the end of the process, or of the task: so it has to be caught within the task
+that runs the handler (``asyncio.Task`` raises ``SystemExit`` and ``KeyboardInterrupt`` again out of
+the event loop), and told as what it is.
+"""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from typing import Any
+
+from ..exceptions import ApplicationExit
+
+__all__ = ["contained", "current_task", "is_crash", "is_interrupt"]
+
+
+def is_crash(
+    error: BaseException, task: "asyncio.Task[Any] | None", cancellations: int = 0
+) -> bool:
+    """Whether what application code raised in ``task`` is its own failure.
+
+    It is, unless somebody wants the task, or the process, to end: a cancellation that was requested
+    of the task, a Ctrl-C (see :func:`is_interrupt`), or a coroutine that is closed because nothing
+    runs it any more. After these, go on as far as raising it again.
+
+    Args:
+        error: what was raised.
+        task: the task in which; None where the server has tasks of another kind, so that a
+            cancellation cannot be told from one that nobody asked for, and counts as asked for.
+        cancellations: requests that ``task.cancelling()`` counted before the code was called.
+    """
+    if isinstance(error, Exception):
+        return True
+    if isinstance(error, asyncio.CancelledError):
+        return task is not None and task.cancelling() <= cancellations
+    if isinstance(error, GeneratorExit):
+        return task is not None and current_task() is task
+    return not is_interrupt(error)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether ``error`` is a Ctrl-C, which ends the process.
+
+    It may be where Ctrl-C raises ``KeyboardInterrupt``: in the main thread, while Python's own
+    handler or the one of ``asyncio.run()`` is in charge. Servers have handlers of their own, which
+    raise nothing, so under them it is the application that has raised it.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    function = getattr(handler, "func", None)  # asyncio.run() has a partial of a method
+    return getattr(function, "__qualname__", "") == "Runner._on_sigint"
+
+
+def contained(error: BaseException, what: str) -> Exception:
+    """A crash as an exception that ends nothing else, to be raised to whoever called.
+
+    Args:
+        error: what was raised; an ``Exception`` is returned as it is.
+        what: what raised it, for the text.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        text = f"{what} was cancelled by what it awaited; nobody had cancelled {what} itself"
+    else:
+        text = f"{what} raised {error!r}, which ends this and not the process"
+    crash = ApplicationExit(text)
+    crash.__cause__ = error
+    return crash
+
+
+def current_task() -> "asyncio.Task[Any] | None":
+    """The running task; None where there is none, or it is of a server's own kind."""
+    with contextlib.suppress(RuntimeError):
+        return asyncio.current_task()
+    return None
