@@ -4,6 +4,7 @@ A layer with a broker brings messages here; the in-memory layer is little more t
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -19,10 +20,33 @@ from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
 from .options import require_count, require_duration
 from .statistics import CAPACITY, CLOSED, Statistics
 
-__all__ = ["LocalChannels"]
+__all__ = ["Late", "LocalChannels"]
 
 # How what a mailbox did not keep is counted.
-_REASONS: dict[Refusal, str] = {"full": CAPACITY, "dead": CLOSED}
+_REASONS: dict[Refusal, str] = {"full": CAPACITY, "dead": CLOSED, "gone": CLOSED}
+
+
+class Late:
+    """A message and the mailboxes that are to have it as soon as they have room.
+
+    Until then it counts as neither sent nor pending.
+    """
+
+    __slots__ = ("_channels", "entry", "mailboxes")
+
+    def __init__(self, channels: "LocalChannels", entry: Entry, mailboxes: list[Mailbox]) -> None:
+        self._channels = channels
+        self.entry = entry
+        #: Those that have not had it.
+        self.mailboxes = mailboxes
+
+    def deliver(self) -> bool:
+        """Put it into those that have room now; whether any has."""
+        return self._channels.deliver_late(self, math.inf)
+
+    def settle(self) -> None:
+        """Put it into all of them, by their policies."""
+        self._channels.deliver_late(self)
 
 
 class LocalChannels(BaseChannelLayer):
@@ -190,23 +214,80 @@ class LocalChannels(BaseChannelLayer):
         """How many channels are in the group."""
         return len(self._groups.get(group, ()))
 
-    def deliver_to_group(self, group: str, entry: Entry) -> None:
-        """Put a message into the mailbox of every member of a group."""
+    def deliver_to_group(self, group: str, entry: Entry, patience: float = 0.0) -> Late | None:
+        """Put a message into the mailbox of every member of a group.
+
+        Args:
+            group: its name.
+            entry: the message.
+            patience: see :meth:`Mailbox.put`.
+
+        Returns:
+            What is left to be done later, if ``patience`` is given, or None.
+        """
         loop = running_loop()
-        losses: list[tuple[Mailbox, Refusal]] = []
+        refused: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
             self._clean_expired()
             members = self._groups.get(group, {})
             get = self._mailboxes.get
             for channel in members:
                 mailbox = get(channel) or self._find(channel)
-                lost = mailbox.put(entry, loop)
+                lost = mailbox.put(entry, loop, patience)
                 if lost:
-                    losses.append((mailbox, lost))
+                    refused.append((mailbox, lost))
             self.statistics.sent += len(members)
-            for mailbox, lost in losses:
-                self._count_lost(mailbox, lost)
+            late = self._settle(entry, refused) if refused else None
         self.statistics.report()
+        return late
+
+    def deliver_or_drop(self, channel: str, entry: Entry, patience: float = 0.0) -> Late | None:
+        """Put a message into one mailbox, and count it as lost if that is full.
+
+        The arguments and the result are those of :meth:`deliver_to_group`.
+        """
+        loop = running_loop()
+        with self.lock:
+            self._clean_expired()
+            mailbox = self._find(channel)
+            lost = mailbox.put(entry, loop, patience)
+            self.statistics.sent += 1
+            late = self._settle(entry, [(mailbox, lost)]) if lost else None
+        self.statistics.report()
+        return late
+
+    def deliver_late(self, late: Late, patience: float = 0.0) -> bool:
+        """Try again to deliver what was left to be done later.
+
+        Returns:
+            Whether any mailbox took it, or has no consumer any more.
+        """
+        loop, mailboxes = running_loop(), late.mailboxes
+        refused: list[tuple[Mailbox, Refusal]] = []
+        with self.lock:
+            for mailbox in mailboxes:
+                # Whoever has left meanwhile has left its groups and its mailbox, too.
+                lost = mailbox.put(late.entry, loop, patience) if mailbox.attached else "gone"
+                if lost:
+                    refused.append((mailbox, lost))
+            self.statistics.sent += len(mailboxes)
+            again = self._settle(late.entry, refused)
+            late.mailboxes = again.mailboxes if again is not None else []
+        self.statistics.report()
+        return len(late.mailboxes) < len(mailboxes)
+
+    def _settle(self, entry: Entry, refused: "list[tuple[Mailbox, Refusal]]") -> Late | None:
+        """Count what was not kept, but for what is to be tried again. The lock is held."""
+        later = []
+        for mailbox, lost in refused:
+            if lost == "later":
+                later.append(mailbox)
+                continue
+            if lost == "full":
+                mailbox.overflow()
+            self._count_lost(mailbox, lost)
+        self.statistics.sent -= len(later)
+        return Late(self, entry, later) if later else None
 
     def _count_lost(self, mailbox: Mailbox, lost: Refusal) -> None:
         """Count one message as dropped; a dead consumer's mailbox goes. The lock is held."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,12 +20,18 @@ GAP = "layer.gap"
 #: or give the consumer up, whose connection is then closed (with code 1013).
 Overflow: TypeAlias = Literal["drop_newest", "drop_oldest", "disconnect"]
 
-#: Why :meth:`Mailbox.put` did not keep a message.
-Refusal: TypeAlias = Literal["full", "dead"]
+#: Why :meth:`Mailbox.put` did not keep a message, or that nobody was there to want it.
+Refusal: TypeAlias = Literal["full", "dead", "later", "gone"]
 
 #: A message under way: when it expires (on the monotonic clock), and what makes a copy of it.
 Entry: TypeAlias = tuple[float, Callable[[], dict[str, Any]]]
 
+
+# Seconds between two gaps, as long as the consumer has other messages to take.
+_GAP_PAUSE = 1.0
+
+_FULL = "messages were dropped because the channel was full"
+_TOO_OLD = "messages expired before they were read"
 
 # Messages up to which a mailbox is a list. An empty deque occupies 760 bytes, which every idle
 # connection would pay; to take the first of a list as short as this costs no more (60 ns).
@@ -43,6 +50,7 @@ class MailboxOwner(Protocol):
 
     statistics: Statistics
     lock: Any
+    expiry: float
 
     async def close_mailbox(self, mailbox: "Mailbox") -> None:
         """Let go of the mailbox, of its messages and of its group memberships."""
@@ -57,12 +65,15 @@ class Mailbox:
     """
 
     __slots__ = (
+        "_gap_after",
         "_loop",
         "_overflow",
         "_owner",
         "_queue",
+        "_told",
         "_waiters",
         "_wake",
+        "behind",
         "capacity",
         "channel",
         "gap",
@@ -79,8 +90,14 @@ class Mailbox:
         self.overflowed = False
         #: Why messages may have been lost, until the consumer has been told.
         self.gap: str | None = None
+        #: Whether a message was lost since the consumer was last told of a gap.
+        self.behind = False
         #: Callers of ``receive`` that are under way.
         self.readers = 0
+        # How many messages the consumer takes before it is told of the gap, and when it was told
+        # of the one before.
+        self._gap_after = 0
+        self._told = -math.inf
         self._owner = owner
         self._overflow = overflow
         self._queue: list[Entry] | deque[Entry] = [] if capacity <= _SHORT else deque()
@@ -98,22 +115,29 @@ class Mailbox:
 
     # Writing
 
-    def put(self, entry: Entry, loop: "asyncio.AbstractEventLoop | None") -> Refusal | None:
+    def put(
+        self, entry: Entry, loop: "asyncio.AbstractEventLoop | None", patience: float = 0.0
+    ) -> Refusal | None:
         """Append a message and wake the reader. The owner's lock is held.
 
         Args:
             entry: the message.
             loop: the event loop that runs in the calling thread, if one does.
+            patience: the caller can come back later, and would do so for a consumer that is to be
+                waited for: it has lost nothing of late, and its mailbox holds no message that is
+                older than these seconds.
 
         Returns:
-            None, or why this message was not kept: the mailbox is ``"full"`` or its consumer's
-            event loop ``"dead"``. Counting it is left to the caller; what had to make room for it
-            has been counted.
+            None, or why this message was not kept: the mailbox is ``"full"``, or so full that the
+            caller had better come back ``"later"``, or its consumer's event loop is ``"dead"``.
+            Counting it is left to the caller; what had to make room for it has been counted.
         """
         queue = self._queue
         if self._wake is not None and self._loop is not loop and not self._alive():
             return "dead"
-        if len(queue) >= self.capacity and not self.expire(time.monotonic()):
+        if len(queue) >= self.capacity and not self.expire(now := time.monotonic()):
+            if patience and self._is_waited_for(now, patience):
+                return "later"
             if self._overflow != "drop_oldest" or not queue:
                 if self._overflow == "disconnect" and self._wake is not None:
                     self.overflowed = True
@@ -121,6 +145,7 @@ class Mailbox:
                 return "full"
             del queue[0]
             self._owner.statistics.count(CAPACITY, self.channel)
+            self._lose(_FULL, 0)
         queue.append(entry)
         # The consumer takes until nothing is left, so it need be told of the first one only.
         if self._wake is not None and len(queue) == 1:
@@ -129,6 +154,11 @@ class Mailbox:
         if self._waiters:
             self._call_next(loop)
         return None
+
+    def _is_waited_for(self, now: float, patience: float) -> bool:
+        if self._wake is None or self.behind or self.overflowed or not self._queue:
+            return False
+        return now - (self._queue[0][0] - self._owner.expiry) < patience
 
     def _alive(self) -> bool:
         return self._loop is not None and not self._loop.is_closed()
@@ -176,20 +206,24 @@ class Mailbox:
         """Whether a consumer reads this mailbox."""
         return self._wake is not None
 
-    def take(self) -> dict[str, Any] | None:
-        """The oldest message that has not expired, or None."""
+    def take(self, *, gaps: bool = True) -> dict[str, Any] | None:
+        """The oldest message that has not expired, or None.
+
+        Args:
+            gaps: the news of a gap counts as a message. Only the attached consumer wants it.
+        """
         queue = self._queue
-        if not queue and self.gap is None:
-            return None
-        if self.gap is not None:
-            told = {"type": GAP, "reason": self.gap}
-            self.gap = None
-            return told
-        while queue:
+        while True:
+            if gaps and self.gap is not None:
+                told = self._tell_of_gap()
+                if told is not None:
+                    return told
+            if not queue:
+                return None
             now = time.monotonic()
             with self._owner.lock:
                 if not queue:
-                    return None
+                    continue
                 deadline, unpack = queue[0]
                 del queue[0]
                 if deadline > now:
@@ -198,6 +232,7 @@ class Mailbox:
                 else:
                     reason = EXPIRED
                     self._owner.statistics.count(reason, self.channel)
+                    self._lose(_TOO_OLD, 0)
             if reason is None:
                 try:
                     return unpack()
@@ -207,12 +242,11 @@ class Mailbox:
                         self._owner.statistics.delivered -= 1
                         self._owner.statistics.count(reason, self.channel)
             self._owner.statistics.report()
-        return None
 
     async def wait(self) -> dict[str, Any]:
         """The oldest message, once there is one. Giving up the wait loses nothing."""
         while True:
-            message = self.take()
+            message = self.take(gaps=False)
             if message is not None:
                 return message
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -240,12 +274,50 @@ class Mailbox:
                 if self._queue:
                     self._call_next(None)
 
+    # Gaps
+
     def announce_gap(self, reason: str) -> None:
         """Have the attached consumer told, before anything else, that it may have missed some."""
         with self._owner.lock:
-            if self._wake is not None and self.gap is None:
-                self.gap = reason
+            if self._wake is not None:
+                self._gap_after, self._told = 0, -math.inf
+                if self.gap is None:
+                    self.gap = reason
+                    self._notify(None)
+
+    def overflow(self) -> None:
+        """Have the attached consumer told that a message found no room. The lock is held.
+
+        It is told when it has taken what was there before, and once for all that is lost until
+        then.
+        """
+        self._lose(_FULL, len(self._queue))
+
+    def _lose(self, reason: str, after: int) -> None:
+        """Have it told after so many messages that one was lost. The owner's lock is held."""
+        if self._wake is None or self.overflowed:
+            return
+        self.behind = True
+        if self.gap is None:
+            self.gap, self._gap_after = reason, after
+            if not self._queue:
                 self._notify(None)
+        elif after < self._gap_after:
+            self._gap_after = after
+
+    def _tell_of_gap(self) -> dict[str, Any] | None:
+        """The news of the gap, once it is time for it; before that, a message is to be taken."""
+        with self._owner.lock:
+            now = time.monotonic()
+            if self._queue:
+                if self._gap_after > 0:
+                    self._gap_after -= 1
+                    return None
+                if now - self._told < _GAP_PAUSE:
+                    return None
+            told = {"type": GAP, "reason": self.gap}
+            self.gap, self.behind, self._told = None, False, now
+            return told
 
     def waiting_loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops on which somebody wants what comes. The owner's lock is held."""
@@ -262,6 +334,7 @@ class Mailbox:
             count += 1
         if count:
             self._owner.statistics.count(EXPIRED, self.channel, count)
+            self._lose(_TOO_OLD, 0)
         return count
 
     def discard_all(self) -> None:
@@ -275,6 +348,8 @@ class Mailbox:
         """Let go of the attached consumer. The owner's lock is held."""
         self._wake = None
         self._loop = None
+        self.gap = None
+        self.behind = False
 
     async def close(self) -> None:
         """Drop what is undelivered, leave every group, and free the channel."""

@@ -8,7 +8,7 @@ import pytest
 
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer
-from channels.layers.mailbox import check_overflow
+from channels.layers.mailbox import GAP, check_overflow
 from channels.layers.statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 
 from .helpers import balanced, in_thread, message, soon, until, waiting
@@ -18,7 +18,7 @@ from .test_messages import OnlyOnce
 def take_all(mailbox):
     taken = []
     while (found := mailbox.take()) is not None:
-        taken.append(found["n"])
+        taken.append("gap" if found["type"] == GAP else found["n"])
     return taken
 
 
@@ -37,7 +37,7 @@ async def test_it_holds_as_many_as_its_capacity_in_order(capacity, drops):
     for n in range(capacity + 2):
         await layer.send("a", message(n))
     assert mailbox.qsize() == capacity
-    assert take_all(mailbox) == list(range(2, capacity + 2))
+    assert take_all(mailbox) == ["gap", *range(2, capacity + 2)]
     assert drops == [("a", CAPACITY, 1)] * 2
     assert balanced(layer)
 
@@ -51,9 +51,10 @@ def test_an_idle_mailbox_occupies_next_to_nothing():
 @pytest.mark.parametrize("way", ["send", "group_send"])
 @pytest.mark.parametrize(
     ("overflow", "kept"),
-    [("drop_newest", [0, 1, 2]), ("drop_oldest", [2, 3, 4]), ("disconnect", [0, 1, 2])],
+    [("drop_newest", (0, 1, 2)), ("drop_oldest", (2, 3, 4)), ("disconnect", (0, 1, 2))],
 )
 async def test_overflow(overflow, kept, way, attached, drops):
+    kept = list(kept)
     layer = InMemoryChannelLayer(capacity=3, overflow=overflow)
     await layer.group_add("group", "a")
     mailbox = layer.open_mailbox("a", lambda: None) if attached else None
@@ -70,6 +71,9 @@ async def test_overflow(overflow, kept, way, attached, drops):
     assert balanced(layer)
     if attached:
         assert mailbox.overflowed is (overflow == "disconnect")
+        where = {"drop_newest": len(kept), "drop_oldest": 0, "disconnect": None}[overflow]
+        if where is not None and not lossless:  # who is refused knows it; who is closed need not
+            kept.insert(where, "gap")
         assert take_all(mailbox) == kept
         await mailbox.close()
     else:
@@ -104,7 +108,7 @@ async def test_expired_messages_make_room_before_anything_is_refused(clock, drop
     clock.advance(60)
     await layer.send("a", message(2))
     assert drops == [("a", EXPIRED, 2)]
-    assert take_all(mailbox) == [2]
+    assert take_all(mailbox) == ["gap", 2]
     assert balanced(layer)
 
 
@@ -117,7 +121,7 @@ async def test_expiry_while_it_waits(clock, drops):
     clock.advance(29.9)
     await layer.send("a", message(2))
     clock.advance(0.1)
-    assert take_all(mailbox) == [1, 2]
+    assert take_all(mailbox) == ["gap", 1, 2]
     assert drops == [("a", EXPIRED, 1)]
     assert balanced(layer)
 
@@ -386,3 +390,84 @@ async def test_nobody_is_told_of_a_gap_where_no_consumer_is():
     await layer.send("a", message(1))
     layer._mailboxes["a"].announce_gap("the broker was away")
     assert await soon(layer.receive("a")) == message(1)
+
+
+async def lose(layer, count):
+    """Send so many messages to a group, to which no number of theirs matters."""
+    for _ in range(count):
+        await layer.group_send("group", message(-1))
+
+
+@pytest.fixture
+async def full():
+    """A consumer whose mailbox holds 0, 1 and 2, and the layer."""
+    layer = InMemoryChannelLayer(capacity=3)
+    await layer.group_add("group", "a")
+    mailbox = layer.open_mailbox("a", lambda: None)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    return mailbox, layer
+
+
+async def test_a_consumer_is_told_of_lost_messages_where_they_were_lost(full):
+    mailbox, layer = full
+    await lose(layer, 5)
+    assert mailbox.take() == message(0)
+    await layer.group_send("group", message(3))
+    await lose(layer, 5)
+    assert take_all(mailbox) == [1, 2, "gap", 3], "it is told of all at once"
+    await layer.group_send("group", message(4))
+    assert take_all(mailbox) == [4]
+    assert balanced(layer)
+
+
+async def test_a_consumer_that_never_catches_up_is_told_of_a_gap_once_a_second(full, clock):
+    mailbox, layer = full
+    told = []
+    for n in range(300):
+        await layer.group_send("group", message(n))
+        told.append(mailbox.take()["type"] == GAP)
+        await lose(layer, 1)
+        clock.advance(0.1)
+    assert 20 <= sum(told) <= 31
+    assert balanced(layer)
+
+
+async def test_the_news_of_an_outage_covers_what_was_lost_before(full):
+    mailbox, layer = full
+    await lose(layer, 2)
+    mailbox.announce_gap("the broker was away")
+    assert take_all(mailbox) == ["gap", 0, 1, 2]
+
+
+async def test_a_consumer_that_holds_nothing_is_woken_for_a_gap(clock):
+    layer, woken = InMemoryChannelLayer(channel_capacity={"shut": 0}), []
+    await layer.group_add("group", "shut")
+    mailbox = layer.open_mailbox("shut", lambda: woken.append(1))
+    await lose(layer, 1)
+    await until(lambda: woken)
+    assert take_all(mailbox) == ["gap"]
+
+
+async def test_who_receives_from_a_channel_by_name_is_not_told_of_gaps(full):
+    mailbox, layer = full
+    await lose(layer, 1)
+    for n in range(3):
+        assert await soon(layer.receive("a")) == message(n)
+    receiver = asyncio.create_task(layer.receive("a"))
+    await waiting(layer, "a")
+    await layer.group_send("group", message(3))
+    assert await soon(receiver) == message(3)
+    assert take_all(mailbox) == ["gap"], "the consumer is, though"
+
+
+@pytest.mark.parametrize("attached", [True, False])
+async def test_what_expires_unread_is_told(attached, clock):
+    layer = InMemoryChannelLayer(expiry=60)
+    for n in range(3):
+        await layer.send("a", message(n))
+        clock.advance(25)
+    if attached:
+        assert take_all(layer.open_mailbox("a", lambda: None)) == ["gap", 1, 2]
+    else:
+        assert await soon(layer.receive("a")) == message(1)

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from channels import signals
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer
+from channels.layers.mailbox import GAP
 
 from .helpers import Clock, balanced, holds_nothing, in_thread, message
 
@@ -40,10 +41,15 @@ class Histories(RuleBasedStateMachine):
         self.consumers = {}  # channel -> mailbox
         self.woken = defaultdict(bool)
         self.told = defaultdict(int)
+        self.missed = set()  # channels whose consumers are to be told of a gap
+        self.late = None  # what a broker brought and found no room
         signals.message_dropped.connect(self.hear)
 
-    def hear(self, reason, count, **kwargs):
+    def hear(self, channel, reason, count, **kwargs):
         self.told[reason] += count
+        attached = channel in self.consumers and not self.consumers[channel].overflowed
+        if attached and reason in ("capacity", "expired"):
+            self.missed.add(channel)
 
     def run(self, coroutine):
         return self.loop.run_until_complete(coroutine)
@@ -114,6 +120,40 @@ class Histories(RuleBasedStateMachine):
             self.run(self.layer.group_send(group, sent))
         assert self.layer.statistics.sent == before + len(members)
 
+    @precondition(lambda self: self.late is None)
+    @rule(group=groups, patience=st.sampled_from([1, EXPIRY]))
+    def hand_over(self, group, patience):
+        """As a layer with a broker does: later, where a consumer is to be waited for."""
+        sent = self.new_message()
+        members = set(self.layer.groups.get(group, ()))
+        before = self.layer.statistics.sent
+        entry = (self.clock.now + EXPIRY, lambda: dict(sent))
+        self.late = self.layer.deliver_to_group(group, entry, patience)
+        waiting = set() if self.late is None else {box.channel for box in self.late.mailboxes}
+        assert waiting <= members & set(self.consumers)
+        assert not waiting & self.missed, "it has lost something, so it is not waited for"
+        assert self.layer.statistics.sent == before + len(members) - len(waiting)
+        for channel in members - waiting:
+            self.addressed[channel].append(sent["n"])
+        self.sent_late = sent["n"]
+
+    @precondition(lambda self: self.late is not None)
+    @rule(patiently=st.booleans())
+    def come_back(self, patiently):
+        waiting = {box.channel for box in self.late.mailboxes}
+        if patiently:
+            progress = self.late.deliver()
+        else:
+            self.late.settle()
+            progress = True
+        left = {box.channel for box in self.late.mailboxes}
+        assert progress == (left < waiting) or not patiently
+        for channel in waiting - left:
+            self.addressed[channel].append(self.sent_late)
+        if not left:
+            self.late = None
+        assert patiently or not left
+
     @rule(group=groups, channel=channels)
     def join(self, group, channel):
         self.run(self.layer.group_add(group, channel))
@@ -161,13 +201,19 @@ class Histories(RuleBasedStateMachine):
             return
         self.woken[channel] = False
         while (received := self.consumers[channel].take()) is not None:
-            self.delivered(channel, received)
+            if received["type"] == GAP:
+                assert channel in self.missed
+                self.missed.discard(channel)
+            else:
+                self.delivered(channel, received)
+        assert self.consumers[channel].overflowed or channel not in self.missed
 
     @rule(channel=channels)
     def disconnect(self, channel):
         if channel in self.consumers:
             self.run(self.consumers.pop(channel).close())
             self.woken[channel] = False
+            self.missed.discard(channel)
 
     # All
 
@@ -205,6 +251,10 @@ class Histories(RuleBasedStateMachine):
             assert channel not in {name for name, _ in self.receivers}, f"{channel} sleeps"
 
     @invariant()
+    def whoever_missed_something_is_going_to_look(self):
+        assert all(self.woken[channel] for channel in self.missed)
+
+    @invariant()
     def memberships_are_the_same_from_both_sides(self):
         layer = self.layer
         pairs = {(group, name) for group, members in layer._groups.items() for name in members}
@@ -221,6 +271,8 @@ class Histories(RuleBasedStateMachine):
             for _, task in self.receivers:
                 task.cancel()
             self.settle()
+            if self.late is not None:
+                self.late.settle()
             for mailbox in self.consumers.values():
                 self.run(mailbox.close())
             self.clock.advance(GROUP_EXPIRY + EXPIRY)

@@ -330,8 +330,8 @@ class RedisLayer(BaseChannelLayer):
         entry = (time.monotonic() + self.expiry - age, unpack)
         if to_group:
             self._here.deliver_to_group(name, entry)
-        elif not self._here.deliver(name, entry):
-            self._drop(CAPACITY, name)
+        else:
+            self._here.deliver_or_drop(name, entry)
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop."""
