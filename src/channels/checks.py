@@ -17,12 +17,14 @@
 ``channels.W006``  The in-memory layer in a deployment (``check --deploy``).
 ``channels.W007``  ``ASGI_APPLICATION`` queries the database when it is imported, and fails.
 ``channels.W008``  A channel layer's ``CONFIG`` lets it carry no message.
+``channels.W009``  The distribution ``channels_redis`` is installed beside this one.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
 module of their own, ``layer_checks``.
 """
 
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,6 +42,7 @@ __all__ = [
     "check_channel_layers",
     "check_deployed_channel_layers",
     "check_draining",
+    "check_packages",
     "check_runserver",
     "check_sync_threads",
 ]
@@ -162,3 +165,21 @@ def check_draining(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+@register(_TAG)
+def check_packages(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Look for another distribution that brings a package ``channels_redis``, as this one does."""
+    try:
+        other = metadata.distribution("channels_redis")
+    except metadata.PackageNotFoundError:
+        return []
+    return [
+        Warning(
+            f"The distribution channels_redis {other.version} is installed beside this one, which "
+            "brings a package of that name too: one has overwritten the other's files.",
+            hint="`pip uninstall channels_redis`, and then install this distribution again, which "
+            "has lost the files that were overwritten (`pip install --force-reinstall`).",
+            id="channels.W009",
+        )
+    ]

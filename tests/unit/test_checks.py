@@ -489,3 +489,18 @@ def test_importing_the_checks_imports_neither_layers_nor_routing_nor_commands():
         "'django.core.management')])"
     )
     assert python(source) == "[]"
+
+
+# -- Packages
+
+
+def test_another_distribution_that_brings_channels_redis(monkeypatch, tmp_path):
+    metadata = tmp_path / "channels_redis-4.3.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: channels_redis\nVersion: 4.3.0\n")
+    assert ids() == []
+    monkeypatch.syspath_prepend(tmp_path)
+    [message] = run()
+    assert message.id == "channels.W009"
+    assert "channels_redis 4.3.0" in message.msg
+    assert "pip uninstall channels_redis" in message.hint
