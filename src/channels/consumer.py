@@ -12,7 +12,7 @@ from ._runtime import threads
 from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
 from ._runtime.faults import contained, is_interrupt
-from ._runtime.handlers import find_handler, get_handler_name
+from ._runtime.handlers import find_handler, framework, get_handler_name
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
 
 # Some are imported from here, and replaced here by tests, although they are not used here.
@@ -46,6 +46,7 @@ class ConsumerApplication(Protocol, Generic[_C]):
         """Serve one connection with a new consumer."""
 
 
+@framework("layer_gap")
 class AsyncConsumer:
     """Handles one connection: a coroutine method for every type of message.
 
@@ -54,8 +55,6 @@ class AsyncConsumer:
     one instance for each connection, so attributes are the connection's state.
     """
 
-    # The methods of this class that messages may call, on top of what subclasses define.
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset({"layer_gap"})
     _sync: ClassVar[bool] = False
 
     #: Which entry of ``CHANNEL_LAYERS`` to use.
@@ -134,6 +133,7 @@ class AsyncConsumer:
         return application
 
 
+@framework()
 class SyncConsumer(AsyncConsumer):
     """The same with plain methods, which run in a thread.
 
@@ -141,7 +141,6 @@ class SyncConsumer(AsyncConsumer):
     connection.
     """
 
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
     _sync: ClassVar[bool] = True
 
     def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:

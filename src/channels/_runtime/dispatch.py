@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
@@ -38,8 +38,21 @@ _BURST = 64
 
 _DISCONNECTS = {"websocket": "websocket.disconnect", "http": "http.disconnect"}
 
+# As server and layer may spell them: what the client does, as the application is told.
+_CLIENT_EVENTS = (
+    "websocket.receive",
+    "websocket_receive",
+    "websocket.disconnect",
+    "websocket_disconnect",
+    "websocket.connect",
+    "websocket_connect",
+    "http.disconnect",
+    "http_disconnect",
+)
+
 # RFC 6455, section 7.4.1
 _NO_STATUS, _ABNORMAL = 1005, 1006
+_NEVER_SENT = {1004, _NO_STATUS, _ABNORMAL, 1015}
 
 
 class Connection:
@@ -229,6 +242,11 @@ class Connection:
 
     async def _dispatch(self, message: Message) -> None:
         """Have one message handled, and see to what its handler leaves behind."""
+        if self._intake.from_layer and message.get("type") in _CLIENT_EVENTS:
+            client_event = await self._from_layer(message)
+            if client_event is None:
+                return
+            message = client_event
         message_type = message.get("type")
         if message_type == self._disconnect_type:
             self._ended = self._disconnected = True
@@ -260,6 +278,29 @@ class Connection:
             await database.release()
         if self._outlet.closed and self._protocol == "http":
             self._ended = True
+
+    async def _from_layer(self, message: Message) -> Message | None:
+        """A client event that came through the layer, as the server would send it.
+
+        Returns:
+            The event, or None if it has been refused: a handshake has no second beginning.
+        """
+        event = message["type"].replace("_", ".", 1)
+        if self._protocol != event.partition(".")[0]:
+            return message  # an ordinary name in this protocol
+        if event == self._disconnect_type:
+            asked = message.get("code")
+            code = asked if may_close_with(asked) else 1000
+            if self._protocol == "websocket" and not self._disconnected:
+                await self._outlet.say_goodbye(code, status=403)
+            return {**message, "type": event, "code": code}
+        if event == "websocket.connect":
+            self._unhandled(UnknownMessageType(f"{event} comes from the server, and once"))
+            return None
+        if event == "websocket.receive" and not has_data(message):
+            self._unhandled(UnknownMessageType(f"{event} has neither a text nor bytes"))
+            return None
+        return {**message, "type": event}
 
     def _closed_with(self, code: int | None) -> int:
         """The code for ``disconnect()``, of what the server says and the application has said.
@@ -337,7 +378,7 @@ class Connection:
         """
         explain(self._consumer, error)
         if from_server(self._scope):
-            code = report(self._consumer, error)
+            code = report(self._consumer, error, of_client=not self._intake.from_layer)
             await self._attempt(partial(self._outlet.say_goodbye, code))
             return None
         # Whoever called gets the exception instead of a goodbye.
@@ -421,3 +462,13 @@ class Connection:
             inbox, self._inbox = self._inbox, None
             self._intake.inbox = None
             await inbox.close()
+
+
+def may_close_with(code: Any) -> TypeGuard[int]:
+    """Whether an application can close a WebSocket with ``code`` (RFC 6455, section 7.4)."""
+    return type(code) is int and 1000 <= code < 5000 and code not in _NEVER_SENT
+
+
+def has_data(message: Message) -> bool:
+    """Whether ``message`` has what a frame has: a text, or bytes."""
+    return isinstance(message.get("text"), str) or isinstance(message.get("bytes"), bytes)

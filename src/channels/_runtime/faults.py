@@ -75,17 +75,19 @@ def explain(consumer: Consumer, error: BaseException) -> None:
         )
 
 
-def report(consumer: Consumer, error: BaseException) -> int:
+def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) -> int:
     """Tell the log, and of the application's own mistakes the listeners too.
 
     Args:
         consumer: whose handler raised.
         error: what it raised, a crash by :func:`is_crash`.
+        of_client: whether it was handling what the client sent, and not a message of the layer,
+            for which the client is not to blame.
 
     Returns:
         The code to close the socket with.
     """
-    code = client_close_code(error)
+    code = client_close_code(error) if of_client else None
     kind = type(error).__name__
     if code is not None:
         text = printable(error)

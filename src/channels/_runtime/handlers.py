@@ -1,14 +1,14 @@
 """Which method of a consumer handles a message, and which methods no message may call."""
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from functools import lru_cache
-from inspect import getmro
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from ..exceptions import UnknownMessageType
 from .denial import printable
 
-__all__ = ["find_handler", "get_handler_name"]
+__all__ = ["find_handler", "framework", "get_handler_name"]
+
+_C = TypeVar("_C", bound=type)
 
 # Set on the instance by the runtime, so no class namespace shows them.
 _INSTANCE_ATTRIBUTES = frozenset(
@@ -47,45 +47,66 @@ def find_handler(
         UnknownMessageType: there is no such handler, or its name is a framework method's.
     """
     try:
-        name = _names[consumer.__class__, message["type"]]
+        name = _names[message["type"]]
     except (KeyError, TypeError):
-        name = _permitted_name(consumer.__class__, message)
+        name = _permitted_name(type(consumer), message)
     handler: Callable[[Any], Awaitable[None] | None] | None = getattr(consumer, name, None)
     if not callable(handler):  # nor is a plain attribute that happens to have that name one
         raise UnknownMessageType(f"No handler for message type {printable(message['type'])}")
     return handler
 
 
-# By class and type of message: the name of the handler, once it has been found permissible.
-_names: dict[tuple[type, str], str] = {}
-_NAMES_KEPT = 10_000  # types come from the application, but who knows from where it has them
+# By type of message: the name of the handler, where that is no framework class's business. There
+# are as many types as handlers, but who knows from where an application has them; and nothing here
+# may keep a class alive.
+_names: dict[str, str] = {}
+_NAMES_KEPT = 1000
+_LONGEST_KEPT = 100  # characters
+
+# Public names that classes of the framework define, less those that messages may call.
+_guarded: set[str] = set(_INSTANCE_ATTRIBUTES)
+# The latter.
+_open: set[str] = set()
+
+
+def framework(*handlers: str) -> Callable[[_C], _C]:
+    """Mark a class as the framework's: messages may call none of its methods but ``handlers``.
+
+    What a project's class defines or overrides is a handler all the same.
+    """
+
+    def mark(cls: _C) -> _C:
+        cls._protocol_handlers = frozenset(handlers)  # type: ignore[attr-defined]
+        _open.update(handlers)
+        _guarded.update(name for name in vars(cls) if not name.startswith("_"))
+        _guarded.difference_update(_open)
+        _names.clear()
+        return cls
+
+    return mark
 
 
 def _permitted_name(cls: type, message: Mapping[str, Any]) -> str:
     name = get_handler_name(message)
-    if name in _forbidden_names(cls):
-        raise UnknownMessageType(
-            f"Message type {printable(message['type'])!r} names a method of the framework, which "
-            "messages may not call; rename the type and its handler"
-        )
-    if len(_names) >= _NAMES_KEPT:
-        _names.clear()
-    _names[cls, message["type"]] = name
+    message_type = message["type"]
+    if name in _guarded:
+        if not _is_the_projects(cls, name):
+            raise UnknownMessageType(
+                f"Message type {printable(message_type)!r} names a method of the framework, which "
+                "messages may not call; rename the type and its handler"
+            )
+    elif len(message_type) <= _LONGEST_KEPT:
+        if len(_names) >= _NAMES_KEPT:
+            _names.clear()
+        _names[message_type] = name
     return name
 
 
-@lru_cache(maxsize=1024)
-def _forbidden_names(cls: Hashable) -> frozenset[str]:
-    """Public names that the framework's base classes define, less the handlers among them.
-
-    A framework class is one that lists in its own namespace, as ``_protocol_handlers``, those of
-    its methods that messages may call.
-    """
-    defined: set[str] = set(_INSTANCE_ATTRIBUTES)
-    handlers: set[str] = set()
-    for base in getmro(cast("type[Any]", cls)):
-        namespace = vars(base)
-        if "_protocol_handlers" in namespace:
-            defined.update(namespace)
-            handlers.update(namespace["_protocol_handlers"])
-    return frozenset(defined - handlers)
+def _is_the_projects(cls: type, name: str) -> bool:
+    """Whether it is a project's class that gives ``cls`` this method."""
+    if name in _INSTANCE_ATTRIBUTES:
+        return False
+    for base in cls.__mro__:
+        if name in vars(base):
+            return "_protocol_handlers" not in vars(base)
+    return True  # it has it from elsewhere, if it has it at all

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django.conf import settings
 
 from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
 from .._runtime.denial import deny
+from .._runtime.handlers import framework
 from .._runtime.types import Message, Receive, Scope, Send
 from ..consumer import AsyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
@@ -26,6 +27,7 @@ class _UploadLimit:
         return limit
 
 
+@framework("http_disconnect", "http_request")
 class AsyncHttpConsumer(AsyncConsumer):
     """An HTTP request, handled by a coroutine.
 
@@ -33,8 +35,6 @@ class AsyncHttpConsumer(AsyncConsumer):
     :meth:`send_body` said ``more_body=True``, the connection stays open and other handlers can
     send the rest, for instance when a message of the channel layer comes (a long poll).
     """
-
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset({"http_disconnect", "http_request"})
 
     #: How many bytes of a body to collect; a request with more is refused with 413. None for any
     #: number. By default what the setting ``DATA_UPLOAD_MAX_MEMORY_SIZE`` says.

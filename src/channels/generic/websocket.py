@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from asgiref.sync import async_to_sync
 
 from .._runtime.faults import blame_client
+from .._runtime.handlers import framework
 from .._runtime.types import Message
 from ..consumer import AsyncConsumer, SyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
@@ -34,7 +35,7 @@ __all__ = [
 _decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder().encode
 
-_HANDLERS = frozenset({"websocket_connect", "websocket_disconnect", "websocket_receive"})
+_EVENTS = ("websocket_connect", "websocket_disconnect", "websocket_receive")
 
 
 def _own_groups(consumer: Any) -> None:
@@ -53,13 +54,12 @@ def _group_method(consumer: Any, name: str) -> Any:
     return method
 
 
+@framework(*_EVENTS)
 class WebsocketConsumer(SyncConsumer):
     """A WebSocket, handled by plain methods that run in a thread.
 
     Override :meth:`connect`, :meth:`receive` and :meth:`disconnect`.
     """
-
-    _protocol_handlers: ClassVar[frozenset[str]] = _HANDLERS
 
     #: Groups to join before ``connect()``; they are left when the socket has closed.
     groups: Any = None
@@ -137,10 +137,9 @@ class WebsocketConsumer(SyncConsumer):
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
 
+@framework("receive_json", "send_json")
 class JsonWebsocketConsumer(WebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
-
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
 
     def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
@@ -173,13 +172,12 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         return _encode(content)
 
 
+@framework(*_EVENTS)
 class AsyncWebsocketConsumer(AsyncConsumer):
     """A WebSocket, handled by coroutines.
 
     Override :meth:`connect`, :meth:`receive` and :meth:`disconnect`.
     """
-
-    _protocol_handlers: ClassVar[frozenset[str]] = _HANDLERS
 
     #: Groups to join before ``connect()``; they are left when the socket has closed.
     groups: Any = None
@@ -257,10 +255,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
 
+@framework("receive_json", "send_json")
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
-
-    _protocol_handlers: ClassVar[frozenset[str]] = frozenset()
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any

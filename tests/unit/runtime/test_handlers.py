@@ -1,6 +1,10 @@
 """Which handler takes a message, and which methods no message may call."""
 
+import contextlib
 import functools
+import gc
+import tracemalloc
+import weakref
 
 import pytest
 
@@ -75,7 +79,7 @@ def test_no_message_calls_what_the_framework_defines(cls):
     consumer.scope, consumer.channel_name = {}, "name"
     consumer.channel_layer = consumer.base_send = consumer.channel_receive = print
     handlers = {"websocket_connect", "websocket_receive", "websocket_disconnect"}
-    handlers |= {"http_request", "http_disconnect", "layer_gap"}
+    handlers |= {"http_request", "http_disconnect", "layer_gap", "receive_json", "send_json"}
     names = {name for name in dir(consumer) if not name.startswith("_")}
     assert names >= {"dispatch", "send", "as_asgi", "scope", "channel_layer", "base_send"}
     for name in names:
@@ -88,19 +92,73 @@ def test_no_message_calls_what_the_framework_defines(cls):
 
 @pytest.mark.parametrize("cls", WEBSOCKETS)
 @pytest.mark.parametrize("name", ["connect", "receive", "disconnect", "close", "accept", "send"])
-def test_overriding_a_framework_method_does_not_open_it(cls, name):
-    """Projects override these; messages still may not call them."""
-    consumer = type("Project", (cls,), {name: lambda self, *args, **kwargs: None})()
+def test_what_a_project_overrides_is_a_handler(cls, name):
+    project = type("Project", (cls,), {name: lambda self, *args, **kwargs: None})
+    for one in (project(), type("Further", (project,), {})()):
+        assert find(one, name) == getattr(one, name)
     with pytest.raises(UnknownMessageType, match=f"'{name}' names a method of the framework"):
+        find(cls(), name)
+
+
+@pytest.mark.parametrize("cls", WEBSOCKETS)
+def test_the_nearest_class_decides(cls):
+    """A method counts as the project's where it is the project's that would be called."""
+
+    class Mixin:
+        def close(self, message):
+            pass
+
+    before = type("Before", (Mixin, cls), {})()
+    assert find(before, "close") == before.close
+    with pytest.raises(UnknownMessageType, match="names a method of the framework"):
+        find(type("After", (cls, Mixin), {})(), "close")
+
+
+@pytest.mark.parametrize("cls", [JsonWebsocketConsumer, AsyncJsonWebsocketConsumer])
+@pytest.mark.parametrize("message_type", ["send_json", "send.json", "receive_json", "receive.json"])
+def test_json_can_be_sent_and_received_through_a_layer(cls, message_type):
+    consumer = cls()
+    assert find(consumer, message_type) == getattr(consumer, message_type.replace(".", "_"))
+
+
+@pytest.mark.parametrize("name", ["base_send", "channel_receive", "channel_layer"])
+def test_what_the_runtime_puts_on_the_instance_is_no_handler(name):
+    consumer = type("Project", (AsyncConsumer,), {name: lambda self, message: None})()
+    setattr(consumer, name, print)
+    with pytest.raises(UnknownMessageType, match="names a method of the framework"):
         find(consumer, name)
 
 
-@pytest.mark.parametrize("message_type", ["send.json", "as.asgi", "channel.layer"])
+@pytest.mark.parametrize("message_type", ["as.asgi", "channel.layer", "decode.json"])
 def test_dots_are_no_way_around_it(message_type):
     consumer = AsyncJsonWebsocketConsumer()
     consumer.channel_layer = print
     with pytest.raises(UnknownMessageType, match="names a method of the framework"):
         find(consumer, message_type)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_class_is_freed_when_nobody_uses_it(cls):
+    project = type("Project", (cls,), {"chat_message": lambda self, message: None})
+    for message_type in ("chat.message", "close", "websocket.connect", "unknown"):
+        with contextlib.suppress(UnknownMessageType):
+            find(project(), message_type)
+    gone = weakref.ref(project)
+    del project
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_is_remembered_of_types_is_bounded():
+    consumer = type("Project", (AsyncConsumer,), {"__getattr__": lambda self, name: print})()
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            find(consumer, f"{number}.{'x' * 20_000}")
+            find(consumer, f"{number}.{'x' * 20}")
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("cls", CLASSES)
