@@ -7,14 +7,13 @@ from typing import Any
 
 from ..._runtime.loops import PerLoop
 from .errors import forget
-from .link import Link
 from .outgoing import Outgoing
 from .sharding import consistent_hash
 
 __all__ = ["Membership"]
 
-# Groups left in one go when the layer is closed, and seconds that the server may take for it.
-_CHUNK, _SIGN_OFF = 1000, 2.0
+# Seconds that the servers may take to let the process leave its groups when the layer is closed.
+_SIGN_OFF = 2.0
 
 
 class Membership:
@@ -49,10 +48,11 @@ class Membership:
         # Those that the last member here has left, for the process to leave too.
         self._emptied: deque[str] = deque()
 
-    def _find(self, group: str) -> tuple[Link, str]:
-        """The link to the server that has a group, and its key there."""
+    def _change(self, group: str, lease: int) -> "asyncio.Future[None]":
+        """Have the server that has a group make the process a member of it, or no member."""
         partition = consistent_hash(group, len(self._bases))
-        return self._outgoing.get().links[partition], f"{self._bases[partition]}:group:{group}"
+        key = f"{self._bases[partition]}:group:{group}"
+        return self._outgoing.get().changes[partition].make(key, self._member, lease)
 
     def keys(self, partition: int) -> list[str]:
         """The keys of the groups that the process is, or is about to be, a member of."""
@@ -83,8 +83,7 @@ class Membership:
                 else:
                     self._joined[group] = None
 
-        link, key = self._find(group)
-        self._joined[group] = pending = link.run("join", [key], [self._member, self._lease])
+        self._joined[group] = pending = self._change(group, self._lease)
         pending.add_done_callback(settle)
 
     def take_over(self) -> None:
@@ -94,9 +93,14 @@ class Membership:
         """
         self._joined = dict.fromkeys(self._joined)
 
-    def emptied(self, group: str) -> None:
-        """The last member here has left a group: to be left with the others, in any thread."""
+    def emptied(self, group: str) -> bool:
+        """The last member here has left a group: to be left with the others, in any thread.
+
+        Returns:
+            Whether it is the first one that is to be left.
+        """
         self._emptied.append(group)
+        return len(self._emptied) == 1
 
     def leave_emptied(self) -> "list[asyncio.Future[Any]]":
         """End the membership of groups that nobody here is in any more; what to wait for."""
@@ -110,8 +114,7 @@ class Membership:
         return left
 
     def _leave(self, group: str) -> "asyncio.Future[Any]":
-        link, key = self._find(group)
-        future = link.call("ZREM", key, self._member)
+        future = self._change(group, 0)
         future.add_done_callback(forget)
         return future
 
@@ -119,14 +122,9 @@ class Membership:
         """Leave every group, unless the servers take too long: the lease does the same, later."""
         groups = list(self._joined)
         self.clear()
-        calls = []
-        for group in groups:  # closing the links waits for the last ones
-            calls.append(self._leave(group))
-            if len(calls) >= _CHUNK:
-                _, late = await asyncio.wait(calls, timeout=_SIGN_OFF)
-                if late:
-                    return
-                calls.clear()
+        left = [self._leave(group) for group in groups]
+        if left:
+            await asyncio.wait(left, timeout=_SIGN_OFF)
 
     def clear(self) -> None:
         """Forget all, without a word to the servers."""

@@ -1,9 +1,11 @@
 """What one event loop sends: a link to each server, and the numbers that make repeats harmless."""
 
 import asyncio
+import contextlib
 import uuid
 from typing import Any
 
+from .changes import Changes
 from .hosts import Server
 from .link import Link
 
@@ -12,6 +14,9 @@ __all__ = ["Outgoing"]
 # Milliseconds for which a server remembers a sender's last number after its last message. Longer
 # than any call is repeated.
 SENDER_LEASE = 120_000
+
+# Seconds for which memberships may still begin and end when the links are closed.
+_CLOSING_PATIENCE = 2.0
 
 
 class Outgoing:
@@ -24,6 +29,8 @@ class Outgoing:
 
     def __init__(self, servers: list[Server], bases: list[str]) -> None:
         self.links = [Link(server) for server in servers]
+        #: Of memberships, on each server.
+        self.changes = [Changes(link) for link in self.links]
         self._bases = bases
         self._name = uuid.uuid4().hex[:16]
 
@@ -43,4 +50,7 @@ class Outgoing:
 
     async def aclose(self) -> None:
         """Finish what is under way and disconnect."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_PATIENCE):
+                await asyncio.gather(*(changes.finish() for changes in self.changes))
         await asyncio.gather(*(link.aclose() for link in self.links))

@@ -176,14 +176,15 @@ class RedisPubSubChannelLayer(RedisLayer):
         if process == self.client_prefix:
             await self._reception.run(lambda: self._topics.join(group, channel))
         elif process is None:
-            await self._off_passing_loop(self._join_named(group, channel))
+            lease = self._milliseconds(self.group_expiry)
+            await self._off_passing_loop(self._change_named(group, channel, lease))
         else:
             await self._off_passing_loop(self._tell(process, _JOIN, group, channel))
 
-    async def _join_named(self, group: str, channel: str) -> None:
-        link = self._outgoing.get().links[self._partition(group)]
-        lease = self._milliseconds(self.group_expiry)
-        await link.run("join", [self._members_key(group)], [channel, lease])
+    async def _change_named(self, group: str, channel: str, lease: int) -> None:
+        """Let a named channel be in a group for ``lease`` milliseconds, or not, with 0."""
+        changes = self._outgoing.get().changes[self._partition(group)]
+        await changes.make(self._members_key(group), channel, lease)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
         """Have another process let one of its channels join or leave; if it is gone, so be it."""
@@ -200,13 +201,9 @@ class RedisPubSubChannelLayer(RedisLayer):
             if self._here.is_member(group, channel):
                 await self._reception.run(lambda: self._topics.part(group, channel))
         elif process is None:
-            await self._off_passing_loop(self._part_named(group, channel))
+            await self._off_passing_loop(self._change_named(group, channel, 0))
         else:
             await self._off_passing_loop(self._tell(process, _LEAVE, group, channel))
-
-    async def _part_named(self, group: str, channel: str) -> None:
-        link = self._outgoing.get().links[self._partition(group)]
-        await link.call("ZREM", self._members_key(group), channel)
 
     def _group_emptied(self, group: str) -> None:
         self._topics.emptied(group)

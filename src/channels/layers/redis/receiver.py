@@ -135,6 +135,7 @@ class Receiver:
         before = self.readers
         self.loop = asyncio.get_running_loop()
         self._membership.take_over()
+        self.loop.call_soon(self._membership.leave_emptied)  # had the one before been told, too
         self.readers = readers = self._make_readers()
         for reader, former in zip(readers, before, strict=False):  # there may be none before
             reader.resume_from(former)

@@ -170,16 +170,17 @@ class RedisChannelLayer(RedisLayer):
                 self._here.part(group, channel)
                 raise
         elif process is None:
-            link = self._outgoing.get().links[self._partition(group)]
-            arguments = [self._named_member(group, channel), self._milliseconds(self.group_expiry)]
-            await link.run("join", [self._group_key(group)], arguments)
+            await self._change_named(group, channel, self._milliseconds(self.group_expiry))
         else:
             await self._tell(process, _JOIN, group, channel, self._milliseconds(self.lease))
 
-    def _named_member(self, group: str, channel: str) -> str:
-        """What stands for a named channel in a group; see the script ``group_send``."""
-        kind = "q" if self._partition(channel) == self._partition(group) else "r"
-        return f"{kind}:{channel}"
+    async def _change_named(self, group: str, channel: str, lease: int) -> None:
+        """Let a named channel be in a group for ``lease`` milliseconds, or not, with 0."""
+        partition = self._partition(group)
+        # See the script ``group_send``.
+        kind = "q" if self._partition(channel) == partition else "r"
+        changes = self._outgoing.get().changes[partition]
+        await changes.make(self._group_key(group), f"{kind}:{channel}", lease)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""
@@ -206,15 +207,13 @@ class RedisChannelLayer(RedisLayer):
             for left in leaving:
                 left.result()
         elif process is None:
-            link = self._outgoing.get().links[self._partition(group)]
-            member = self._named_member(group, channel)
-            await link.call("ZREM", self._group_key(group), member)
+            await self._change_named(group, channel, 0)
         else:
             await self._tell(process, _LEAVE, group, channel, 0)
 
     def _group_emptied(self, group: str) -> None:
-        self._membership.emptied(group)
-        self._receiver.call_soon(self._membership.leave_emptied)
+        if self._membership.emptied(group):
+            self._receiver.call_soon(self._membership.leave_emptied)
 
     # What the inbox brings (see inbox.Recipient)
 

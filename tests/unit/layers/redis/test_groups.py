@@ -115,3 +115,67 @@ async def test_nobody_shortens_the_life_of_a_message_in_a_named_channel(make):
     await brief.group_send("group", message(4))
     assert await drain(brief, "named") == [1, 2, 3, 4]
     assert brief.statistics.dropped == {}
+
+
+# Thousands at once
+
+MANY = 12_000  # more than may wait for a connection
+
+
+def left_behind(redis, prefix):
+    """The groups that the server still knows members of, in either way."""
+    keys = redis.scan_iter(f"{{{prefix}:*:group:many-*", count=10_000)
+    return [*keys, *redis.pubsub_channels(f"*{prefix}*:group:many-*")]
+
+
+async def converse(layer, channel, over):
+    """Send to a group, again and again until ``over``, and receive each message."""
+    count = 0
+    while not over.is_set():
+        await layer.group_send("talk", message(count))
+        assert await receive(layer, channel) == message(count)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+async def test_thousands_of_groups_are_joined_and_left_at_once(
+    make, redis, prefix, shared_broker, hosts
+):
+    layer = make(hosts=[shared_broker.address] * hosts)
+    channel, talker = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add("talk", talker)
+    over = asyncio.Event()
+    talk = asyncio.create_task(converse(layer, talker, over))
+    names = [f"many-{n}" for n in range(MANY)]
+    await asyncio.gather(*(layer.group_add(name, channel) for name in names))
+    assert len(left_behind(redis, prefix)) == MANY
+    await asyncio.gather(*(layer.group_discard(name, channel) for name in names))
+    await until(lambda: not left_behind(redis, prefix))
+    over.set()
+    assert await talk > 1
+
+
+async def test_a_consumer_in_thousands_of_groups_ends(make, redis, prefix):
+    layer = make()
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    talker = await layer.new_channel()
+    await layer.group_add("talk", talker)
+    names = [f"many-{n}" for n in range(MANY)]
+    await asyncio.gather(*(layer.group_add(name, mailbox.channel) for name in names))
+    over = asyncio.Event()
+    talk = asyncio.create_task(converse(layer, talker, over))
+    await mailbox.close()
+    await until(lambda: not left_behind(redis, prefix))
+    over.set()
+    await talk
+
+
+async def test_a_named_channel_joins_and_leaves_thousands_of_groups(make, redis, prefix):
+    layer = make()
+    names = [f"many-{n}" for n in range(MANY)]
+    await asyncio.gather(*(layer.group_add(name, "named") for name in names))
+    await layer.group_send(names[-1], message(1))
+    assert await receive(layer, "named") == message(1)
+    await asyncio.gather(*(layer.group_discard(name, "named") for name in names))
+    assert not redis.keys(f"{{{prefix}:0}}:*many-*")

@@ -247,6 +247,17 @@ def test_a_group_lives_as_long_as_its_longest_lease(run, redis, key):
     assert 40_000 < redis.pttl(key("group", "g")) <= 50_000
 
 
+def test_many_join_and_leave_in_the_order_given(run, redis, key):
+    kept, left, other = (key("group", name) for name in ("kept", "left", "other"))
+    redis.set(other, "x")
+    changes = [(left, LEASE), (other, LEASE), (kept, LEASE), (left, 0), (other, 0)]
+    arguments = [part for _, lease in changes for part in ("p:p", lease)]
+    assert run("join", [group for group, _ in changes], *arguments) == [2, 5]
+    assert redis.zscore(kept, "p:p")
+    assert not redis.exists(left)
+    assert redis.get(other) == b"x"
+
+
 def test_nobody_shortens_a_membership(run, redis, key, make_inbox):
     group, member = key("group", "g"), "p:p"
     run("join", [group], member, 50_000)
