@@ -100,7 +100,7 @@ async def logout(scope: Scope) -> None:
     """Sign out whoever is signed in: the session is emptied, and its stored data deleted.
 
     ``scope["user"]``, where there is one, becomes an ``AnonymousUser``. ``user_logged_out`` is
-    sent first, with ``request=None`` and the user (None when nobody was signed in).
+    sent first, with ``request=None`` and the user, but not if nobody was signed in.
 
     Args:
         scope: Of a connection inside ``SessionMiddleware``.
@@ -238,7 +238,8 @@ def _sign_in(session: SessionBase, user: "AbstractBaseUser", backend_path: str) 
 
 @database_sync_to_async
 def _sign_out(session: SessionBase, user: "AbstractBaseUser | None") -> None:
-    user_logged_out.send(sender=user.__class__, request=None, user=user)
+    if user is not None:
+        user_logged_out.send(sender=user.__class__, request=None, user=user)
     session.flush()
 
 

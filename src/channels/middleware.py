@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from ._runtime.nesting import routes_further
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["BaseMiddleware"]
@@ -30,7 +31,7 @@ class BaseMiddleware:
 
         Not a plain property: middleware of other packages assigns this attribute.
         """
-        return getattr(self.inner, "_path_routing", False) is True
+        return routes_further(self.inner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the inner application with a copy of ``scope``."""

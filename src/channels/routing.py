@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls.resolvers import RoutePattern, URLPattern, URLResolver
 
 from ._runtime.denial import deny, from_server
+from ._runtime.nesting import routes_further
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 from .exceptions import NoRouteFound
 from .lifespan import Lifespan
@@ -166,7 +167,7 @@ class ChannelNameRouter:
         application = self.application_mapping.get(scope["channel"])
         if application is None:
             raise NoRouteFound(f"No application configured for channel name {scope['channel']!r}")
-        await application(scope, receive, send)
+        return await application(scope, receive, send)
 
 
 class _NoInnerRoute(NoRouteFound):
@@ -239,19 +240,9 @@ def _prepare(routes: Sequence[_Route]) -> None:
         else:
             _refuse_classes(route.callback, f"URLRouter, route '{route.pattern}'")
             pattern = route.pattern
-            if isinstance(pattern, RoutePattern) and _routes_further(route.callback):
+            if isinstance(pattern, RoutePattern) and routes_further(route.callback):
                 route.pattern = RoutePattern(str(pattern), pattern.name, is_endpoint=False)
         _ = route.pattern.regex
-
-
-def _routes_further(application: object) -> bool:
-    """Whether this is a router of paths, or middleware (``inner``, ``application``) around one."""
-    while application is not None:
-        if getattr(application, "_path_routing", False) is True:
-            return True
-        attributes = getattr(application, "__dict__", {})
-        application = attributes.get("inner", attributes.get("application"))
-    return False
 
 
 def _refuse_classes(application: object, where: str) -> None:

@@ -1,9 +1,12 @@
 """Routing, seen from the applications it leads to and from the clients it turns away."""
 
+import functools
+import gc
 import logging
 import re
 import sys
 import types
+import weakref
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels import signals
+from channels.auth import AuthMiddlewareStack
 from channels.exceptions import ChannelsError, NoRouteFound
 from channels.lifespan import Lifespan
 from channels.routing import (
@@ -24,6 +28,8 @@ from channels.routing import (
     URLRouter,
     get_default_application,
 )
+from channels.security.websocket import OriginValidator
+from channels.testing import WebsocketCommunicator
 
 SERVER = {"asgi": {"version": "3.0"}}
 
@@ -49,8 +55,8 @@ class Middleware:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.inner({**scope, "seen": True}, receive, send)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        return await self.inner({**scope, "seen": True}, receive, send)
 
 
 async def nothing_to_receive() -> Any:
@@ -220,6 +226,126 @@ async def test_path_leads_to_a_router_behind_middleware(attribute):
     setattr(wrapper, attribute, Middleware(URLRouter([path("b/", application)])))
     await call(URLRouter([path("a/", wrapper)]), "/a/b/")
     assert application.scopes[0]["seen"] is True
+
+
+class WithSlots:
+    __slots__ = ("_next",)
+
+    def __init__(self, inner):
+        self._next = inner
+
+    async def __call__(self, scope, receive, send):
+        await self._next(scope, receive, send)
+
+
+class WithMethod:
+    def __init__(self, inner):
+        self.wrapped_application = inner
+
+    async def serve(self, scope, receive, send):
+        await self.wrapped_application(scope, receive, send)
+
+
+def decorated(inner):
+    @functools.wraps(inner, updated=())
+    async def application(*arguments):
+        await application.__wrapped__(*arguments)
+
+    return application
+
+
+def in_a_function(inner):
+    async def application(scope, receive, send):
+        return await inner(dict(scope), receive, send)
+
+    return application
+
+
+async def call_with(inner, scope, receive, send):
+    await inner(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        in_a_function,
+        decorated,
+        WithSlots,
+        lambda inner: WithMethod(inner).serve,
+        lambda inner: functools.partial(call_with, inner),
+        lambda inner: in_a_function(Middleware(decorated(WithSlots(inner)))),
+        lambda inner: ProtocolTypeRouter({"websocket": in_a_function(inner)}),
+    ],
+)
+async def test_path_leads_to_a_router_in_middleware_of_any_form(wrap):
+    application = Application()
+    outer = URLRouter([path("<int:n>/", wrap(URLRouter([path("b/", application)])))])
+    await call(outer, "/1/b/")
+    assert application.url_route["kwargs"] == {"n": 1}
+    with pytest.raises(NoRouteFound):
+        await call(outer, "/1/c/")
+
+
+async def test_path_to_a_function_still_ends_there():
+    async def application(scope, receive, send):
+        served.append(scope["path"])
+
+    served = []
+    router = URLRouter([path("a/", in_a_function(decorated(application)))])
+    await call(router, "/a/")
+    with pytest.raises(NoRouteFound):
+        await call(router, "/a/b/")
+    assert served == ["/a/"]
+
+
+async def test_middleware_around_itself_is_looked_through_once():
+    def around(inner=None):
+        async def application(scope, receive, send):
+            if inner is None:
+                await application(scope, receive, send)
+
+        application.itself = application
+        return application
+
+    with pytest.raises(NoRouteFound):
+        await call(URLRouter([path("a/", around())]), "/a/b/")
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        lambda inner: ProtocolTypeRouter({"websocket": inner}),
+        lambda inner: URLRouter([path("ws/", inner)]),
+        lambda inner: URLRouter([path("ws/", URLRouter([path("", inner)]))]),
+        lambda inner: ChannelNameRouter({"name": inner}),
+        Middleware,
+    ],
+)
+async def test_what_the_application_returns_is_returned(route):
+    async def application(scope, receive, send):
+        return "the result"
+
+    scope = {"type": "websocket", "path": "/ws/", "channel": "name"}
+    assert await route(application)(scope, None, None) == "the result"
+
+
+async def test_nothing_is_kept_of_applications_that_nobody_uses():
+    class Wrapper(Middleware):
+        async def __call__(self, scope, receive, send):
+            return await super().__call__(scope, receive, send)
+
+    async def application(scope, receive, send):
+        await send({"type": "websocket.close"})
+
+    stack = AuthMiddlewareStack(OriginValidator(Wrapper(application), ["*"]))
+    router = ProtocolTypeRouter({"websocket": URLRouter([path("ws/", stack)])})
+    communicator = WebsocketCommunicator(router, "/ws/")
+    assert await communicator.connect() == (False, 1000)
+    await communicator.wait()
+    kept = [weakref.ref(thing) for thing in (router, Wrapper, application)]
+    del router, Wrapper, application, stack, communicator
+    gc.collect()
+    assert [thing() for thing in kept] == [None] * 3
 
 
 async def test_path_leads_to_whatever_says_that_it_routes_by_path():

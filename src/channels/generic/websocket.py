@@ -92,7 +92,7 @@ class WebsocketConsumer(SyncConsumer):
         headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None,
     ) -> None:
         """Accept the connection, with one of the subprotocols that the client offered."""
-        super().send(accept_message(subprotocol, headers))
+        super().send(accept_message(self, subprotocol, headers))
 
     def websocket_receive(self, message: Message) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""
@@ -210,7 +210,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None,
     ) -> None:
         """Accept the connection, with one of the subprotocols that the client offered."""
-        await super().send(accept_message(subprotocol, headers))
+        await super().send(accept_message(self, subprotocol, headers))
 
     async def websocket_receive(self, message: Message) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""

@@ -12,8 +12,6 @@ from .application import ApplicationCommunicator, Response, split_path
 
 __all__ = ["WebsocketCommunicator"]
 
-_OFFER = b"sec-websocket-protocol"
-
 
 class WebsocketCommunicator(ApplicationCommunicator):
     """The client's side of one WebSocket.
@@ -33,15 +31,16 @@ class WebsocketCommunicator(ApplicationCommunicator):
             await communicator.send_to(text_data="hello")
 
     Attributes:
-        response_headers: the headers with which the application answered the handshake.
+        response_headers: the headers with which the application answered the handshake, as it
+            gave them.
         denial: the complete HTTP response with which it refused the handshake, else None.
 
     Args:
         application: an ASGI application, or a consumer class.
         path: the path, quoted as in a URL, with an optional query string.
         headers: pairs of bytes, names in lower case.
-        subprotocols: what the client offers, in its order of preference; like a server, the
-            communicator puts the offer into the headers as well.
+        subprotocols: what the client offers, in its order of preference. The headers are what
+            ``headers`` says, without this offer.
         spec_version: put into the scope under this name, when given.
     """
 
@@ -55,15 +54,12 @@ class WebsocketCommunicator(ApplicationCommunicator):
     ) -> None:
         path, query_string = split_path(path)
         headers = headers if headers is not None else []
-        offered = list(subprotocols or [])
-        if offered and all(name != _OFFER for name, _ in headers):
-            headers = [*headers, (_OFFER, ", ".join(offered).encode("latin-1"))]
         scope = {
             "type": "websocket",
             "path": path,
             "query_string": query_string,
             "headers": headers,
-            "subprotocols": offered,
+            "subprotocols": list(subprotocols or []),
         }
         if spec_version is not None:
             scope["spec_version"] = spec_version

@@ -454,3 +454,24 @@ def test_a_sync_consumer_in_a_plain_test_function():
         return answer
 
     assert async_to_sync(drive)() == {"got": 1}
+
+
+@pytest.mark.parametrize("base", [WebsocketConsumer, AsyncWebsocketConsumer])
+@pytest.mark.parametrize(
+    "headers",
+    [[(b"x-one", b"1")], [("X-One", "1"), ("X-Two", "2")], [["X-One", b"1"]], [("x", 1)], []],
+)
+async def test_a_test_gets_the_headers_as_they_were_given(base, headers):
+    class Sync(base):
+        def connect(self):
+            self.accept(headers=headers)
+
+    class Async(base):
+        async def connect(self):
+            await self.accept(headers=headers)
+
+    consumer = Sync if base is WebsocketConsumer else Async
+    communicator = WebsocketCommunicator(consumer.as_asgi(), "/")
+    assert await communicator.connect() == (True, None)
+    assert communicator.response_headers == headers
+    await communicator.disconnect()

@@ -177,6 +177,25 @@ def test_limits_on_time(project, port):
     assert "Traceback" not in output
 
 
+def test_everything_is_served_below_the_script_name(project, port):
+    """And without it, as if a proxy had stripped it; as Django's own server does."""
+    project.append("mysite/settings.py", 'FORCE_SCRIPT_NAME = "/base"\n')
+    project.write(
+        "mysite/urls.py",
+        "from django.http import HttpResponse\n"
+        "from django.urls import path, reverse\n"
+        "urlpatterns = [path('', lambda r: HttpResponse(reverse('home')), name='home')]\n",
+    )
+    with project.manage("runserver", str(port), "--noreload") as server:
+        server.wait_for(STARTED)
+        assert get(port, "/base/").text == get(port, "/").text == "/base/"
+        assert get(port, "/base/static/style.css").text == "body {}"
+        for path in ("/base/ws/echo/", "/ws/echo/"):
+            with echo(port, path) as socket:
+                socket.send("hi")
+                assert socket.recv(timeout=DEADLINE) == "hi"
+
+
 def test_noasgi_is_djangos_own_server(project, port):
     with project.manage("runserver", str(port), "--noasgi", "--noreload") as server:
         server.wait_for(f"development server at http://127.0.0.1:{port}/")

@@ -20,6 +20,7 @@ from channels.routing import get_default_application
 
 from ..limits import TimeLimits
 from ..requestlog import RequestLog
+from ..rootpath import RootPath
 
 __all__ = ["Command"]
 
@@ -118,6 +119,9 @@ class Command(StaticfilesCommand):
         application: Any = get_default_application()
         if options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"]):
             application = ASGIStaticFilesHandler(application)
+        root_path = settings.FORCE_SCRIPT_NAME or ""
+        if root_path.strip("/"):
+            application = RootPath(application, root_path)
         limited = TimeLimits(
             application,
             response=options["http_timeout"],
