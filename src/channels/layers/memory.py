@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..exceptions import ChannelFull
 from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
-from .messages import snapshot
+from .messages import taken
 
 __all__ = ["InMemoryChannelLayer"]
 
@@ -83,7 +83,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
-        entry = (time.monotonic() + self.expiry, snapshot(message))
+        entry = (time.monotonic() + self.expiry, taken(message))
         if not self.deliver(channel, entry):
             raise ChannelFull(
                 f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its "
@@ -104,7 +104,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
-        entry = (time.monotonic() + self.expiry, snapshot(message))
+        entry = (time.monotonic() + self.expiry, taken(message))
         if self._is_group(group):
             self.deliver_to_group(group, entry)
         else:

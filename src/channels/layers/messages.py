@@ -9,9 +9,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ..exceptions import SerializationError
+import msgspec
 
-__all__ = ["snapshot"]
+from ..exceptions import SerializationError
+from .values import LARGEST, SMALLEST, is_text, packed, plain
+
+__all__ = ["snapshot", "taken"]
 
 # Exact types whose values cannot change, so that sharing them is safe.
 _ATOMS: frozenset[type] = frozenset(
@@ -22,38 +25,90 @@ _ATOMS: frozenset[type] = frozenset(
     }
 )  # fmt: skip
 
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Take what somebody sends within this process, as it is now.
+
+    What :mod:`~channels.layers.values` says of plain values holds here too, and objects are copied.
+
+    Returns:
+        What gives each recipient a copy of its own.
+
+    Raises:
+        SerializationError: it is not a dict, or holds what no layer carries or cannot be copied.
+    """
+    if type(message) is dict:
+        for key, value in message.items():
+            kind = type(value)
+            if kind is str:
+                if not value.isascii() and not is_text(value):
+                    break
+            elif kind is int:
+                if not SMALLEST <= value <= LARGEST:
+                    break
+            elif kind is not bool and value is not None and kind is not bytes:
+                break
+            if type(key) is not str or not key.isascii():
+                break
+        else:
+            return message.copy().copy
+    data = packed(message)
+    return _taken(message) if data is None else functools.partial(_decode, data)
+
+
+def _taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """The same for a message of which some value is to be converted, copied or refused."""
+    _require_dict(message)
+    try:
+        kept = plain(message, _copy)
+    except SerializationError as error:
+        raise SerializationError(f"The message cannot be sent: {error}") from error
+    except Exception as error:
+        raise _cannot_be_copied(error) from error
+    data = packed(kept)
+    return functools.partial(_unpack, kept) if data is None else functools.partial(_decode, data)
+
 
 def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Take ``message`` as it is now; each call of what is returned gives a copy of its own.
+    """Take a message that has arrived, whatever it holds.
 
     A flat message of plain values, as most are, costs one ``dict.copy`` per recipient. Nested
     containers are copied as far as they are, and only what is neither goes to ``copy.deepcopy``.
 
+    Returns:
+        What gives each recipient a copy of its own.
+
     Raises:
         SerializationError: it is not a dict, or holds something that cannot be copied.
     """
+    _require_dict(message)
+    if _ATOMS.issuperset(map(type, message.values())):
+        return dict(message).copy
+    try:
+        kept = _copy(dict(message))
+    except Exception as error:
+        raise _cannot_be_copied(error) from error
+    return functools.partial(_unpack, kept)
+
+
+def _require_dict(message: object) -> None:
     if not isinstance(message, dict):
         raise SerializationError(
             f"A message must be a dict with a 'type', not {type(message).__name__}"
         )
-    kept = dict(message)
-    for value in kept.values():
-        if type(value) not in _ATOMS:
-            break
-    else:
-        return kept.copy
-    try:
-        kept = _copy(kept)
-    except RecursionError:
-        raise SerializationError(
+
+
+def _cannot_be_copied(error: Exception) -> SerializationError:
+    if isinstance(error, RecursionError):
+        return SerializationError(
             "The message is nested too deeply, or contains itself; send plain values"
-        ) from None
-    except Exception as error:
-        raise SerializationError(
-            f"The message cannot be copied for its recipients ({error}); send plain values, and "
-            "the primary keys of objects instead of the objects"
-        ) from error
-    return functools.partial(_unpack, kept)
+        )
+    return SerializationError(
+        f"The message cannot be copied for its recipients ({error}); send plain values, and the "
+        "primary keys of objects instead of the objects"
+    )
 
 
 def _unpack(kept: dict[str, Any]) -> dict[str, Any]:
@@ -65,14 +120,18 @@ def _unpack(kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _copy(value: Any) -> Any:
-    """A copy that shares nothing with ``value`` that can change."""
+    """A copy that shares nothing with ``value`` that can change. Takes one frame for each level."""
     kind = type(value)
     if kind in _ATOMS:
         return value
     if kind is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    if kind is list:
-        return [_copy(item) for item in value]
-    if kind is tuple:
-        return tuple([_copy(item) for item in value])
+        content = {}
+        for key, item in value.items():
+            content[key] = item if type(item) in _ATOMS else _copy(item)
+        return content
+    if kind is list or kind is tuple:
+        items = []
+        for item in value:
+            items.append(item if type(item) in _ATOMS else _copy(item))  # noqa: PERF401
+        return items if kind is list else tuple(items)
     return copy.deepcopy(value)

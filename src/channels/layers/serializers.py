@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from ..exceptions import ChannelsError, SerializationError
+from .values import PLAIN_JSON, TEXT, is_plain, json_values, packed, plain
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
@@ -28,6 +30,11 @@ Key: TypeAlias = str | bytes
 # Seconds by which the clocks of two machines may differ: an encrypted message is refused only
 # when it is older than the layer's expiry and this.
 _CLOCK_SKEW = 10
+
+_encode_json = json.JSONEncoder(allow_nan=False).encode
+
+# In JSON: what may be a surrogate that stands alone, or an integer of more than 64 bits.
+_SUSPECT = re.compile(r"\\ud|\d{19}")
 
 
 class SerializerDoesNotExist(ChannelsError, KeyError):
@@ -153,11 +160,24 @@ class BaseMessageSerializer:
 
 
 class JSONSerializer(BaseMessageSerializer):
-    """JSON, with Python's own module, which refuses what JSON cannot tell apart (bytes, sets)."""
+    """JSON, with Python's own module; what JSON would not give back as it was is refused.
+
+    A subclass that calls ``as_bytes`` with arguments of ``json.dumps``, such as an encoder for
+    dates, says by that what it sends.
+    """
 
     def as_bytes(self, message: dict[str, Any], *args: Any, **kwargs: Any) -> bytes:
         """``message`` as JSON."""
-        return json.dumps(message, *args, **kwargs).encode("utf-8")
+        if args or kwargs:
+            return json.dumps(message, *args, **kwargs).encode("utf-8")
+        if type(message) is dict and is_plain(message, PLAIN_JSON, TEXT):
+            try:
+                text = _encode_json(message)
+            except ValueError:  # a float is not finite; it does not say which
+                return _encode_json(json_values(message)).encode("ascii")
+            if not _SUSPECT.search(text):
+                return text.encode("ascii")
+        return _encode_json(json_values(message)).encode("ascii")
 
     def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The message in this JSON."""
@@ -173,7 +193,9 @@ class MsgPackSerializer(BaseMessageSerializer):
 
     def as_bytes(self, message: dict[str, Any], *args: Any, **kwargs: Any) -> bytes:
         """``message`` as MessagePack."""
-        return self._encode(message)
+        # The encoder alone would turn dates, sets and others into something else, without a word.
+        data = packed(message)
+        return self._encode(plain(message)) if data is None else data
 
     def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The message in this MessagePack."""
