@@ -21,9 +21,9 @@ from ..exceptions import (
     EventLoopRunning,
     InvalidChannelLayerError,
 )
+from .local import LocalChannels
 from .manager import get_channel_layer
-from .messages import snapshot
-from .serializers import BaseMessageSerializer
+from .messages import snapshot, taken
 
 __all__ = [
     "BridgeClosed",
@@ -194,10 +194,14 @@ def _on_commit(
     message: dict[str, Any],
     using: str | None,
 ) -> None:
-    unpack = snapshot(message)
-    serializer = getattr(layer, "serializer", None)
-    if isinstance(serializer, BaseMessageSerializer):
-        serializer.serialize(message)  # later nobody could be told that it cannot be encoded
+    # Later nobody could be told that it cannot be sent.
+    if isinstance(layer, LocalChannels):
+        unpack = taken(message)
+    else:
+        unpack = snapshot(message)
+        serialize = getattr(layer, "serialize", None)
+        if serialize is not None:
+            serialize(message)
 
     def send_it() -> None:
         send(name, unpack())

@@ -8,12 +8,13 @@ import threading
 import uuid
 
 import pytest
+from django.http import QueryDict
 from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.exceptions import SerializationError
-from channels.layers.messages import snapshot
+from channels.layers.messages import snapshot, taken
 
 scalars = (
     st.none()
@@ -152,3 +153,64 @@ def test_what_cannot_be_copied_again_is_a_serialization_error_too():
     unpack = snapshot({"type": "x", "value": OnlyOnce()})
     with pytest.raises(SerializationError, match="not again"):
         unpack()
+
+
+# What is sent within the process
+
+
+plain_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), plain_values, max_size=5))
+def test_plain_values_arrive_as_they_were_sent_and_are_shared_by_nobody(message):
+    unpack = taken(message)
+    expected = repr(message)
+    copies = [message, unpack(), unpack()]
+    assert [repr(copy) for copy in copies] == [expected] * 3
+    seen = [id(container) for copy in copies for container in containers(copy)]
+    assert len(seen) == len(set(seen))
+    spoil(message)
+    assert repr(unpack()) == expected
+
+
+def test_objects_are_copied_beside_values_that_become_plain():
+    days = {datetime.date(2026, 1, 1)}
+    unpack = taken(
+        {"type": "x", "days": days, "html": [mark_safe("<b>")], "form": QueryDict("a=1")}
+    )
+    days.clear()
+    first, second = unpack(), unpack()
+    assert first["days"] == second["days"] == {datetime.date(2026, 1, 1)}
+    assert first["days"] is not second["days"]
+    assert first["html"] == ["<b>"]
+    assert type(first["html"][0]) is str
+    assert first["form"] == {"a": "1"}
+    assert type(first["form"]) is dict
+
+
+@pytest.mark.parametrize("value", [None, "text", ["list"], 5, b"", [("type", "pairs")]])
+def test_only_a_dict_can_be_sent(value):
+    with pytest.raises(SerializationError, match=type(value).__name__):
+        taken(value)
+
+
+@pytest.mark.parametrize("value", [threading.Lock(), (n for n in ())])
+def test_what_cannot_be_copied_is_not_sent(value):
+    with pytest.raises(SerializationError, match="send plain values"):
+        taken({"type": "x", "value": value})
+
+
+def test_a_message_that_contains_itself_is_not_sent():
+    message = {"type": "x"}
+    message["self"] = [message]
+    with pytest.raises(SerializationError, match="contains itself"):
+        taken(message)

@@ -1,11 +1,16 @@
 import base64
 import datetime
 import hashlib
+import math
+import re
 import subprocess
 import sys
+import uuid
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +27,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
 )
 json_values = st.recursive(
@@ -75,9 +80,46 @@ def test_json_refuses_what_it_could_not_give_back(value):
         JSONSerializer().serialize({"type": "x", "value": value})
 
 
-def test_msgpack_refuses_integers_it_cannot_hold():
-    with pytest.raises(SerializationError, match="cannot be encoded"):
-        MsgPackSerializer().serialize({"n": 2**65})
+@pytest.mark.parametrize("serializer", [JSONSerializer(), MsgPackSerializer()])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (2**65, r"message['deep'][1]['x'] is an integer of more than 64 bits; send it as text"),
+        (math.nan, r"message['deep'][1]['x'] is nan, which JSON does not have"),
+        ("\ud800", r"message['deep'][1]['x'] is no text, but has half a character"),
+        (datetime.date(2026, 1, 1), "['x'] is of type date; send its isoformat()"),
+        (uuid.UUID(int=1), "['x'] is of type UUID; send str() of it"),
+        (gettext_lazy("Yes"), "['x'] is of type __proxy__; send str() of it"),
+        ({1}, "['x'] is of type set; send list() of it"),
+        (object(), "['x'] is of type object, which is no plain value"),
+        ({(1,): 2}, "['x'][(1,)] is under a key of type tuple"),
+        ({"k" * 100: object()}, "['x']['kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk...] is of type"),
+    ],
+)
+def test_the_error_names_the_value_and_what_to_send_instead(serializer, value, reason):
+    with pytest.raises(SerializationError, match=re.escape(reason)):
+        serializer.serialize({"type": "x", "deep": [1, {"x": value}]})
+
+
+def test_what_only_looks_like_something_to_refuse_is_sent():
+    """The fast way suspects it, and the second look finds nothing wrong."""
+    for serializer in (JSONSerializer(), MsgPackSerializer()):
+        for value in ("\U0001f40e", "1" * 30, 10**18, "\\ud800", [1.5, "\u017e"]):
+            assert serializer.deserialize(serializer.serialize({"v": value})) == {"v": value}
+    data = b"\xcb\x7f\xf8" + bytes(6)
+    serializer = MsgPackSerializer()
+    assert serializer.deserialize(serializer.serialize({"v": data})) == {"v": data}
+
+
+def test_a_subclass_that_says_how_to_encode_decides_what_it_carries():
+    class Own(JSONSerializer):
+        def as_bytes(self, message, *args, **kwargs):
+            return super().as_bytes(message, cls=DjangoJSONEncoder)
+
+    own = Own()
+    sent = {"type": "x", "at": datetime.date(2026, 1, 1), "n": 2**70, 1: 2}
+    received = {"type": "x", "at": "2026-01-01", "n": 2**70, "1": 2}
+    assert own.deserialize(own.serialize(sent)) == received
 
 
 def test_messages_that_contain_themselves_are_refused():

@@ -361,6 +361,8 @@ class TestOnCommit:
 
     def test_what_is_wrong_when_it_is_handed_in_is_raised_then(self, layer):
         with transaction.atomic():
+            with pytest.raises(SerializationError, match="is nan"):
+                send_on_commit("c", message(float("nan")))
             with pytest.raises(TypeError, match="Channel name must be"):
                 send_on_commit("not a name", message())
             with pytest.raises(TypeError, match="Group name must be"):
