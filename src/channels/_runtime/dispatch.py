@@ -248,7 +248,9 @@ class Connection:
                 return
             message = client_event
         message_type = message.get("type")
+        dispatch = self._consumer.dispatch
         if message_type == self._disconnect_type:
+            dispatch = getattr(self._consumer, "_dispatch_last", dispatch)
             self._ended = self._disconnected = True
             if self._protocol == "websocket":
                 message["code"] = self._closed_with(message.get("code"))
@@ -264,7 +266,7 @@ class Connection:
         if self._outlet.gone and not self._disconnected:
             grace.begin()
         try:
-            await self._consumer.dispatch(message)
+            await dispatch(message)
         except UnknownMessageType as error:
             self._unhandled(error)
         except asyncio.CancelledError:

@@ -14,6 +14,7 @@ from .._runtime.types import Message, Receive, Scope, Send
 from ..consumer import AsyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import ChannelsError, StopConsumer
+from ._last import dispatch_last
 from ._messages import as_header_pairs
 
 __all__ = ["AsyncHttpConsumer", "aclose_old_connections"]
@@ -173,6 +174,9 @@ class AsyncHttpConsumer(AsyncConsumer):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
+
+    async def _dispatch_last(self, message: Message) -> None:
+        await dispatch_last(self, message)
 
     async def http_disconnect(self, message: Message) -> None:
         """Call :meth:`disconnect`."""

@@ -11,7 +11,14 @@ from .._runtime.handlers import framework
 from .._runtime.types import Message
 from ..consumer import AsyncConsumer, SyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
-from ..exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
+from ..exceptions import (
+    AcceptConnection,
+    BrokerError,
+    DenyConnection,
+    InvalidChannelLayerError,
+    StopConsumer,
+)
+from ._last import dispatch_last
 from ._messages import (
     INVALID_PAYLOAD,
     UNSUPPORTED_DATA,
@@ -69,8 +76,14 @@ class WebsocketConsumer(SyncConsumer):
 
     def websocket_connect(self, message: Message) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        for group in self.groups or ():
-            async_to_sync(_group_method(self, "group_add"))(group, self.channel_name)
+        joined: list[Any] = []
+        try:
+            for group in self.groups or ():
+                async_to_sync(_group_method(self, "group_add"))(group, self.channel_name)
+                joined.append(group)
+        except BaseException:
+            self.groups = joined  # those that there are to leave
+            raise
         try:
             self.connect()
         except AcceptConnection:
@@ -128,13 +141,24 @@ class WebsocketConsumer(SyncConsumer):
 
     def websocket_disconnect(self, message: Message) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
+        failures: list[Exception] = []
         for group in self.groups or ():
-            async_to_sync(_group_method(self, "group_discard"))(group, self.channel_name)
+            try:
+                async_to_sync(_group_method(self, "group_discard"))(group, self.channel_name)
+            except BrokerError:  # nor would it let the others be left
+                raise
+            except Exception as error:  # noqa: BLE001 - of whatever layer; the others can be left
+                failures.append(error)
+        if failures:
+            raise failures[0]
         self.disconnect(message["code"])
         raise StopConsumer
 
     def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
+
+    async def _dispatch_last(self, message: Message) -> None:
+        await dispatch_last(self, message, message["code"])
 
 
 @framework("receive_json", "send_json")
@@ -187,8 +211,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def websocket_connect(self, message: Message) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        for group in self.groups or ():
-            await _group_method(self, "group_add")(group, self.channel_name)
+        joined: list[Any] = []
+        try:
+            for group in self.groups or ():
+                await _group_method(self, "group_add")(group, self.channel_name)
+                joined.append(group)
+        except BaseException:
+            self.groups = joined  # those that there are to leave
+            raise
         try:
             await self.connect()
         except AcceptConnection:
@@ -246,13 +276,24 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
+        failures: list[Exception] = []
         for group in self.groups or ():
-            await _group_method(self, "group_discard")(group, self.channel_name)
+            try:
+                await _group_method(self, "group_discard")(group, self.channel_name)
+            except BrokerError:  # nor would it let the others be left
+                raise
+            except Exception as error:  # noqa: BLE001 - of whatever layer; the others can be left
+                failures.append(error)
+        if failures:
+            raise failures[0]
         await self.disconnect(message["code"])
         raise StopConsumer
 
     async def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
+
+    async def _dispatch_last(self, message: Message) -> None:
+        await dispatch_last(self, message, message["code"])
 
 
 @framework("receive_json", "send_json")
