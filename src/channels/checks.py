@@ -18,6 +18,7 @@
 ``channels.W007``  ``ASGI_APPLICATION`` queries the database when it is imported, and fails.
 ``channels.W008``  A channel layer's ``CONFIG`` lets it carry no message.
 ``channels.W009``  The distribution ``channels_redis`` is installed beside this one.
+``channels.W010``  A channel layer's server evicts keys when it is full (``check --deploy``).
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a

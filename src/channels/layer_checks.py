@@ -7,6 +7,7 @@ connect to a broker.
 import asyncio
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -163,7 +164,8 @@ def _check_round_trip(alias: str) -> Iterator[CheckMessage]:
     from .layers import channel_layers  # noqa: PLC0415
 
     try:
-        async_to_sync(_round_trip)(channel_layers.make_backend(alias))
+        layer = channel_layers.make_backend(alias)
+        async_to_sync(_round_trip)(layer)
     except Exception as error:  # noqa: BLE001  whatever it is, consumers would meet it too
         yield Error(
             f"Channel layer {alias!r} does not carry messages: {_describe(error)}",
@@ -171,6 +173,32 @@ def _check_round_trip(alias: str) -> Iterator[CheckMessage]:
             "credentials.",
             id="channels.E006",
         )
+    else:
+        yield from _check_eviction(alias, layer)
+
+
+def _check_eviction(alias: str, layer: Any) -> Iterator[CheckMessage]:
+    for address, policy in async_to_sync(_find_evicting)(layer).items():
+        yield Warning(
+            f"Channel layer {alias!r}: the server at {address} evicts keys when its memory is full "
+            f"(maxmemory-policy is {policy}), and with them messages and members of groups.",
+            hint="Set its maxmemory-policy to noeviction. Every key of a channel layer has an "
+            "expiry, so the volatile policies evict it as well; a cache needs a server of its own.",
+            id="channels.W010",
+        )
+
+
+async def _find_evicting(layer: Any) -> dict[str, str]:
+    """The servers that evict keys; none if the layer is on no Redis, or they do not tell."""
+    if "channels.layers.redis.common" not in sys.modules:  # which such a layer has imported
+        return {}
+    from .layers.redis.common import RedisLayer  # noqa: PLC0415
+    from .layers.redis.eviction import find_evicting  # noqa: PLC0415
+
+    with suppress(Exception):
+        async with asyncio.timeout(_ROUND_TRIP_TIMEOUT):
+            return await find_evicting(layer.servers if isinstance(layer, RedisLayer) else ())
+    return {}
 
 
 async def _round_trip(layer: Any) -> None:
@@ -190,14 +218,16 @@ async def _round_trip(layer: Any) -> None:
 
 
 async def _close(layer: Any) -> None:
-    """Close its connections, under either of the names that layers have for it, if they have one.
+    """Close it, under the first of the names that layers have for it, if they have one.
 
     How that goes is no part of what is checked, and must not hide it.
     """
-    close = getattr(layer, "close", None) or getattr(layer, "close_pools", None)
-    if close is not None:
-        with suppress(Exception):
-            await asyncio.wait_for(close(), _ROUND_TRIP_TIMEOUT)
+    for name in ("close", "aclose", "close_pools"):
+        close = getattr(layer, name, None)
+        if close is not None:
+            with suppress(Exception):
+                await asyncio.wait_for(close(), _ROUND_TRIP_TIMEOUT)
+            return
 
 
 def _is_in_memory(layer: dict[str, Any]) -> bool:

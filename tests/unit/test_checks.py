@@ -14,6 +14,9 @@ from django.core.management.commands.runserver import Command as DjangoRunserver
 from django.test import override_settings
 
 from channels.layers import InMemoryChannelLayer
+from channels.layers.redis import RedisChannelLayer
+
+from ..brokers import running
 
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 LAYER = f"{__name__}.LoopbackLayer"
@@ -377,6 +380,58 @@ def test_a_layer_that_carries_messages_is_fine_and_closed(settings):
 def test_a_layer_that_cannot_be_closed_carries_messages_all_the_same(settings):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.UncloseableLayer"}}
     assert ids(deploy=True) == []
+
+
+class OwnRedisLayer(RedisChannelLayer):
+    pass
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        f"{__name__}.OwnRedisLayer",
+        "channels_redis.core.RedisChannelLayer",
+        "channels_redis.pubsub.RedisPubSubChannelLayer",
+    ],
+)
+def test_a_server_that_evicts_keys(settings, backend):
+    with running("valkey") as broker, running("valkey") as other:
+        config = {"hosts": [broker.url, other.address]}
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
+        assert ids(deploy=True) == []
+        for policy in ("allkeys-lru", "volatile-ttl"):
+            broker.cli("CONFIG", "SET", "maxmemory-policy", policy)
+            [message] = run(deploy=True)
+            assert message.id == "channels.W010"
+            assert f"127.0.0.1:{broker.port} evicts" in message.msg
+            assert policy in message.msg
+        assert ids() == []
+        assert not [key for key in broker.cli("KEYS", "*") if b":inbox:" in key], "it was closed"
+
+
+def test_a_server_that_does_not_tell_whether_it_evicts(settings):
+    with running("valkey", "--maxmemory-policy", "allkeys-lru") as broker:
+        broker.cli("ACL", "SETUSER", "default", "-info")
+        config = {"hosts": [broker.url]}
+        settings.CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "CONFIG": config,
+            }
+        }
+        assert ids(deploy=True) == []
+
+
+def test_a_server_that_is_down_is_told_of_once_and_only_under_deploy(settings, monkeypatch):
+    monkeypatch.setattr("channels.layer_checks._ROUND_TRIP_TIMEOUT", 0.1)
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": ["redis://127.0.0.1:1/0"]},
+        }
+    }
+    assert ids() == []
+    assert ids(deploy=True) == ["channels.E006"]
 
 
 @pytest.mark.parametrize(

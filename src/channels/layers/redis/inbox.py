@@ -55,6 +55,9 @@ class Recipient(Protocol):
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups to be a member of."""
 
+    def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
+        """The server knew nothing of these memberships; it does again."""
+
 
 class InboxReader:
     """Keeps one inbox alive, and hands on what comes in.
@@ -195,7 +198,7 @@ class InboxReader:
         groups = list(self._recipient.inbox_groups(self._partition))
         for command in self.renewals(groups):
             renewed = await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
-            self.heed_renewal(renewed, anew=bool(made))
+            self.heed_renewal(renewed, anew=bool(made), told=self._gap is not None)
         # Only now, so that who is told misses nothing that comes after.
         gap, self._gap = self._gap, None
         if gap is not None:
@@ -210,17 +213,18 @@ class InboxReader:
             for chunk in chunks
         ]
 
-    def heed_renewal(self, answer: list[Any], *, anew: bool = False) -> bool:
+    def heed_renewal(self, answer: list[Any], *, anew: bool = False, told: bool = False) -> bool:
         """Take note of what the script that renews the lease answered.
 
         Args:
             answer: the script's.
             anew: the inbox has just been made, so the server may have forgotten its count, too.
+            told: everybody is about to be told of a gap, so nobody need be of the groups' own.
 
         Returns:
             Whether the inbox was still there.
         """
-        now, alive, overflowed, foreign = answer
+        now, alive, overflowed, foreign, missing = answer
         self._set_clock(now)
         if foreign:
             logger.error("These keys should hold groups and hold something else: %s", foreign)
@@ -230,6 +234,8 @@ class InboxReader:
         if more > 0:  # two connections ask, and an answer may be older than the one before it
             self._overflowed = overflowed
             self._recipient.inbox_overflowed(self._partition, more)
+        if missing and not told:
+            self._recipient.inbox_groups_missing(self._partition, missing)
         return bool(alive)
 
     def _set_clock(self, now: int) -> None:

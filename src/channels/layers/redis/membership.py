@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..._runtime.loops import PerLoop
@@ -62,6 +62,16 @@ class Membership:
             for group in list(self._joined)
             if consistent_hash(group, len(bases)) == partition
         ]
+
+    def forgotten(self, partition: int, keys: Iterable[bytes]) -> set[str]:
+        """Those of these groups, by their keys, of which the process was a member to its knowledge.
+
+        It need not know yet of one that the process is about to join.
+        """
+        start = len(f"{self._bases[partition]}:group:")
+        groups = {key.decode("ascii")[start:] for key in keys}
+        joined = self._joined
+        return {group for group in groups if group in joined and joined[group] is None}
 
     async def join(self, group: str) -> None:
         """Make this process a member, unless it is one, and wait until it is."""

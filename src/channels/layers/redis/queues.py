@@ -10,6 +10,7 @@ the next ones, and after a while given back to the queue.
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from .scripts import SCRIPTS
 from .servers import Connection, Server
 
 __all__ = ["QueueReader"]
+
+logger = logging.getLogger("channels.layers")
 
 _GROUP = "readers"
 _BLOCK, _GRACE = 5.0, 5.0  # seconds; see inbox.py
@@ -165,8 +168,11 @@ class QueueReader:
             except Exception as error:  # noqa: BLE001 - tried again, or told to who waits
                 attempt += 1
                 heed_move(self._server, error)
-                if isinstance(error, redis_errors.ResponseError) and "NOGROUP" in str(error):
+                if isinstance(error, redis_errors.ResponseError) and _is_gone(error):
                     attempt = 0
+                    logger.warning(
+                        "%s was gone from the server, and with it what waited there", self._queue
+                    )
                 elif not is_transient(error):
                     self._fail(explain(error))
             finally:
@@ -288,3 +294,8 @@ class QueueReader:
             task.cancel()
             await asyncio.wait((task,), timeout=1)
             self._give_back(leave=True)
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether a server says that the queue from which it is to read is not there any more."""
+    return any(word in str(error) for word in ("NOGROUP", "UNBLOCKED"))

@@ -7,6 +7,7 @@ on the number of processes, not on that of members: each process hands it to its
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from re import Pattern
 from typing import Any
@@ -24,6 +25,8 @@ from .membership import Membership
 from .receiver import Receiver
 
 __all__ = ["RedisChannelLayer"]
+
+logger = logging.getLogger("channels.layers")
 
 # Seconds for which a process, and its memberships, outlive the last sign of life. It gives one
 # every third of that.
@@ -268,6 +271,21 @@ class RedisChannelLayer(RedisLayer):
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups that the process is a member of."""
         return self._membership.keys(partition)
+
+    def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
+        """A server lost the keys of groups: members here may have missed messages, and are told."""
+        lost = self._membership.forgotten(partition, keys)
+        if not lost:
+            return
+        logger.warning(
+            "Messages to %d groups may have been lost, such as %s: the server had lost their "
+            "members. If it evicts keys, set its maxmemory-policy to noeviction",
+            len(lost),
+            min(lost),
+        )
+        for mailbox, groups in self._here.mailboxes():
+            if not lost.isdisjoint(groups):
+                mailbox.announce_gap("a group was gone")
 
     def _is_receiving(self) -> bool:
         return self._receiver.is_ready()

@@ -18,6 +18,7 @@ class Recorder:
         self.ages = []
         self.read = []
         self.lost = []
+        self.missing = []
         self.groups = list(groups)
 
     def inbox_received(self, field, data, age):
@@ -35,6 +36,9 @@ class Recorder:
 
     def inbox_groups(self, partition):
         return self.groups
+
+    def inbox_groups_missing(self, partition, keys):
+        self.missing += keys
 
 
 @pytest.fixture
@@ -134,9 +138,23 @@ async def test_memberships_are_back_before_a_gap_is_told(start, redis, base):
     assert members == [[b"p:p"]]
 
 
+async def test_groups_that_went_with_the_inbox_are_not_told_of_apart(start, redis, base):
+    group = f"{base}:group:g"
+    recorder = Recorder([group])
+    reader = await start(recorder)
+    recorder.missing.clear()
+    redis.delete(reader.inbox, group)
+    await reader.reset()
+    await until(lambda: recorder.lost)
+    assert recorder.lost == ["the inbox was gone"]
+    assert recorder.missing == []
+
+
 async def test_thousands_of_groups_are_renewed(start, redis, base):
     groups = [f"{base}:group:{n}" for n in range(2500)]
-    await start(Recorder(groups))
+    recorder = Recorder(groups)
+    await start(recorder)
+    assert recorder.missing == [group.encode() for group in groups]
     assert redis.exists(*groups) == 2500
     assert all(redis.zscore(group, "p:p") for group in (groups[0], groups[999], groups[2499]))
 

@@ -241,7 +241,9 @@ async def test_rubbish_is_counted_and_passed_over(workshop, shared_broker, redis
     assert workshop.undecodable == 2
 
 
-async def test_a_queue_that_vanishes_comes_back(workshop, shared_broker, redis, put, monkeypatch):
+async def test_a_queue_that_vanishes_comes_back(
+    workshop, shared_broker, redis, put, monkeypatch, caplog
+):
     monkeypatch.setattr(queues_module, "_BLOCK", 0.2)
     reader = workshop.reader(shared_broker.address)
     for n in range(3):
@@ -250,6 +252,8 @@ async def test_a_queue_that_vanishes_comes_back(workshop, shared_broker, redis, 
         redis.delete(workshop.queue)
         put(n)
         assert await receiving == [str(n)]
+        assert f"{workshop.queue} was gone from the server" in caplog.text
+        caplog.clear()
 
 
 async def test_what_is_no_queue_is_an_error_for_who_waits(workshop, shared_broker, redis, put):

@@ -26,6 +26,7 @@ class Process:
         self.servers, self.bases = parse_hosts(addresses, prefix)
         self.lease = lease
         self.heard, self.read, self.lost, self.refused = [], [], [], []
+        self.missing = []
         self.outgoing = PerLoop(lambda: Outgoing(self.servers, self.bases))
         self.membership = Membership(
             "p", self.bases, int(lease * 1000), self.outgoing, lambda group: False
@@ -54,6 +55,9 @@ class Process:
 
     def inbox_groups(self, partition):
         return self.membership.keys(partition)
+
+    def inbox_groups_missing(self, partition, keys):
+        self.missing += keys
 
     async def aclose(self):
         await self.receiver.stop()

@@ -141,12 +141,25 @@ def test_renew_renews_inbox_and_groups(run, redis, key, make_inbox):
     inbox, group = make_inbox("p"), key("group", "g")
     redis.pexpire(inbox, 100)
     redis.set(key("lost", "p"), 7)
-    now, alive, lost, foreign = run("renew", [inbox, key("lost", "p"), group], "p:p", LEASE)
-    assert (alive, lost, foreign) == (1, 7, [])
+    now, alive, lost, *rest = run("renew", [inbox, key("lost", "p"), group], "p:p", LEASE)
+    assert (alive, lost, *rest) == (1, 7, [], [group.encode()])
     assert redis.zscore(group, "p:p") == now + LEASE
     assert redis.pttl(inbox) > 100
     assert redis.pttl(group) > 100
     assert redis.pttl(key("lost", "p")) > 100, "it is never reset, but goes with the lease"
+
+
+def test_renew_tells_of_groups_that_have_lost_the_member(run, redis, key, make_inbox):
+    groups = [key("group", name) for name in "abc"]
+    keys = [make_inbox("p"), key("lost", "p"), *groups]
+    for group in groups:
+        run("join", [group], "p:p", LEASE)
+        run("join", [group], "p:other", LEASE)
+    assert run("renew", keys, "p:p", LEASE)[4] == []
+    redis.delete(groups[0])
+    redis.zrem(groups[2], "p:p")
+    assert run("renew", keys, "p:p", LEASE)[4] == [groups[0].encode(), groups[2].encode()]
+    assert run("renew", keys, "p:p", LEASE)[4] == []
 
 
 def test_renew_without_an_inbox_renews_nothing(run, redis, key):
@@ -158,8 +171,11 @@ def test_renew_without_an_inbox_renews_nothing(run, redis, key):
 def test_renew_passes_over_what_is_no_group(run, redis, key, make_inbox):
     redis.set(key("group", "bad"), "x")
     groups = [key("group", "a"), key("group", "bad"), key("group", "z")]
-    _, alive, _, foreign = run("renew", [make_inbox("p"), key("lost", "p"), *groups], "p:p", LEASE)
+    _, alive, _, foreign, missing = run(
+        "renew", [make_inbox("p"), key("lost", "p"), *groups], "p:p", LEASE
+    )
     assert (alive, foreign) == (1, [groups[1].encode()])
+    assert missing == [groups[0].encode(), groups[2].encode()]
     assert redis.zscore(groups[2], "p:p")
     assert redis.get(groups[1]) == b"x"
 

@@ -262,6 +262,53 @@ async def test_a_consumer_is_told_of_a_gap_once(make, redis, monkeypatch):
     await mailbox.close()
 
 
+async def test_members_are_told_when_the_key_of_their_group_is_gone(make, redis, base, caplog):
+    layer = make(lease=0.9)
+    members = {name: layer.open_mailbox(await layer.new_channel(), lambda: None) for name in "abc"}
+    for group, member in members.items():
+        await layer.group_add(group, member.channel)
+    redis.delete(f"{base}:group:a", f"{base}:group:c")
+    await until(lambda: members["a"].gap and members["c"].gap)
+    assert members["a"].take() == {"type": "layer.gap", "reason": "a group was gone"}
+    assert members["b"].gap is None
+    assert "Messages to 2 groups may have been lost, such as a:" in caplog.text
+    await layer.group_send("a", message(1))
+    await until(members["a"].qsize)
+    assert members["a"].take() == message(1), "it is a member again"
+    caplog.clear()
+    for _ in range(2):
+        redis.pexpire(f"{base}:inbox:{layer.client_prefix}", 60_000)
+        await until(lambda: redis.pttl(f"{base}:inbox:{layer.client_prefix}") <= 900)
+    assert members["a"].gap is None, "told once"
+    assert not caplog.text
+    for member in members.values():
+        await member.close()
+
+
+async def test_a_reconnect_notices_that_a_group_is_gone(make, redis, base):
+    layer = make()
+    names = [await layer.new_channel() for _ in range(2)]
+    member, other = (layer.open_mailbox(name, lambda: None) for name in names)
+    await layer.group_add("group", member.channel)
+    redis.delete(f"{base}:group:group")
+    for reader in layer._receiver.readers:
+        await reader.reset()
+    await until(lambda: member.gap)
+    assert member.gap == "a group was gone"
+    assert other.gap is None
+    for mailbox in (member, other):
+        await mailbox.close()
+
+
+async def test_who_joins_while_the_lease_is_renewed_is_told_of_no_gap(make, redis):
+    layer = make(lease=0.06)
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    for n in range(500):
+        await layer.group_add(f"group-{n}", mailbox.channel)
+    assert mailbox.gap is None
+    await mailbox.close()
+
+
 async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, monkeypatch):
     monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.1)
     layer = make(capacity=3)
