@@ -266,8 +266,9 @@ class LocalChannels(BaseChannelLayer):
         refused: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
             for mailbox in mailboxes:
-                # Whoever has left meanwhile has left its groups and its mailbox, too.
-                lost = mailbox.put(late.entry, loop, patience) if mailbox.attached else "gone"
+                lost: Refusal | None = "gone"
+                if self._mailboxes.get(mailbox.channel) is mailbox:
+                    lost = mailbox.put(late.entry, loop, patience)
                 if lost:
                     refused.append((mailbox, lost))
             self.statistics.sent += len(mailboxes)

@@ -123,8 +123,8 @@ class Mailbox:
         Args:
             entry: the message.
             loop: the event loop that runs in the calling thread, if one does.
-            patience: the caller can come back later, and would do so for a consumer that is to be
-                waited for: it has lost nothing of late, and its mailbox holds no message that is
+            patience: the caller can come back later, and would do so if somebody reads this mailbox
+                and is to be waited for: has lost nothing of late, and holds no message that is
                 older than these seconds.
 
         Returns:
@@ -156,8 +156,10 @@ class Mailbox:
         return None
 
     def _is_waited_for(self, now: float, patience: float) -> bool:
-        if self._wake is None or self.behind or self.overflowed or not self._queue:
+        if self.behind or self.overflowed or not self._queue:
             return False
+        if self._wake is None and not self.readers and self._waiters is None:
+            return False  # nobody has ever waited for anything here
         return now - (self._queue[0][0] - self._owner.expiry) < patience
 
     def _alive(self) -> bool:
@@ -253,6 +255,8 @@ class Mailbox:
             with self._owner.lock:
                 if self._queue:
                     continue
+                if self._wake is None:
+                    self.behind = False
                 if self._waiters is None:
                     self._waiters = deque()
                 self._waiters.append(waiter)
@@ -295,9 +299,9 @@ class Mailbox:
 
     def _lose(self, reason: str, after: int) -> None:
         """Have it told after so many messages that one was lost. The owner's lock is held."""
+        self.behind = True
         if self._wake is None or self.overflowed:
             return
-        self.behind = True
         if self.gap is None:
             self.gap, self._gap_after = reason, after
             if not self._queue:

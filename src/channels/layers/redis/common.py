@@ -13,6 +13,7 @@ from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
 from ..base import BaseChannelLayer
+from ..local import Late
 from ..mailbox import Mailbox, Overflow
 from ..messages import snapshot
 from ..serializers import Key, registry
@@ -313,25 +314,30 @@ class RedisLayer(BaseChannelLayer):
         await self._receiving()
         return await self._here.receive(channel)
 
-    def _deliver(self, name: str, data: bytes, age: float = 0.0, *, to_group: bool) -> None:
+    def _deliver(
+        self, name: str, data: bytes, age: float = 0.0, patience: float = 0.0, *, to_group: bool
+    ) -> Late | None:
         """Decode a message once, and put it into the mailboxes here that are to have it.
 
         Args:
             name: of a group, or of a channel of this process.
             data: the message as it was sent.
             age: seconds since it was sent.
+            patience: see :meth:`Mailbox.put`.
             to_group: whether ``name`` is a group's.
+
+        Returns:
+            What is left to be done later, if ``patience`` is given, or None.
         """
         try:
             unpack = snapshot(self._unpack(data))
         except SerializationError:
             self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
-            return
+            return None
         entry = (time.monotonic() + self.expiry - age, unpack)
         if to_group:
-            self._here.deliver_to_group(name, entry)
-        else:
-            self._here.deliver_or_drop(name, entry)
+            return self._here.deliver_to_group(name, entry, patience)
+        return self._here.deliver_or_drop(name, entry, patience)
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop."""

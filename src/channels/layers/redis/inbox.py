@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from ..._runtime.clock import now
+from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
 from .link import BrokerUnavailable
+from .patience import Patience
 from .scripts import SCRIPTS
 from .servers import Connection, Server
 from .wire import Wire
@@ -40,8 +43,11 @@ _SENDERS = 10_000
 class Recipient(Protocol):
     """Who gets what an inbox holds."""
 
-    def inbox_received(self, field: bytes, data: bytes, age: float) -> None:
-        """An entry came; it was appended ``age`` seconds ago by the server's clock."""
+    def inbox_received(self, field: bytes, data: bytes, age: float, patience: float) -> Late | None:
+        """An entry came; it was appended ``age`` seconds ago by the server's clock.
+
+        What is returned is left to be done later. See :meth:`~..mailbox.Mailbox.put` on patience.
+        """
 
     def inbox_read(self, partition: int, last: str) -> None:
         """Entries up to ``last`` are no longer needed."""
@@ -101,8 +107,14 @@ class InboxReader:
         self._seen: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
         # Why messages may have been lost, until the recipient has been told.
         self._gap: str | None = None
-        # What to add to time.monotonic() to have the server's clock, in seconds.
+        # What to add to our clock to have the server's, in seconds.
         self._offset = 0.0
+        # When the last read was begun, and the last one of those that left nothing in the inbox.
+        self._asked = self._emptied = -math.inf
+        # What was read and is to be handed over yet, and whether it was all that the inbox held.
+        self._entries: Iterator[Any] | None = None
+        self._all = False
+        self._patience = Patience()
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._attempt = 0
@@ -116,14 +128,18 @@ class InboxReader:
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
         self._last, self._origin, self._seen = other._last, other._origin, other._seen
-        self._overflowed = other._overflowed
+        self._overflowed, self._emptied = other._overflowed, other._emptied
+        other._patience.stop()
 
     async def _run(self) -> None:
         self._attempt = 0
+        lost = now()
         while True:
             try:
-                await self._read()
+                await self._read(lost)
             except Exception as error:
+                if self._attempt == 0:
+                    lost = now()
                 self._attempt += 1
                 heed_move(self._server, error)
                 if not is_transient(error):
@@ -134,6 +150,7 @@ class InboxReader:
                     logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
             finally:
                 wire, self._wire = self._wire, None
+                self._entries = None  # the server has them yet
                 if wire is not None:
                     await wire.aclose()
             await asyncio.sleep(backoff(max(self._attempt, 1)))
@@ -146,8 +163,12 @@ class InboxReader:
             ready.set_exception(explain(error))
             ready.exception()  # nobody may be waiting
 
-    async def _read(self) -> None:
-        """Connect, and read for as long as the connection holds and there is an inbox."""
+    async def _read(self, lost: float) -> None:
+        """Connect, and read for as long as the connection holds and there is an inbox.
+
+        Args:
+            lost: when the connection before it was.
+        """
         async with asyncio.timeout(self._server.response_timeout * 2):
             connection = await self._server.connect()
         try:
@@ -159,16 +180,21 @@ class InboxReader:
         if self._attempt >= _NOTED:
             logger.info("The broker answers again: %s is read", self.inbox)
         self._attempt = 0
+        self._patience.note_delay(now() - lost)
         if not self.ready.done():
             self.ready.set_result(None)
         self._wire = wire = Wire(connection, self._receive)
         self._ask_for_more()
         while not wire.over.done():
-            patience = _BLOCK + _GRACE - wire.silence
+            patience = _BLOCK + _GRACE - self._silence(wire)
             await asyncio.wait((wire.over,), timeout=max(patience, _LAST_LOOK))
-            if patience <= 0 and wire.silence >= _BLOCK + _GRACE:
+            if patience <= 0 and self._silence(wire) >= _BLOCK + _GRACE:
                 raise TimeoutError(f"nothing came for {wire.silence:.0f} seconds")
         wire.over.result()
+
+    def _silence(self, wire: Wire) -> float:
+        """Seconds for which the server has owed an answer, at most."""
+        return 0.0 if self._entries is not None else min(wire.silence, now() - self._asked)
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         async with asyncio.timeout(self._server.response_timeout):
@@ -178,16 +204,16 @@ class InboxReader:
     async def _register(self, connection: Connection) -> None:
         """Have an inbox, know where to go on in it, and be a member of the groups."""
         script = SCRIPTS["register"].source
-        before = self._last
-        now, made, raw_last, known, origin, former_origin = await self._ask(
+        before, asked = self._last, now()
+        time, made, raw_last, known, origin, former_origin = await self._ask(
             connection, "EVAL", script, 1, self.inbox, self._lease, before or ""
         )
-        self._set_clock(now)
+        self._set_clock(time)
         last = raw_last.decode()
         took_over = self._origin is not None and former_origin == self._origin
         self._origin = origin
         if before is None:
-            self._last = last
+            self._last, self._emptied = last, asked
         elif made:
             self._last = last
             self._gap = "the inbox was gone"
@@ -224,8 +250,8 @@ class InboxReader:
         Returns:
             Whether the inbox was still there.
         """
-        now, alive, overflowed, foreign, missing = answer
-        self._set_clock(now)
+        time, alive, overflowed, foreign, missing = answer
+        self._set_clock(time)
         if foreign:
             logger.error("These keys should hold groups and hold something else: %s", foreign)
         if anew and overflowed < self._overflowed:
@@ -238,12 +264,13 @@ class InboxReader:
             self._recipient.inbox_groups_missing(self._partition, missing)
         return bool(alive)
 
-    def _set_clock(self, now: int) -> None:
+    def _set_clock(self, time: int) -> None:
         """Take note of what the server's clock says now, in milliseconds."""
-        self._offset = now / 1000 - time.monotonic()
+        self._offset = time / 1000 - now()
 
     def _ask_for_more(self) -> None:
         if self._wire is not None:
+            self._asked = now()
             block = int(_BLOCK * 1000)
             command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last)
             self._wire.send((command,))
@@ -253,28 +280,65 @@ class InboxReader:
             if isinstance(reply, Exception):
                 raise reply
             if reply is None and self._wire is not None:  # nothing came for long
+                self._patience.note_delay(now() - self._asked - _BLOCK)
+                self._emptied = self._asked
                 self._wire.send((("EXISTS", self.inbox),))
                 continue
             if reply == 0:
                 raise ConnectionError("the inbox is gone")  # nothing can come any more
             if isinstance(reply, list):
-                self._hand_over(reply[0][1])
-            # When what came has been dealt with, there is more to be had in one go.
-            self._loop.call_soon(self._ask_for_more)
+                self._take(reply[0][1])
+            else:
+                self._loop.call_soon(self._ask_for_more)
 
-    def _hand_over(self, entries: list[Any]) -> None:
-        received, clock = self._recipient.inbox_received, time.monotonic() + self._offset
+    def _take(self, entries: list[Any]) -> None:
+        """Hand over what a read has brought, and then read on."""
+        patience, waited = self._patience, now() - self._asked
+        if waited > 1:
+            # It came when it was there, unless the server or this event loop stood still.
+            age = now() + self._offset - int(entries[0][0].partition(b"-")[0]) / 1000
+            patience.note_delay(max(min(age, waited), waited - _BLOCK))
+        self._all = len(entries) < _BATCH
+        self._entries = iter(entries)
+        if patience.pausing:  # with what came over the connection before this one
+            return
+        self._hand_over()
+        if patience.catching_up and self._all and not patience.pausing:
+            patience.rest()
+
+    def _hand_over(self) -> None:
+        """Hand over what has been read, until that has to wait."""
+        entries, patience, raw_id = self._entries, self._patience, None
+        if entries is None:  # the connection is no more
+            return
+        received, moment = self._recipient.inbox_received, now()
+        # The server's clock may have been set: nothing is older than the last read that left
+        # nothing in the inbox.
+        clock, oldest = moment + self._offset, moment - self._emptied
         for raw_id, fields in entries:
+            self._untrimmed += 1
             if fields and not (len(fields) == 4 and self._is_repeat(fields[3])):
                 age = clock - int(raw_id.partition(b"-")[0]) / 1000
+                if age > oldest:
+                    age = oldest
                 try:
-                    received(fields[0], fields[1], max(age, 0.0))
+                    late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
                 except Exception:
                     logger.exception("An entry of %s could not be handed over", self.inbox)
-        self._last = entries[-1][0].decode()
-        self._untrimmed += len(entries)
+                    continue
+                if late is not None and patience.wait(late, self._hand_over):
+                    break
+        if raw_id is not None:
+            self._last = raw_id.decode()
         if self._untrimmed >= self._trim_every:
             self.trim()
+        if patience.pausing:
+            return
+        self._entries = None
+        if self._all:
+            self._emptied = self._asked
+        # When what came has been dealt with, there is more to be had in one go.
+        self._loop.call_soon(self._ask_for_more)
 
     def _is_repeat(self, origin: bytes) -> bool:
         """Whether an entry was read before.
@@ -307,8 +371,13 @@ class InboxReader:
         if self._wire is not None:
             self._wire.end(ConnectionError("the inbox is to be registered anew"))
 
+    def hurry(self) -> None:
+        """Hand over at once what has been read, whether there is room for it or not."""
+        self._patience.hurry()
+
     async def stop(self) -> None:
         """Stop reading; nothing is left behind but the inbox."""
+        self._patience.stop()
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...exceptions import ChannelFull, InvalidNameError
 from ..base import BaseChannelLayer
+from ..local import Late
 from ..mailbox import Overflow
 from ..options import require_count, require_duration
 from ..serializers import Key
@@ -220,25 +221,26 @@ class RedisChannelLayer(RedisLayer):
 
     # What the inbox brings (see inbox.Recipient)
 
-    def inbox_received(self, field: bytes, data: bytes, age: float) -> None:
+    def inbox_received(self, field: bytes, data: bytes, age: float, patience: float) -> Late | None:
         """An entry came, from another process or from who knows where."""
         kind = field[:1]
         try:
             name = field[1:].decode("ascii")
             if kind == _TO_GROUP:
                 if self._here.has_members(name):
-                    self._deliver(name, data, age, to_group=True)
+                    return self._deliver(name, data, age, patience, to_group=True)
             elif kind == _TO_CHANNEL:
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
                 self._landed(name)
-                self._deliver(name, data, age, to_group=False)
+                return self._deliver(name, data, age, patience, to_group=False)
             elif kind in (_JOIN, _LEAVE):
                 self._obey(kind, name, data.decode("ascii"))
             elif kind != _NOTHING:
                 self._drop(UNDECODABLE, "the process's inbox")
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, "the process's inbox")
+        return None
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
@@ -300,6 +302,8 @@ class RedisChannelLayer(RedisLayer):
         await self._receiver.run(self._flush)
 
     async def _flush(self) -> None:
+        for reader in self._receiver.readers:
+            reader.hurry()
         await self._here.flush()
         self._membership.clear()
         self._in_flight.clear()

@@ -21,7 +21,7 @@ class Recorder:
         self.missing = []
         self.groups = list(groups)
 
-    def inbox_received(self, field, data, age):
+    def inbox_received(self, field, data, age, patience):
         if field != b"h":
             self.received.append((field, data))
             self.ages.append(age)
@@ -69,6 +69,34 @@ async def test_entries_come_in_order_with_their_age(start, redis):
     assert recorder.received == [(b"gx", b"%d" % n) for n in range(300)]
     assert all(0 <= age < 5 for age in recorder.ages)
     assert recorder.lost == []
+
+
+@pytest.mark.parametrize("waits", [5, 61])  # for how long the clock then was behind
+async def test_what_came_just_now_is_not_old_when_the_clock_was_set_back(start, redis, base, waits):
+    """The server's clock was set back by 70 s after it had been read, and after a long silence."""
+    seconds, _ = redis.time()
+    inbox = f"{base}:inbox:p"
+    redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
+    recorder = Recorder()
+    reader = await start(recorder)
+    for n in range(3):
+        redis.xadd(inbox, {"gx": n}, id=f"{(seconds - 75 + waits) * 1000 + n}-0")
+        await until(lambda n=n: len(recorder.received) == n + 1)
+    assert all(age < 5 for age in recorder.ages)
+    assert reader.ready.done()
+
+
+async def test_what_waited_long_is_old(start, redis, base):
+    seconds, _ = redis.time()
+    inbox = f"{base}:inbox:p"
+    redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
+    reader, recorder = await start(Recorder()), Recorder()
+    await reader.stop()
+    reader._emptied -= 75  # as if it had been that long ago
+    redis.xadd(inbox, {"gx": ""}, id=f"{(seconds - 50) * 1000}-0")
+    await start(recorder, resume=reader)
+    await until(lambda: recorder.received)
+    assert 49 <= recorder.ages[0] < 60
 
 
 async def test_the_next_reader_goes_on_where_the_last_has_stopped(start, redis):

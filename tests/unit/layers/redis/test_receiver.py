@@ -39,7 +39,7 @@ class Process:
             for number, (server, base) in enumerate(zip(self.servers, self.bases, strict=True))
         ]
 
-    def inbox_received(self, field, data, age):
+    def inbox_received(self, field, data, age, patience):
         if field != b"h":
             self.heard.append((data, threading.current_thread()))
 

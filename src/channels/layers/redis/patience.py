@@ -1,0 +1,148 @@
+"""How long a reader waits for mailboxes that are full, so that a backlog is not lost.
+
+After a broker or a process stood still, more comes at once than mailboxes hold, though consumers
+read all the time. So a reader pauses while a mailbox that is to have a message is full, and lets
+consumers take what they hold. What it has not read waits at the server meanwhile, and so do the
+messages of others. Hence the bounds: no consumer is waited for that takes nothing, that has lost
+something already, or whose mailbox was full in ordinary times, which is what the overflow policy
+is for; and all pauses together are short, or as long as what there is to catch up with.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from ..._runtime.clock import now
+from ..._runtime.timers import Timer
+from ..local import Late
+
+__all__ = ["Patience"]
+
+# Seconds that a message has been in a mailbox, at most, if its consumer reads.
+_FRESH = 1.0
+
+# Seconds of delay after which there is something to catch up with, and for how many of them, at
+# most, a reader pauses for it.
+_DELAY, _LONGEST = 1.0, 10.0
+
+# Seconds of pauses in ordinary times, such as for a burst of messages, and the share of the time
+# by which they are earned anew.
+_ORDINARY, _SHARE = 1.0, 0.1
+
+# Seconds for which a consumer may take nothing: a share of what is left, within these bounds.
+_STALLED = (0.25, 1.0)
+
+# Seconds between two looks at the mailboxes. Nothing is counted for a look in each turn of the
+# event loop, which is enough for consumers that need nothing but the processor; what is counted
+# is this, however long the turn took, so that a busy machine makes nobody impatient.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.016
+
+
+class Patience:
+    """Belongs to a reader, on the running event loop.
+
+    Attributes:
+        seconds: what is to be said as ``patience`` to :meth:`~channels.layers.mailbox.Mailbox.put`.
+        catching_up: whether :meth:`rest` is to be called when the reader has caught up.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.seconds = _FRESH
+        self.catching_up = False
+        self._left = _ORDINARY  # seconds of pauses
+        self._since = now()  # when they were counted
+        self._until = -math.inf  # until when an outage is taken to be the reason for bursts
+        self._late: Late | None = None
+        self._go_on: Callable[[], None] | None = None
+        self._stalled = 0.0
+        self._timer: Timer | asyncio.Handle | None = None
+
+    @property
+    def pausing(self) -> bool:
+        """Whether the reader is to read nothing now."""
+        return self._late is not None
+
+    def note_delay(self, seconds: float) -> None:
+        """What comes now may have waited so long, and not because of a pause of ours."""
+        if seconds > _DELAY:
+            self.catching_up, self.seconds = True, math.inf
+            bounded = min(seconds, _LONGEST)
+            self._left = max(self._left, bounded)
+            self._until = max(self._until, now() + bounded)
+
+    def wait(self, late: Late, go_on: Callable[[], None]) -> bool:
+        """Wait until a message can be delivered, or is not to be waited for any longer.
+
+        Args:
+            late: the message, and the mailboxes that are full.
+            go_on: called then, unless the result is False.
+
+        Returns:
+            Whether the reader is to pause. If not, the message has been delivered or dropped.
+        """
+        if not self.catching_up:
+            self.catching_up, self.seconds = True, math.inf
+            earned = (now() - self._since) * _SHARE
+            self._left = min(self._left + earned, _ORDINARY)
+        if self._left <= 0:
+            late.settle()
+            return False
+        self._late, self._go_on, self._stalled = late, go_on, 0.0
+        self._look_again(0.0)
+        return True
+
+    def _look_again(self, pause: float) -> None:
+        if pause:
+            self._timer = Timer(pause, lambda: self._look(pause))
+        else:
+            self._timer = self._loop.call_soon(self._look, 0.0)
+
+    def _look(self, pause: float) -> None:
+        """See whether there is room by now, after a pause."""
+        late = self._late
+        if late is None:
+            return
+        progress = late.deliver()
+        self._left -= pause
+        self._stalled = 0.0 if progress else self._stalled + pause
+        shortest, longest = _STALLED
+        patience = min(max(self._left / 4, shortest), longest)
+        if late.mailboxes and (self._left <= 0 or self._stalled >= patience):
+            late.settle()
+        if late.mailboxes:
+            following = 0.0 if progress else min(max(pause * 2, _FIRST_PAUSE), _LAST_PAUSE)
+            self._look_again(following)
+        else:
+            self._continue()
+
+    def _continue(self) -> None:
+        go_on, self._late, self._go_on, self._timer = self._go_on, None, None, None
+        if go_on is not None:
+            go_on()
+
+    def rest(self) -> None:
+        """The reader has caught up, without a pause."""
+        moment = now()
+        if moment >= self._until:
+            self.catching_up, self.seconds = False, _FRESH
+            self._left, self._since = min(self._left, _ORDINARY), moment
+
+    def hurry(self) -> None:
+        """Wait for nobody any more, until the reader has caught up."""
+        self._left, self._until = 0.0, -math.inf
+        self.catching_up = True
+        late, timer = self._late, self._timer
+        if timer is not None:
+            timer.cancel()
+        if late is not None:
+            late.settle()
+            self._continue()
+
+    def stop(self) -> None:
+        """The reader has ended: what is left is delivered or dropped."""
+        if self._timer is not None:
+            self._timer.cancel()
+        late, self._late, self._go_on, self._timer = self._late, None, None, None
+        if late is not None:
+            late.settle()

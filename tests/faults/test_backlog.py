@@ -1,0 +1,172 @@
+"""Catching up: what waited at the broker, or on its way there, finds room in small mailboxes.
+
+All with the default capacity, 100 messages. A backlog is several times as many.
+"""
+
+import asyncio
+import signal
+
+import pytest
+
+from ..asgi import until
+from ..brokers import running
+from .harness import GROUP, Member, Room, Sender, balanced, check_nothing_lost
+from .test_broker import PERSISTENT
+from .test_processes import peer
+
+BACKLOG = 450
+
+
+async def queue_up(sender, count=BACKLOG):
+    """Begin to send, all at once; what to wait for."""
+    sending = [asyncio.ensure_future(sender.send_one()) for _ in range(count)]
+    await asyncio.sleep(0)
+    return sending
+
+
+async def arrive(room, sender, sending):
+    """Wait until all that was sent has come, to everybody."""
+    await asyncio.gather(*sending)
+    await room.hears(await sender.send_one(), 30)
+    check_nothing_lost(room, [sender])
+
+
+class Ponderer(Member):
+    """Waits in its handler, so that it needs time and not the processor."""
+
+    async def news(self, event):
+        await asyncio.sleep(0.002)
+        await super().news(event)
+
+
+@pytest.mark.parametrize("consumer", [Member, Ponderer])
+async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, consumer):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    async with Room(here, members=5, consumer=consumer) as room:
+        sender = Sender(there)
+        await arrive(room, sender, await queue_up(sender))
+
+
+@pytest.mark.parametrize("itself", [True, False])
+async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker, itself):
+    here = layers(broker.address, capacity=100)
+    there = here if itself else layers(broker.address, capacity=100)
+    async with Room(here, consumer=Ponderer) as room:
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        broker.pause()
+        sending = await queue_up(sender)
+        await asyncio.sleep(3)
+        broker.resume()
+        await arrive(room, sender, sending)
+
+
+async def test_what_was_sent_while_the_broker_restarted_arrives(layers):
+    with running("valkey", *PERSISTENT) as broker:
+        here, there = (layers(broker.address, capacity=100) for _ in range(2))
+        async with Room(here, consumer=Ponderer) as room:
+            sender = Sender(there)
+            await room.hears(await sender.send_one())
+            await asyncio.to_thread(broker.kill)
+            sending = await queue_up(sender)
+            await asyncio.to_thread(broker.start)
+            await arrive(room, sender, sending)
+
+
+async def test_what_waits_in_the_inbox_of_a_process_that_was_busy_arrives(layers, broker):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    async with Room(here, consumer=Ponderer) as room:
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        (reader,) = here._receiver.readers
+        await reader.stop()
+        await asyncio.gather(*await queue_up(sender, 2 * BACKLOG))
+        reader.start()
+        await arrive(room, sender, [])
+
+
+async def test_a_process_that_was_stopped_catches_up(layers, broker):
+    """Whoever receives in a loop reads, too."""
+    there = layers(broker.address)
+    own = {"capacity": 100, "channel_capacity": {"answers": 10_000}}
+    async with peer(broker, **own) as (process, _):
+        sender, heard = Sender(there), []
+
+        async def hear(count):
+            while len(heard) < count:
+                heard.append((await there.receive("answers"))["n"])
+
+        await sender.send_one()
+        async with asyncio.timeout(20):
+            await hear(1)
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.gather(*await queue_up(sender))
+            process.send_signal(signal.SIGCONT)
+            await hear(1 + BACKLOG)
+        assert heard == sender.sent
+
+
+class Stuck(Member):
+    """Never comes back from its first message, until it is let go."""
+
+    async def news(self, event):
+        await super().news(event)
+        await self.scope["release"].wait()
+
+
+async def test_a_consumer_that_does_not_read_keeps_nobody_from_catching_up(layers, broker):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    release = asyncio.Event()
+    async with Room(here) as room, Room(here, members=1, consumer=Stuck) as stuck:
+        stuck.servers[0].scope["release"] = release
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        await asyncio.gather(*await queue_up(sender))
+        last = await sender.send_one()
+        await room.hears(last, 30)
+        assert len(stuck.heard()[0]) == 1
+        assert here.statistics.dropped == {"capacity": BACKLOG + 1 - 100}
+        release.set()
+        await until(lambda: "gap" in stuck.heard()[0])
+        assert [n for _, n in stuck.heard()[0][:-1]] == list(range(101))
+        await stuck.hears(await sender.send_one())
+        assert stuck.gaps() == [1]
+        assert room.gaps() == [0, 0, 0]
+        for heard in room.heard():
+            assert [n for _, n in heard] == sender.sent
+        assert balanced(here)
+
+
+async def test_a_consumer_that_leaves_while_it_is_waited_for_holds_nobody_up(layers, broker):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    async with Room(here) as room:
+        mailbox = here.open_mailbox(await here.new_channel(), lambda: None)
+        await here.group_add(GROUP, mailbox.channel)
+        sender = Sender(there)
+        sending = await queue_up(sender)
+        (reader,) = here._receiver.readers
+        await until(lambda: reader._patience.pausing)
+        await mailbox.close()
+        await asyncio.gather(*sending)
+        await room.hears(await sender.send_one(), 30)
+        assert set(here.statistics.dropped) == {"closed"}
+        assert balanced(here)
+
+
+async def test_a_flush_does_not_wait_for_a_backlog(layers, broker):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    await here.new_channel()
+    mailbox = here.open_mailbox(await here.new_channel(), lambda: None)
+    await here.group_add(GROUP, mailbox.channel)
+    sender = Sender(there)
+    await asyncio.gather(*await queue_up(sender))
+    await here.flush()
+    assert mailbox.qsize() == 0
+    assert balanced(here)
+    await here.group_add(GROUP, mailbox.channel)
+    _, last = await sender.send_one()
+    await until(mailbox.qsize)
+    while (message := mailbox.take())["type"] == "layer.gap":
+        pass
+    assert message["n"] == last, "nothing from before the flush"
+    await mailbox.close()
