@@ -21,8 +21,10 @@ from asgiref.server import StatelessServer
 
 from . import signals
 from ._runtime.denial import printable
+from ._runtime.exits import contained, is_crash
 from ._runtime.types import ASGIApplication, Message, Scope
 from .exceptions import (
+    BrokerError,
     InvalidChannelLayerError,
     InvalidNameError,
     ListenerFailed,
@@ -38,6 +40,9 @@ logger = logging.getLogger("channels.worker")
 
 # Ends the input of an application instance: nothing comes after it.
 _END: Message = {"type": "end of input"}
+
+# Seconds for what was taken and not begun to go back to the channel layer.
+_GIVING_BACK = 0.9
 
 # Trying again cannot make these good.
 _PERMANENT = (InvalidNameError, InvalidChannelLayerError, NotImplementedError)
@@ -89,9 +94,24 @@ class Worker(StatelessServer):
 
         Raises:
             ListenerFailed: a channel cannot be received from.
+            SystemExit: a task that the application has started wants the process to end. The
+                worker says so, drains first, and never ends with 0 then.
         """
-        with contextlib.suppress(KeyboardInterrupt):  # where signals have no handlers in the loop
-            asyncio.run(self.arun())
+        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner() as runner:
+            serving = runner.get_loop().create_task(self.arun())
+            try:
+                runner.run(_join(serving))
+            except SystemExit as error:
+                logger.critical(
+                    "A task of the application raised SystemExit(%r): the worker lets running "
+                    "handlers finish, and ends",
+                    error.code,
+                    exc_info=error,
+                )
+                self._stopping.set()
+                if not serving.done():
+                    runner.run(_join(serving))
+                raise SystemExit(error.code or 1) from error
 
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
@@ -117,10 +137,13 @@ class Worker(StatelessServer):
             await asyncio.wait((*listeners, stopping), return_when=asyncio.FIRST_COMPLETED)
             failed = next((task for task in listeners if task.done()), None)
             await _cancel(listeners)
-            await self._drain()
+            await asyncio.gather(self._stop_receiving(), self._drain())
         finally:
-            serving = [details["future"] for details in self.application_instances.values()]
+            instances = dict(self.application_instances)
+            serving = [details["future"] for details in instances.values()]
             await _cancel([*listeners, stopping, *serving])
+            await self._stop_receiving()
+            await self._give_back(instances)
         if failed is not None:
             await failed
 
@@ -143,10 +166,11 @@ class Worker(StatelessServer):
     def _signalled(self) -> None:
         """Stop; at the second signal, without waiting any longer."""
         if self._stopping.is_set():
-            os._exit(1)
+            _end_now("it was told to stop a second time")
         logger.info("Worker stops listening and lets running handlers finish")
         # The interpreter waits for threads before it ends; one that is stuck must not hold it.
-        self._last_resort = threading.Timer(self.drain_timeout + 1.0, os._exit, (1,))
+        why = f"a thread is still busy {self.drain_timeout + 1.0:g} s after it was told to stop"
+        self._last_resort = threading.Timer(self.drain_timeout + 1.0, _end_now, (why,))
         self._last_resort.daemon = True
         self._last_resort.start()
         self.stop()
@@ -170,33 +194,65 @@ class Worker(StatelessServer):
                 self.drain_timeout,
             )
 
+    async def _stop_receiving(self) -> None:
+        """Let others have what the channel layer keeps ready for this worker's listeners."""
+        stop = getattr(self.channel_layer, "stop_receiving", None)
+        if stop is not None:
+            await asyncio.gather(*map(stop, self.channels), return_exceptions=True)
+
+    async def _give_back(self, instances: dict[str, dict[str, Any]]) -> None:
+        """Send again what no application instance has begun with."""
+        for channel, details in instances.items():
+            queue = details["input_queue"]
+            while not queue.empty():
+                message = queue.get_nowait()
+                if message is _END:
+                    continue
+                try:
+                    async with asyncio.timeout(_GIVING_BACK):
+                        await self.channel_layer.send(channel, message)
+                except Exception as error:  # noqa: BLE001 - whatever a layer or a broker raises
+                    self._drop(channel, f"it cannot go back: {type(error).__name__}: {error}")
+
     # Listening
 
     async def listener(self, channel: str) -> None:
         """Receive from one channel, for ever, and hand each message to the application.
 
-        The next message is received when the application has taken the last, so that what is not
-        yet wanted stays in the channel layer, where other workers find it.
+        A message is received when the application waits for one, or has ended and is to be
+        started again. Until then it stays in the channel layer, where other workers find it.
         """
         while True:
+            await self._until_free(channel)
             message = await self.channel_layer.receive(channel)
             self._failures[channel] = 0
             if not isinstance(message, dict) or not isinstance(message.get("type"), str):
                 self._drop(channel, "it has no type")
                 continue
             scope = {"type": "channel", "channel": channel}
-            queue = self.get_or_create_application_instance(channel, scope)
-            queue.put_nowait(message)
-            await queue.join()
+            self.get_or_create_application_instance(channel, scope).put_nowait(message)
+            details = self.application_instances.get(channel, {})
+            if "free" in details:
+                details["free"].clear()
+
+    async def _until_free(self, channel: str) -> None:
+        """Wait until the application instance of ``channel`` waits for a message, or has ended."""
+        while free := self.application_instances.get(channel, {}).get("free"):
+            if free.is_set():
+                return
+            await free.wait()
 
     async def _keep_listening(self, channel: str) -> None:
         """Run :meth:`listener`, and start it again when it fails."""
+        task = asyncio.current_task()
         while True:
             try:
                 await self.listener(channel)
                 error: Exception = RuntimeError("the listener returned")
-            except Exception as caught:  # noqa: BLE001 - whatever a layer or a broker raises
-                error = caught
+            except BaseException as caught:
+                if not is_crash(caught, task):
+                    raise
+                error = contained(caught, f"The listener of channel {channel}")
             failures = self._failures[channel] = self._failures.get(channel, 0) + 1
             if failures > self.max_failures or isinstance(error, _PERMANENT):
                 raise ListenerFailed(
@@ -204,13 +260,15 @@ class Worker(StatelessServer):
                 ) from error
             first, last = self.backoff
             pause = random.uniform(0, min(last, first * 2**failures))  # noqa: S311 - no secret
+            told = isinstance(error, BrokerError)  # its text says it all
             logger.error(
-                "Listener of channel %s failed (%d of %d in a row); it starts again in %.1f s",
+                "Listener of channel %s failed (%d of %d in a row); it starts again in %.1f s%s",
                 channel,
                 failures,
                 self.max_failures,
                 pause,
-                exc_info=error,
+                f": {error}" if told else "",
+                exc_info=None if told else error,
             )
             await asyncio.sleep(pause)
 
@@ -223,7 +281,13 @@ class Worker(StatelessServer):
         details = self.application_instances.get(scope_id)
         if details is None:
             self._make_room()
-            details = {"input_queue": asyncio.Queue(), "scope": scope, "waiting": False}
+            details = {
+                "input_queue": asyncio.Queue(),
+                "scope": scope,
+                "waiting": False,
+                # Set when it waits for a message that is not on its way yet, and when it has ended.
+                "free": asyncio.Event(),
+            }
             self.application_instances[scope_id] = details
             details["future"] = asyncio.create_task(self._serve(scope_id, details))
         details["last_used"] = time.time()
@@ -255,6 +319,7 @@ class Worker(StatelessServer):
         finally:
             if self.application_instances.get(channel) is details:
                 del self.application_instances[channel]
+            details["free"].set()
 
     async def _run_instance(self, details: dict[str, Any]) -> bool:
         """Run one application instance to its end; tell whether it received anything."""
@@ -265,10 +330,13 @@ class Worker(StatelessServer):
         async def receive() -> Message:
             nonlocal took_one
             details["waiting"] = True
+            if queue.empty():
+                details["free"].set()
             try:
                 message: Message = await queue.get()
             finally:
                 details["waiting"] = False
+                details["free"].clear()
             took_one = True
             queue.task_done()
             if message is _END:
@@ -278,15 +346,23 @@ class Worker(StatelessServer):
         async def send(message: Message) -> None:
             await self.application_send(scope, message)
 
-        try:
+        async def run() -> None:
             application = guarantee_single_callable(self.application)  # type: ignore[no-untyped-call]
+            try:
+                await application(scope, receive, send)
+            except BaseException as error:
+                # What ends the event loop must not leave the task.
+                if isinstance(error, Exception) or not is_crash(error, asyncio.current_task()):
+                    raise
+                raise contained(error, f"The application of channel {scope['channel']}") from error
+
+        try:
             # In a task, so that context variables it sets end with it.
-            await asyncio.ensure_future(application(scope, receive, send))
+            await asyncio.create_task(run())
         except StopConsumer:
             pass
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if not is_crash(error, asyncio.current_task()):
                 raise
             await self.application_exception(error, details)  # it has cancelled itself
         except Exception as error:  # noqa: BLE001 - the boundary to the application
@@ -326,6 +402,16 @@ class Worker(StatelessServer):
             reason=reason,
             count=1,
         )
+
+
+async def _join(task: "asyncio.Task[None]") -> None:
+    await task
+
+
+def _end_now(why: str) -> None:
+    """End the process, and say so."""
+    logger.critical("Worker ends at once, with exit code 1: %s", why)
+    os._exit(1)
 
 
 async def _cancel(tasks: "Iterable[asyncio.Future[Any]]") -> None:

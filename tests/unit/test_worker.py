@@ -9,7 +9,13 @@ import pytest
 
 from channels import signals
 from channels.consumer import AsyncConsumer, SyncConsumer
-from channels.exceptions import InvalidChannelLayerError, ListenerFailed, NoClient, StopConsumer
+from channels.exceptions import (
+    BrokerError,
+    InvalidChannelLayerError,
+    ListenerFailed,
+    NoClient,
+    StopConsumer,
+)
 from channels.layers import InMemoryChannelLayer
 from channels.routing import ChannelNameRouter
 from channels.worker import Worker
@@ -125,29 +131,165 @@ async def test_messages_already_received_outlive_the_instance(layer):
     assert application.seen.empty()
 
 
-async def test_what_is_not_yet_wanted_stays_in_the_layer(layer):
-    release = asyncio.Event()
-    began = asyncio.Event()
+async def test_a_message_leaves_the_layer_when_a_handler_is_free_for_it(layer):
+    release = asyncio.Semaphore(0)
+    began = asyncio.Queue()
 
     async def application(scope, receive, send):
         while True:
-            await receive()
-            began.set()
-            await release.wait()
+            began.put_nowait((await receive())["n"])
+            await release.acquire()
 
     async with working(Worker(application, ["a"], layer)):
         for n in range(10):
             await layer.send("a", {"type": "x", "n": n})
-        await asyncio.wait_for(began.wait(), DEADLINE)
-        for _ in range(20):  # every task that can run has run
-            await asyncio.sleep(0)
-        left = []
-        with contextlib.suppress(TimeoutError):
-            while True:
-                left.append(await asyncio.wait_for(layer.receive("a"), 0.05))
-        # One is being handled, one waits for the instance, one may be with our own receive.
-        assert len(left) >= 7
-        release.set()
+        for n in range(3):
+            assert await asyncio.wait_for(began.get(), DEADLINE) == n
+            for _ in range(20):  # every task that can run has run
+                await asyncio.sleep(0)
+            assert layer.channels["a"].qsize() == 9 - n
+            release.release()
+        assert await asyncio.wait_for(began.get(), DEADLINE) == 3
+        async with asyncio.timeout(DEADLINE):
+            assert [(await layer.receive("a"))["n"] for _ in range(6)] == [4, 5, 6, 7, 8, 9]
+        release.release()
+
+
+async def test_a_message_that_no_instance_has_begun_with_goes_back(layer, caplog):
+    """The application starts for longer than the worker may drain."""
+    started = asyncio.Event()
+
+    async def application(scope, receive, send):
+        started.set()
+        await asyncio.Event().wait()
+
+    worker = Worker(application, ["a"], layer)
+    worker.drain_timeout = 0.02
+    async with working(worker):
+        await layer.send("a", {"type": "x", "n": 1})
+        await asyncio.wait_for(started.wait(), DEADLINE)
+    assert await asyncio.wait_for(layer.receive("a"), DEADLINE) == {"type": "x", "n": 1}
+
+
+async def test_a_message_that_cannot_go_back_is_counted(caplog):
+    dropped = []
+
+    def receiver(channel, reason, count, **kwargs):
+        dropped.append((channel, reason, count))
+
+    class Broken(Scripted):
+        async def send(self, channel, message):
+            raise OSError("gone")
+
+    started = asyncio.Event()
+
+    async def application(scope, receive, send):
+        started.set()
+        await asyncio.Event().wait()
+
+    worker = Worker(application, ["a"], Broken({"type": "x"}))
+    worker.drain_timeout = 0.02
+    signals.message_dropped.connect(receiver)
+    try:
+        async with working(worker):
+            await asyncio.wait_for(started.wait(), DEADLINE)
+    finally:
+        signals.message_dropped.disconnect(receiver)
+    assert dropped == [("a", "it cannot go back: OSError: gone", 1)]
+
+
+async def test_a_layer_is_told_that_nothing_more_is_wanted(layer):
+    stopped = []
+
+    class Telling(InMemoryChannelLayer):
+        async def stop_receiving(self, channel):
+            stopped.append(channel)
+            raise OSError("gone")
+
+    async with working(Worker(Recorder(), ["a", "b"], Telling())):
+        await asyncio.sleep(0)
+    assert set(stopped) == {"a", "b"}
+
+
+class Leaving(BaseException):
+    pass
+
+
+RAISED = [SystemExit(0), SystemExit(3), KeyboardInterrupt(), Leaving(), asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=repr)
+@pytest.mark.parametrize("kind", ["application", "async", "sync"])
+async def test_whatever_a_handler_raises_costs_one_message_and_one_log_line(
+    layer, caplog, monkeypatch, kind, raised
+):
+    # As in a worker's process, where Ctrl-C raises nothing.
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    served = threading.Event()
+
+    def handle(message):
+        if message["n"] == 0:
+            raise raised
+        served.set()
+
+    async def application(scope, receive, send):
+        while True:
+            handle(await receive())
+
+    class Async(AsyncConsumer):
+        async def x(self, message):
+            handle(message)
+
+    class Sync(SyncConsumer):
+        def x(self, message):
+            handle(message)
+
+    applications = {"application": application, "async": Async.as_asgi(), "sync": Sync.as_asgi()}
+    async with working(Worker(applications[kind], ["a"], layer)):
+        for n in range(2):
+            await layer.send("a", {"type": "x", "n": n})
+        assert await asyncio.to_thread(served.wait, DEADLINE)
+    (record,) = errors(caplog)
+    assert "failed on a message of channel a" in record.getMessage()
+    causes = [record.exc_info[1], record.exc_info[1].__cause__]
+    assert any(type(cause) is type(raised) for cause in causes)
+
+
+async def test_a_cancelled_task_of_a_handler_is_a_failure_of_the_handler(layer, caplog):
+    served = asyncio.Event()
+
+    class Cancelling(AsyncConsumer):
+        async def x(self, message):
+            task = asyncio.create_task(asyncio.sleep(60))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        async def y(self, message):
+            served.set()
+
+    async with working(Worker(Cancelling.as_asgi(), ["a"], layer)):
+        await layer.send("a", {"type": "x"})
+        await layer.send("a", {"type": "y"})
+        await asyncio.wait_for(served.wait(), DEADLINE)
+    assert len(errors(caplog)) == 1
+
+
+async def test_a_listener_whose_layer_raises_anything_starts_again(caplog):
+    application = Recorder()
+    layer = Scripted(SystemExit(1), asyncio.CancelledError(), {"type": "x", "n": 1})
+    async with working(Hasty(application, ["a"], layer)):
+        assert await application.next() == ("a", 1)
+    assert len(errors(caplog)) == 2
+
+
+async def test_a_broker_that_refuses_is_told_in_a_line(caplog):
+    layer = Scripted(BrokerError("the password is wrong"), {"type": "x", "n": 1})
+    application = Recorder()
+    async with working(Hasty(application, ["a"], layer)):
+        assert await application.next() == ("a", 1)
+    (record,) = errors(caplog)
+    assert record.getMessage().endswith("s: the password is wrong")
+    assert record.exc_info is None
 
 
 async def test_an_application_that_receives_nothing_is_not_started_for_ever(layer, caplog):

@@ -5,6 +5,7 @@ from django.core.management import CommandError, call_command
 
 from channels.layers import channel_layers
 from channels.management.commands.runworker import Command
+from channels.middleware import BaseMiddleware
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 from channels.worker import Worker
 
@@ -16,6 +17,9 @@ async def application(scope, receive, send):
 
 
 WITH_CHANNEL = ProtocolTypeRouter({"channel": ChannelNameRouter({"thumbs": application})})
+WRAPPED = ProtocolTypeRouter(
+    {"channel": BaseMiddleware(ChannelNameRouter({"thumbs": application}))}
+)
 WITHOUT_CHANNEL = ProtocolTypeRouter({"websocket": application})
 
 
@@ -49,9 +53,46 @@ def test_another_layer_is_named_by_its_alias(noted, settings):
     assert noted[0][2] is channel_layers["jobs"] is not channel_layers["default"]
 
 
-def test_a_layer_that_is_not_configured():
-    with pytest.raises(CommandError, match="CHANNEL_LAYERS has no 'jobs'"):
+def test_a_layer_that_is_not_configured(settings):
+    with pytest.raises(CommandError, match=r"CHANNEL_LAYERS has no 'jobs'.*\(there is 'default'\)"):
         call_command(Noted(), "thumbs", "--layer", "jobs")
+    settings.CHANNEL_LAYERS = {}
+    with pytest.raises(CommandError, match=r"CHANNEL_LAYERS has no 'default'.*\(it is empty\)"):
+        call_command(Noted(), "thumbs")
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"BACKEND": "no.such.Layer"}, "Cannot import BACKEND"),
+        ({"CONFIG": {}}, "No BACKEND"),
+        ({"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hots": []}}, "hots"),
+        ({"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": "h"}}, "list"),
+    ],
+)
+def test_a_layer_that_cannot_be_made(settings, config, told):
+    settings.CHANNEL_LAYERS = {"default": config}
+    with pytest.raises(
+        CommandError, match=rf"CHANNEL_LAYERS\['default'\] cannot be used: .*{told}"
+    ):
+        call_command(Noted(), "thumbs")
+
+
+def test_an_application_that_cannot_be_imported(settings):
+    settings.ASGI_APPLICATION = "no.such.application"
+    with pytest.raises(CommandError, match="ASGI_APPLICATION"):
+        call_command(Noted(), "thumbs")
+
+
+def test_channels_that_lead_nowhere(settings, noted, capsys):
+    with pytest.raises(CommandError, match="has no thumps; it knows thumbs"):
+        call_command(Noted(), "thumps")
+    assert noted == []
+    call_command(Noted(), "thumps", "thumbs")
+    assert "has no thumps; it knows thumbs. Messages to others" in capsys.readouterr().err
+    settings.ASGI_APPLICATION = f"{__name__}.WRAPPED"
+    call_command(Noted(), "thumps")  # the middleware may know better
+    assert len(noted) == 2
 
 
 @pytest.mark.parametrize("name", ["with space", "x" * 200, "specific.abc!def", "prefix!"])
@@ -99,6 +140,7 @@ class Broken(InMemoryChannelLayer):
 CONSUMER = """
 import time
 from channels.consumer import SyncConsumer
+from channels.middleware import BaseMiddleware
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 
 class Thumbs(SyncConsumer):

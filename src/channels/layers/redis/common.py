@@ -346,13 +346,14 @@ class RedisLayer(BaseChannelLayer):
     def _queue(self, channel: str) -> QueueReader:
         queues = self._queues.get()
         if channel not in queues:
-            partition = self._partition(channel)
-
+            partition, outgoing = self._partition(channel), self._outgoing.get()
             queues[channel] = QueueReader(
                 self.servers[partition],
-                self._outgoing.get().links[partition],
+                outgoing.links[partition],
+                partial(outgoing.append, partition),
                 self._queue_key(channel),
                 self.client_prefix,
+                channel,
                 self.expiry,
                 partial(self._open, channel),
                 partial(self._drop, EXPIRED, channel),
@@ -370,6 +371,16 @@ class RedisLayer(BaseChannelLayer):
             self.statistics.sent += 1
             self.statistics.delivered += 1
         return message
+
+    async def stop_receiving(self, channel: str) -> None:
+        """Give back what this event loop was handed of a named channel and nobody here waits for.
+
+        Somebody whose process, or event loop, is about to end calls this, so that others have
+        those messages at once and not only after some seconds.
+        """
+        queues = self._queues.peek()
+        if queues and channel in queues and not queues[channel].is_wanted():
+            await queues.pop(channel).leave()
 
     # The whole
 

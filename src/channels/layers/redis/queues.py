@@ -1,23 +1,27 @@
 """Named channels: queues that any process may read, each message going to exactly one reader.
 
-A queue is a stream with one consumer group. A reader takes only as many messages as callers wait
-for, and acknowledges one when a caller has it. What the server had handed out when a connection
-broke is asked for again over the next one, by the same reader only, so nothing is lost and
-nothing is delivered twice. What was handed out to callers who have given up waiting is kept for
-the next ones, and after a while given back to the queue.
+A queue is a stream with one consumer group. A reader is handed only as many messages as callers
+wait for, and removes one from the queue before a caller gets it: it has what it has removed, and
+nobody else can have that. So no message is handled twice, whoever else was handed it.
+
+What was handed out when a connection broke is asked for again over the next one. What was handed
+out to callers who have given up waiting is kept for the next ones, and after a while given back to
+the queue. What a reader was handed and does nothing with, because its process is dead or hangs,
+is handed to another after some seconds.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-import time
+import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
+from ..._runtime.clock import now
 from .errors import backoff, explain, forget, heed_move, is_transient
 from .link import BrokerUnavailable, Link
 from .scripts import SCRIPTS
@@ -27,13 +31,20 @@ __all__ = ["QueueReader"]
 
 logger = logging.getLogger("channels.layers")
 
+_T = TypeVar("_T")
+
 _GROUP = "readers"
 _BLOCK, _GRACE = 5.0, 5.0  # seconds; see inbox.py
 _IDLE = 30.0  # seconds without a caller after which the connection is given up
 _HOLD = 1.0  # seconds without a caller after which messages are given back
 _PAUSE = 0.02  # seconds until the end of a read is asked for again
-_CLOSING_PATIENCE = 1.0  # seconds for a read to end
-_GONE = 60.0  # seconds of silence after which a reader is taken to be dead
+_CLOSING_PATIENCE = 1.0  # seconds for a read, and for what is to be given back, to end
+_GONE = 60.0  # seconds of silence after which a reader that was handed nothing is forgotten
+_ABANDONED = 10.0  # seconds after which what a reader was handed, and has not removed, is another's
+_NOTED = 3  # attempts to connect in a row after which the log is told
+
+# More messages than any queue holds: what goes back into it is let in, even if it is full.
+_ANY = 2**40
 
 _numbers = itertools.count(1)
 
@@ -42,14 +53,38 @@ _numbers = itertools.count(1)
 _REMEMBERED = 1000
 
 
+class _Entry:
+    """A message that the server has handed out here.
+
+    Args:
+        entry_id: its name in the queue.
+        fields: what the server keeps of it.
+        since: no earlier than this, on the clock :func:`now`, was it sent, as far as is known.
+    """
+
+    __slots__ = ("data", "id", "sent", "since", "ticket")
+
+    def __init__(self, entry_id: bytes, fields: list[bytes], since: float) -> None:
+        self.id = entry_id
+        self.data = fields[1]
+        #: When it was sent, by the server's clock, in milliseconds.
+        moved = len(fields) == 4 and fields[2] == b"t" and fields[3].isdigit()
+        self.sent = fields[3] if moved else entry_id.partition(b"-")[0]
+        self.since = since
+        #: Says whether it is ours, once that has been asked: 1, 0 or -1, as the script ``take``.
+        self.ticket: asyncio.Future[int] | None = None
+
+
 class QueueReader:
     """The callers of one event loop that wait for messages of one named channel.
 
     Args:
         server: where the queue is.
-        link: for acknowledgements.
+        link: for what is to be given back.
+        append: has a script run once that is given the number of the call; see :class:`Outgoing`.
         queue: the queue's key.
         process: the name of this process.
+        channel: the channel's name.
         expiry: seconds after which a message is not delivered any more, unless a sender's is
             longer.
         open_message: makes a message of what the queue holds, or None after counting the loss.
@@ -60,47 +95,56 @@ class QueueReader:
         self,
         server: Server,
         link: Link,
+        append: "Callable[..., asyncio.Future[Any]]",
         queue: str,
         process: str,
+        channel: str,
         expiry: float,
         open_message: Callable[[bytes], dict[str, Any] | None],
         count_expired: Callable[[int], None],
     ) -> None:
         self._server = server
         self._link = link
+        self._append = append
         self._queue = queue
+        # It, and what says how long its messages live; see the script enqueue.
+        self._keys = [queue, f"{queue}:expiry"]
         # Each event loop's reader asks again for its own messages only.
         self._name = f"{process}.{next(_numbers)}"
+        self._channel = channel
         self._expiry = expiry
-        # What counts: the longest expiry of those who send, unless it is shorter.
-        self._longest = expiry
         self._open = open_message
         self._count_expired = count_expired
-        self._callers: deque[asyncio.Future[tuple[bytes, bytes]]] = deque()
-        self._held: deque[tuple[bytes, bytes]] = deque()
+        self._callers: deque[asyncio.Future[_Entry]] = deque()
+        self._held: deque[_Entry] = deque()
+        # Entries that callers are about to have, by their names.
+        self._tickets: dict[bytes, _Entry] = {}
         # What callers had of late, oldest first. The server may not know of it, or not any more:
         # one that is killed may forget what it has answered just before.
         self._taken: dict[bytes, None] = {}
+        # When a read last found nothing. What comes later was sent later, whatever the server's
+        # clock, which may have been set, says.
+        self._empty = -math.inf
         # The connection's number at the server if it tells, and whether it waits for messages.
         self._client = 0
         self._reading = False
         self._closing = False
-        # What to add to time.monotonic() to have the server's clock, in seconds.
-        self._offset = 0.0
         self._wanted = asyncio.Event()
+        self._returning: set[asyncio.Future[Any]] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self) -> dict[str, Any]:
         """The next message; giving up the wait loses nothing."""
         while True:
-            entry_id, data = self._held.popleft() if self._held else await self._next()
-            message = self._take(entry_id, data)
-            if message is not None:
-                return message
+            entry = self._held.popleft() if self._held else await self._next()
+            if await self._take(entry):
+                message = self._open(entry.data)
+                if message is not None:
+                    return message
 
-    async def _next(self) -> tuple[bytes, bytes]:
+    async def _next(self) -> _Entry:
         """Wait in line for an entry."""
-        caller: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
+        caller: asyncio.Future[_Entry] = asyncio.get_running_loop().create_future()
         self._callers.append(caller)
         self._wanted.set()
         if self._task is None or self._task.done():
@@ -109,13 +153,19 @@ class QueueReader:
             return await caller
         except asyncio.CancelledError:
             if not caller.cancelled() and caller.done() and caller.exception() is None:
-                self._held.appendleft(caller.result())  # it came as the caller was cancelled
-                self._serve()
+                self._keep(caller.result())  # it came as the caller was cancelled
             else:
                 with contextlib.suppress(ValueError):
                     self._callers.remove(caller)
-            self._stop_reading()
+                self._stop_reading()
             raise
+
+    def _keep(self, entry: _Entry) -> None:
+        """Keep an entry for the next caller, since the one that was to have it has gone."""
+        self._held.appendleft(entry)
+        self._serve()
+        self._wanted.set()
+        self._stop_reading()
 
     def _stop_reading(self) -> None:
         """Have the server hand out nothing more, if nobody waits for it."""
@@ -128,27 +178,47 @@ class QueueReader:
         if self._reading and self._client and not self._callers:
             self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(stopped)
 
-    def _take(self, entry_id: bytes, data: bytes) -> dict[str, Any] | None:
-        """The message of an entry, which is acknowledged whatever it is."""
-        age = time.monotonic() + self._offset - int(entry_id.partition(b"-")[0]) / 1000
-        expired = age > self._longest
-        self._acknowledge(entry_id, expired=expired)
-        return None if expired else self._open(data)
+    # Taking
 
-    def _acknowledge(self, entry_id: bytes, *, expired: bool = False) -> None:
-        """Have the server forget an entry."""
+    async def _take(self, entry: _Entry) -> bool:
+        """Have an entry, which nobody else can have from then on; False if it is not to be had."""
+        if entry.ticket is None:
+            entry.ticket = ticket = self._ask_for(entry)
+            self._tickets[entry.id] = entry
+            ticket.add_done_callback(lambda _: self._settle(entry.id, ticket))
+        try:
+            return await asyncio.shield(entry.ticket) > 0
+        except asyncio.CancelledError:
+            if not entry.ticket.cancelled():
+                self._keep(entry)
+            raise
 
-        def settled(deleted: "asyncio.Future[Any]") -> None:
-            if deleted.cancelled() or deleted.exception():
-                return  # should the server hand it out again, this is done again
-            if expired and deleted.result():  # or somebody else has found it, and counted it
-                self._count_expired(1)
+    def _ask_for(self, entry: _Entry) -> "asyncio.Future[int]":
+        fresh = now() - entry.since < self._expiry  # whatever the server's clock says
+        limit = 0 if fresh else self._limit
+        return self._append("take", self._keys, _GROUP, entry.id, entry.sent, limit)
 
-        self._taken[entry_id] = None
-        if len(self._taken) > _REMEMBERED:
-            del self._taken[next(iter(self._taken))]
+    @property
+    def _limit(self) -> int:
+        """What the scripts are told of the expiry, in milliseconds."""
+        return max(int(self._expiry * 1000), 1)
+
+    def _settle(self, entry_id: bytes, ticket: "asyncio.Future[int]") -> None:
+        """Take note of whether an entry is ours."""
+        self._tickets.pop(entry_id, None)
+        if ticket.cancelled() or ticket.exception():
+            return  # it stays with the server, which hands it out again
+        if ticket.result() < 0:
+            self._count_expired(1)
+        if ticket.result():
+            self._taken[entry_id] = None
+            if len(self._taken) > _REMEMBERED:
+                del self._taken[next(iter(self._taken))]
+
+    def _remove(self, entry_id: bytes) -> None:
+        """Have the server forget an entry that is of no use to anybody."""
+        self._link.call("XDEL", self._queue, entry_id).add_done_callback(forget)
         self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(forget)
-        self._link.call("XDEL", self._queue, entry_id).add_done_callback(settled)
 
     # Reading
 
@@ -162,19 +232,16 @@ class QueueReader:
                     with contextlib.suppress(redis_errors.ResponseError):
                         self._client = await self._ask(connection, "CLIENT", "ID")
                     await self._open_queue(connection, sweep=True)
+                if attempt >= _NOTED:
+                    logger.info("The broker answers again: channel %s is read", self._channel)
                 attempt = 0
                 await self._read(connection)
                 return
             except Exception as error:  # noqa: BLE001 - tried again, or told to who waits
                 attempt += 1
-                heed_move(self._server, error)
-                if isinstance(error, redis_errors.ResponseError) and _is_gone(error):
+                self._failed(error, attempt)
+                if _is_gone(error):
                     attempt = 0
-                    logger.warning(
-                        "%s was gone from the server, and with it what waited there", self._queue
-                    )
-                elif not is_transient(error):
-                    self._fail(explain(error))
             finally:
                 self._client, self._reading = 0, False
                 if connection is not None:
@@ -182,6 +249,22 @@ class QueueReader:
                         await connection.disconnect(nowait=True)
             if attempt:
                 await asyncio.sleep(backoff(attempt))
+
+    def _failed(self, error: Exception, attempt: int) -> None:
+        """See to an error of the server: the callers are told, or the log is."""
+        heed_move(self._server, error)
+        if _is_gone(error):  # it is made anew
+            logger.warning(
+                "%s was gone from the server, and with it what waited there", self._queue
+            )
+        elif not is_transient(error):
+            self._fail(explain(error))
+        elif attempt == _NOTED:
+            logger.warning(
+                "No connection to Redis for reading channel %s (%s); still trying",
+                self._channel,
+                str(error) or type(error).__name__,
+            )
 
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
@@ -205,25 +288,27 @@ class QueueReader:
         return await connection.read_response()
 
     async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
-        """Have the consumer group, which goes with the queue when that expires."""
-        now, expired, longest = await self._ask(
-            connection, "EVAL", SCRIPTS["open_queue"].source, 2, self._queue,
-            f"{self._queue}:expiry", _GROUP,
-            int(max(self._expiry * 2, _BLOCK * 4) * 1000), max(int(self._expiry * 1000), 1),
-            int(max(self._expiry, _GONE) * 1000) if sweep else 0,
+        """Have the consumer group, which goes with the queue when that expires.
+
+        By the way, take over what has been handed to others who do nothing with it.
+        """
+        expired, abandoned = await self._ask(
+            connection, "EVAL", SCRIPTS["open_queue"].source, 2, *self._keys, _GROUP,
+            int(max(self._expiry * 2, _BLOCK * 4) * 1000), self._limit,
+            int(_GONE * 1000) if sweep else 0,
+            self._name, int(_ABANDONED * 1000), len(self._callers),
         )  # fmt: skip
-        self._offset = now / 1000 - time.monotonic()
-        self._longest = longest / 1000
         if expired:
             self._count_expired(expired)
+        self._hold(abandoned)
 
     async def _read(self, connection: Connection) -> None:
         """Read as long as callers come."""
         await self._read_again(connection)
-        seen = time.monotonic()
+        seen = now()
         while await self._want():
-            if time.monotonic() - seen > _BLOCK:
-                seen = time.monotonic()
+            if now() - seen > _BLOCK:
+                seen = now()
                 async with asyncio.timeout(self._server.response_timeout):
                     await self._open_queue(connection, sweep=False)
                 continue
@@ -235,7 +320,10 @@ class QueueReader:
                     "STREAMS", self._queue, ">",
                 )  # fmt: skip
             self._reading = False
-            self._hold(answer[0][1] if answer else [])
+            if answer:
+                self._hold(answer[0][1], self._empty)
+            else:
+                self._empty = now()
 
     async def _read_again(self, connection: Connection) -> None:
         """Have what was handed out over a connection that broke."""
@@ -243,20 +331,16 @@ class QueueReader:
             answer = await self._ask(
                 connection, "XREADGROUP", "GROUP", _GROUP, self._name, "STREAMS", self._queue, "0"
             )
-        held = {entry_id for entry_id, _ in self._held}
-        entries = [entry for entry in answer[0][1] if entry[0] not in held] if answer else []
-        for entry_id, _ in entries:
-            if entry_id in self._taken:
-                self._acknowledge(entry_id)
-        self._hold([entry for entry in entries if entry[0] not in self._taken])
+        self._hold(answer[0][1] if answer else [])
 
-    def _hold(self, entries: list[Any]) -> None:
+    def _hold(self, entries: list[Any], since: float = -math.inf) -> None:
         """Take over entries that were handed out, and give them to those who wait."""
+        known = self._tickets.keys() | {entry.id for entry in self._held}
         for entry_id, fields in entries:
-            if fields:
-                self._held.append((entry_id, fields[1]))
-            else:  # it was trimmed, and counted, when it expired
-                self._acknowledge(entry_id)
+            if not fields or entry_id in self._taken:  # it was trimmed, or a caller has it
+                self._remove(entry_id)
+            elif entry_id not in known:
+                self._held.append(_Entry(entry_id, fields, since))
         self._serve()
 
     def _serve(self) -> None:
@@ -275,12 +359,37 @@ class QueueReader:
 
     # The end
 
-    def _give_back(self, *, leave: bool) -> None:
-        """Let others have what was handed out here and is wanted by nobody."""
-        held = [] if leave else [entry_id for entry_id, _ in self._held]
-        self._held.clear()
-        arguments = [_GROUP, self._name, int(leave), *held]
-        self._link.run("give_back", [self._queue], arguments).add_done_callback(forget)
+    def _give_back(self, *, leave: bool) -> "list[asyncio.Future[None]]":
+        """Let others have what was handed out here and is wanted by nobody.
+
+        Returns:
+            What is to be waited for before the link is closed, which waits for the rest.
+        """
+        held, self._held = self._held, deque()
+        handed_out = [entry.id for entry in held if entry.ticket is None]
+        arguments = [_GROUP, self._name, int(leave), *([] if leave else handed_out)]
+        self._return(self._link.run("give_back", [self._queue], arguments))
+        taken = [entry for entry in held if entry.ticket is not None]
+        return [self._return(asyncio.ensure_future(self._put_back(entry))) for entry in taken]
+
+    def _return(self, future: "asyncio.Future[_T]") -> "asyncio.Future[_T]":
+        """Keep what goes back until it has."""
+        self._returning.add(future)
+        future.add_done_callback(self._returned)
+        return future
+
+    async def _put_back(self, entry: _Entry) -> None:
+        """Put a message into the queue again that no caller was there to have."""
+        if entry.ticket is not None and await entry.ticket > 0:
+            await self._append("enqueue", self._keys, entry.data, _ANY, self._limit, entry.sent)
+
+    def _returned(self, future: "asyncio.Future[Any]") -> None:
+        self._returning.discard(future)
+        forget(future)
+
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for a message."""
+        return bool(self._callers)
 
     async def aclose(self) -> None:
         """Stop, and give back what was handed out but not received. Closing the link ends it."""
@@ -293,9 +402,19 @@ class QueueReader:
             await asyncio.wait((task,), timeout=_CLOSING_PATIENCE)
             task.cancel()
             await asyncio.wait((task,), timeout=1)
-            self._give_back(leave=True)
+            returning = self._give_back(leave=True)
+            if returning:
+                await asyncio.wait(returning, timeout=_CLOSING_PATIENCE)
+
+    async def leave(self) -> None:
+        """The same for a link that stays open: wait until it is done."""
+        await self.aclose()
+        if self._returning:
+            await asyncio.wait(self._returning, timeout=_CLOSING_PATIENCE)
 
 
 def _is_gone(error: Exception) -> bool:
     """Whether a server says that the queue from which it is to read is not there any more."""
-    return any(word in str(error) for word in ("NOGROUP", "UNBLOCKED"))
+    return isinstance(error, redis_errors.ResponseError) and any(
+        word in str(error) for word in ("NOGROUP", "UNBLOCKED")
+    )

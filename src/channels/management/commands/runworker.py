@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels import DEFAULT_CHANNEL_LAYER
-from channels.exceptions import ListenerFailed
-from channels.layers import InMemoryChannelLayer, get_channel_layer
-from channels.routing import get_default_application
+from channels.exceptions import ChannelsError, ListenerFailed
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.routing import ChannelNameRouter, get_default_application
 from channels.worker import Worker
 
 __all__ = ["Command"]
@@ -32,9 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker."""
         alias, channels = options["layer"], list(dict.fromkeys(options["channels"]))
-        layer = get_channel_layer(alias)
-        if layer is None:
-            raise CommandError(f"CHANNEL_LAYERS has no {alias!r}: configure it, or use --layer.")
+        layer = self._find_layer(alias)
         for name in channels:
             self._check_name(layer, name)
         if isinstance(layer, InMemoryChannelLayer):
@@ -43,18 +42,58 @@ class Command(BaseCommand):
                 "another process, so this worker has nothing to do. Use a layer with a broker."
             )
             self.stderr.write(self.style.WARNING(warning))
-        application = get_default_application()
-        if "channel" not in getattr(application, "application_mapping", {"channel"}):
-            raise CommandError(
-                'The ProtocolTypeRouter of ASGI_APPLICATION has no "channel": '
-                'add ProtocolTypeRouter({"channel": ChannelNameRouter({...}), ...}).'
-            )
+        try:
+            application = get_default_application()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        self._check_routes(application, channels)
         worker = self.worker_class(application=application, channels=channels, channel_layer=layer)
         self.stdout.write(f"Listening to {', '.join(channels)}. Quit with CONTROL-C.")
         try:
             worker.run()
         except ListenerFailed as error:
             raise CommandError(str(error)) from error
+
+    def _find_layer(self, alias: str) -> Any:
+        """The channel layer of this alias.
+
+        Raises:
+            CommandError: there is none, or it cannot be made.
+        """
+        try:
+            layer = get_channel_layer(alias)
+        except (ChannelsError, ImportError, TypeError, ValueError) as error:
+            raise CommandError(f"CHANNEL_LAYERS[{alias!r}] cannot be used: {error}") from error
+        if layer is None:
+            known = ", ".join(map(repr, channel_layers.configs))
+            raise CommandError(
+                f"CHANNEL_LAYERS has no {alias!r}: configure it, or use --layer "
+                f"({f'there is {known}' if known else 'it is empty'})."
+            )
+        return layer
+
+    def _check_routes(self, application: Any, channels: list[str]) -> None:
+        """Warn of channels whose messages would find no consumer.
+
+        Raises:
+            CommandError: none of them leads to one.
+        """
+        routes = getattr(application, "application_mapping", {"channel": None})
+        if "channel" not in routes:
+            raise CommandError(
+                'The ProtocolTypeRouter of ASGI_APPLICATION has no "channel": '
+                'add ProtocolTypeRouter({"channel": ChannelNameRouter({...}), ...}).'
+            )
+        router = routes["channel"]
+        if type(router) is not ChannelNameRouter:  # a middleware, or a class of the project's
+            return
+        unknown = [name for name in channels if name not in router.application_mapping]
+        if unknown:
+            known = ", ".join(router.application_mapping) or "no channel at all"
+            text = f"The ChannelNameRouter has no {', '.join(unknown)}; it knows {known}."
+            if len(unknown) == len(channels):
+                raise CommandError(text)
+            self.stderr.write(self.style.WARNING(f"{text} Messages to others will be dropped."))
 
     def _check_name(self, layer: Any, name: str) -> None:
         """Refuse a name that the layer cannot receive from.

@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
+from functools import partial
 
 import pytest
 
 from channels.layers.redis import queues as queues_module
 from channels.layers.redis.hosts import parse_hosts
-from channels.layers.redis.link import BrokerError, BrokerUnavailable, Link
+from channels.layers.redis.link import BrokerError, BrokerUnavailable
+from channels.layers.redis.outgoing import Outgoing
 from channels.layers.redis.queues import QueueReader
 
 from ....asgi import until
@@ -33,17 +35,25 @@ class Workshop:
 
     def reader(self, address, *, expiry=60.0, process="p", link_address=None):
         (server,), _ = parse_hosts([address], self.prefix)
-        link = Link(parse_hosts([link_address or address], self.prefix)[0][0])
+        outgoing = Outgoing(*parse_hosts([link_address or address], self.prefix))
         reader = QueueReader(
-            server, link, self.queue, process, expiry, self.open, self.count_expired
+            server,
+            outgoing.links[0],
+            partial(outgoing.append, 0),
+            self.queue,
+            process,
+            "q",
+            expiry,
+            self.open,
+            self.count_expired,
         )
-        self._made.append((reader, link))
+        self._made.append((reader, outgoing))
         return reader
 
     async def aclose(self):
-        for reader, link in self._made:
+        for reader, outgoing in self._made:
             await reader.aclose()
-            await link.aclose()
+            await outgoing.aclose()
 
 
 @pytest.fixture
@@ -173,8 +183,10 @@ async def test_giving_back_late_gives_back_nothing_that_came_later(
         proxy.stall()
         await until(lambda: not reader._held)
         put("wanted")
-        assert await take(reader) == ["wanted"]
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: reader._tickets)
         proxy.flow()
+        assert await receiving == ["wanted"]
         assert await take(other) == ["held"]
         await until(lambda: redis.xlen(workshop.queue) == 0)
         await workshop.aclose()
@@ -331,3 +343,205 @@ async def test_a_restart_of_waits_does_not_lose_the_place_in_line(workshop, shar
     rest = 40 - len(received)
     received += await take(reader, rest) if rest else []
     assert sorted(map(int, received)) == list(range(40))
+
+
+# Taking: whoever removes an entry has it
+
+
+def pending(redis, workshop):
+    return redis.xpending(workshop.queue, "readers")["pending"]
+
+
+async def test_a_message_is_removed_before_its_receiver_has_it(workshop, shared_broker, redis, put):
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        put("warm up")
+        assert await take(reader) == ["warm up"]
+        proxy.stall()
+        put("x")
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: reader._tickets)
+        assert not receiving.done()
+        assert redis.xlen(workshop.queue) == 1
+        proxy.flow()
+        assert await receiving == ["x"]
+        assert redis.xlen(workshop.queue) == 0
+        assert pending(redis, workshop) == 0
+        await workshop.aclose()
+
+
+async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_next_one(
+    workshop, shared_broker, redis, put
+):
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        put("warm up")
+        assert await take(reader) == ["warm up"]
+        proxy.stall()
+        put("first")
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: reader._tickets)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        put("second")
+        proxy.flow()
+        assert await take(reader, 2) == ["first", "second"]
+        await workshop.aclose()
+
+
+@pytest.mark.parametrize("leave", [True, False])
+async def test_what_was_removed_for_nobody_goes_back_with_its_age(
+    workshop, shared_broker, redis, put, monkeypatch, leave
+):
+    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    async with Proxy(shared_broker.address) as proxy:
+        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        put("warm up")
+        assert await take(reader) == ["warm up"]
+        proxy.stall()
+        sent = int(put("left").partition(b"-")[0])
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: reader._tickets)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        closing = asyncio.create_task(reader.aclose()) if leave else None
+        await until(lambda: leave or not reader._held)
+        proxy.flow()
+        if closing:
+            await closing
+        await until(lambda: redis.xlen(workshop.queue) == 1 and pending(redis, workshop) == 0)
+        ((_, fields),) = redis.xrange(workshop.queue)
+        assert (fields[b"m"], int(fields[b"t"])) == (b"left", sent)
+        assert await take(workshop.reader(shared_broker.address)) == ["left"]
+        await workshop.aclose()
+
+
+async def test_what_goes_back_gets_its_old_place(workshop, shared_broker, put, monkeypatch):
+    reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    await gives_up(reader)
+    put("first")
+    await until(lambda: reader._held)
+    put("second")
+    put("third")
+    await reader.aclose()
+    assert await take(other, 3) == ["first", "second", "third"]
+
+
+async def test_nothing_that_is_being_handled_comes_again_when_something_goes_back(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    reader, other, third = (workshop.reader(shared_broker.address) for _ in range(3))
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    monkeypatch.setattr(other, "_stop_reading", lambda: None)
+    await gives_up(reader)
+    put("first")
+    await until(lambda: reader._held)
+    await gives_up(other)
+    put("second")
+    await until(lambda: other._held)
+    put("third")
+    await reader.aclose()
+    assert await take(third, 2) == ["third", "first"]
+    assert await take(other) == ["second"]
+    await until(lambda: redis.xlen(workshop.queue) == 0)
+
+
+async def test_an_old_message_that_went_back_still_expires(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    redis.xadd(workshop.queue, {"m": "old", "t": 1})
+    put("fresh")
+    assert await take(workshop.reader(shared_broker.address)) == ["fresh"]
+    assert workshop.expired == 1
+
+
+# Readers that are gone
+
+
+async def test_what_a_dead_reader_was_handed_comes_to_another_once(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(queues_module, "_ABANDONED", 0.3)
+    redis.xgroup_create(workshop.queue, "readers", "0", mkstream=True)
+    put("one")
+    put("two")
+    redis.xreadgroup("readers", "dead", {workshop.queue: ">"}, count=2)
+    put("three")
+    received = await take(workshop.reader(shared_broker.address), 3)
+    assert received == ["three", "one", "two"]
+    assert redis.xlen(workshop.queue) == 0
+    assert pending(redis, workshop) == 0
+
+
+async def test_a_reader_that_only_seemed_dead_has_nothing_that_another_has_had(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(queues_module, "_ABANDONED", 0.3)
+    async with Proxy(shared_broker.address) as proxy:
+        stuck = workshop.reader(shared_broker.address, link_address=proxy.address)
+        put("warm up")
+        assert await take(stuck) == ["warm up"]
+        proxy.stall()
+        put("once")
+        late = asyncio.create_task(take(stuck))
+        await until(lambda: stuck._tickets)
+        assert await take(workshop.reader(shared_broker.address)) == ["once"]
+        proxy.flow()
+        put("other")
+        assert await late == ["other"]
+        await workshop.aclose()
+
+
+async def test_readers_that_hold_something_are_not_forgotten(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_GONE", 0.001)
+    redis.xgroup_create(workshop.queue, "readers", "0", mkstream=True)
+    put("held")
+    redis.xreadgroup("readers", "holder", {workshop.queue: ">"}, count=1)
+    redis.xgroup_createconsumer(workshop.queue, "readers", "idle")
+    await asyncio.sleep(0.01)
+    put("x")
+    assert await take(workshop.reader(shared_broker.address)) == ["x"]
+    names = [found["name"] for found in redis.xinfo_consumers(workshop.queue, "readers")]
+    assert b"holder" in names
+    assert b"idle" not in names
+
+
+# Clocks
+
+
+async def test_what_came_after_an_empty_read_has_not_expired(
+    workshop, shared_broker, redis, put, monkeypatch
+):
+    """However old it is by the server's clock, which may have been set meanwhile."""
+    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
+    reader = workshop.reader(shared_broker.address)
+    receiving = asyncio.create_task(take(reader))
+    await until(lambda: reader._empty > 0)
+    redis.xadd(workshop.queue, {"m": "fresh"}, id="1-1")
+    assert await receiving == ["fresh"]
+    assert workshop.expired == 0
+
+
+# What the log is told
+
+
+async def test_a_server_that_is_not_there_is_told_of_and_so_is_its_return(
+    workshop, shared_broker, put, caplog
+):
+    caplog.set_level("INFO", logger="channels.layers")
+    async with Proxy(shared_broker.address) as proxy:
+        proxy.refuse()
+        reader = workshop.reader(proxy.address)
+        receiving = asyncio.create_task(take(reader))
+        await until(lambda: "still trying" in caplog.text)
+        assert "No connection to Redis for reading channel q (" in caplog.text
+        proxy.accept()
+        put("x")
+        assert await receiving == ["x"]
+        assert "The broker answers again: channel q is read" in caplog.text
+        await workshop.aclose()

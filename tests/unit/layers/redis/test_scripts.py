@@ -297,6 +297,25 @@ def enqueue(run, key):
     return enqueue
 
 
+@pytest.fixture
+def open_queue(run, key):
+    def open_queue(*, name="q", expiry=LEASE, gone=0, idle=10, wanted=1):
+        keys = [key("queue", name), key("queue", name, "expiry")]
+        return run("open_queue", keys, "readers", LEASE, expiry, gone, "me", idle, wanted)
+
+    return open_queue
+
+
+@pytest.fixture
+def take(run, key):
+    def take(number, entry, *, expiry=60_000, sent=None):
+        keys = [key("queue", "q"), key("queue", "q", "expiry"), key("sender", "s")]
+        sent = entry.partition(b"-")[0] if sent is None else sent
+        return run("take", keys, number, LEASE, "readers", entry, sent, expiry)
+
+    return take
+
+
 def test_enqueue_keeps_order_and_capacity(redis, key, enqueue):
     assert [enqueue(n, n) for n in (1, 2, 3, 4)] == [[1, 0]] * 3 + [[0, 0]]
     redis.xtrim(key("queue", "q"), maxlen=2, approximate=False)
@@ -319,44 +338,94 @@ def test_a_queue_outlives_its_messages_by_as_long_as_they_live(redis, key, enque
     assert 15_000 <= redis.pttl(key("queue", "q")) <= 20_000
 
 
-def test_messages_live_as_long_as_the_longest_expiry_says(run, redis, key, enqueue, group_send):
+def test_messages_live_as_long_as_the_longest_expiry_says(
+    run, redis, key, enqueue, group_send, open_queue, take
+):
     queue, expiry = key("queue", "q"), key("queue", "q", "expiry")
     enqueue(1, expiry=60_000)
     run("join", [key("group", "g")], "q:q", LEASE)
     time.sleep(0.02)
     assert enqueue(2, expiry=10) == [1, 0]
     assert group_send(3, expiry=10) == [1, 0, 0]
-    assert run("open_queue", [queue, expiry], "readers", LEASE, 10, 0)[1:] == [0, 60_000]
+    assert open_queue(expiry=10) == [0, []]
     assert redis.xlen(queue) == 3
     assert 110_000 < redis.pttl(expiry) <= 120_000
     assert group_send(4, expiry=90_000) == [1, 0, 0]
     assert redis.get(expiry) == b"90000"
+    assert take(5, redis.xrange(queue)[0][0], expiry=10) == 1
+    time.sleep(0.02)
     redis.delete(expiry)
-    assert run("open_queue", [queue, expiry], "readers", LEASE, 10, 0)[2] == 10
+    assert take(6, redis.xrange(queue)[0][0], expiry=10) == -1
+    assert open_queue(expiry=10) == [2, []]
 
 
-def test_open_queue_makes_it_once_and_removes_silent_readers(run, redis, key):
-    queue, expiry = key("queue", "q"), key("queue", "q", "expiry")
+def test_open_queue_makes_it_once_and_removes_silent_readers(redis, key, open_queue):
+    queue = key("queue", "q")
     for _ in range(2):
-        assert run("open_queue", [queue, expiry], "readers", LEASE, LEASE, 0)[1] == 0
+        assert open_queue() == [0, []]
     redis.xgroup_createconsumer(queue, "readers", "silent")
     time.sleep(0.02)
     redis.xgroup_createconsumer(queue, "readers", "new")
-    run("open_queue", [queue, expiry], "readers", LEASE, LEASE, 10)
+    open_queue(gone=10)
     assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"new"]
     redis.set(key("queue", "other"), "x")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        run("open_queue", [key("queue", "other"), expiry], "readers", LEASE, LEASE, 0)
+        open_queue(name="other")
 
 
-def test_give_back_lets_others_have_it(run, redis, key, enqueue):
+def test_an_entry_is_taken_once_whoever_was_handed_it(redis, key, enqueue, open_queue, take):
     queue = key("queue", "q")
-    run("open_queue", [queue, key("queue", "q", "expiry")], "readers", LEASE, LEASE, 0)
+    open_queue()
+    for number in (1, 2):
+        enqueue(number, number)
+    ((_, ((one, _), (two, _))),) = redis.xreadgroup("readers", "first", {queue: ">"})
+    redis.xclaim(queue, "readers", "second", 0, [one])
+    assert take(3, one) == 1
+    assert redis.xlen(queue) == redis.xpending(queue, "readers")["pending"] == 1
+    assert take(4, one) == 0, "somebody has it"
+    assert [take(3, one), take(4, one)] == [1, 0], "the same answers when they are repeated"
+    assert take(5, two, sent=1) == -1
+    assert take(5, two, sent=1) == -1
+    assert redis.xlen(queue) == redis.xpending(queue, "readers")["pending"] == 0
+
+
+def test_an_entry_can_be_taken_from_a_server_that_is_full(redis, key, enqueue, open_queue, take):
+    open_queue()
+    enqueue(1)
+    ((_, ((entry, _),)),) = redis.xreadgroup("readers", "r", {key("queue", "q"): ">"})
+    redis.config_set("maxmemory", "1")
+    try:
+        assert take(2, entry) == 1
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert redis.xlen(key("queue", "q")) == 0
+
+
+def test_what_a_reader_was_handed_is_another_ones_after_a_while(redis, key, enqueue, open_queue):
+    queue = key("queue", "q")
+    open_queue()
+    for number in range(1, 4):
+        enqueue(number, number)
+    redis.xreadgroup("readers", "dead", {queue: ">"})
+    assert open_queue(idle=60_000) == [0, []]
+    redis.xdel(queue, redis.xrange(queue)[0][0])
+    time.sleep(0.02)
+    expired, ((_, fields),) = open_queue(idle=10, wanted=2)
+    assert (expired, fields) == (0, [b"m", b"2"])
+    names = {found["name"]: found["pending"] for found in redis.xinfo_consumers(queue, "readers")}
+    assert names == {b"dead": 1, b"me": 1}
+    open_queue(idle=60_000, gone=1)
+    assert redis.xpending(queue, "readers")["pending"] == 2, "what it was handed keeps a reader"
+
+
+def test_give_back_lets_others_have_it(run, redis, key, enqueue, open_queue):
+    queue = key("queue", "q")
+    open_queue()
     enqueue(1, "first")
     enqueue(2, "second")
     redis.xreadgroup("readers", "leaver", {queue: ">"}, count=1)
     for _ in range(2):
         run("give_back", [queue], "readers", "leaver", 1)
     ((_, found),) = redis.xreadgroup("readers", "other", {queue: ">"})
-    assert [fields[b"m"] for _, fields in found] == [b"second", b"first"]
+    assert [fields[b"m"] for _, fields in found] == [b"first", b"second"]
     assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"other"]

@@ -1,6 +1,7 @@
 -- Append a message to the queue of a named channel, unless it is full.
 -- KEYS: queue, its expiry, sender
--- ARGV: sequence number, sender's lease (ms), message, capacity, expiry (ms)
+-- ARGV: sequence number, sender's lease (ms), message, capacity, expiry (ms), and when it was sent
+-- (ms) for one that was in the queue before
 -- Returns 1, or 0 when the queue is full, and how many messages were found to have expired. What is
 -- not 1 and 0 is kept for a repeat; a sender has fewer than 512 calls under way. The queue outlives
 -- its messages, so that whoever comes next counts those that have expired.
@@ -22,7 +23,11 @@ local expiry, longest = tonumber(ARGV[5]), tonumber(redis.call('GET', KEYS[2]) o
 local taken, expired = 0, redis.call('XTRIM', KEYS[1], 'MINID', now - math.max(expiry, longest))
 if redis.call('XLEN', KEYS[1]) < tonumber(ARGV[4]) then
   taken = 1
-  redis.call('XADD', KEYS[1], '*', 'm', ARGV[3])
+  if ARGV[6] then
+    redis.call('XADD', KEYS[1], '*', 'm', ARGV[3], 't', ARGV[6])
+  else
+    redis.call('XADD', KEYS[1], '*', 'm', ARGV[3])
+  end
   if redis.call('PTTL', KEYS[1]) < expiry * 1.5 then
     redis.call('PEXPIRE', KEYS[1], expiry * 2)
   end
