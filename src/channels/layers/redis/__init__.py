@@ -1,5 +1,13 @@
 """Channel layers over Redis and Valkey."""
 
+try:
+    import redis.asyncio  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"The Redis channel layers need redis-py ({error}); install it with: "
+        'pip install "channels[redis]"'
+    ) from error
+
 from .pubsub import RedisPubSubChannelLayer
 from .streams import RedisChannelLayer
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from ..._runtime import lograte
 from ..._runtime.clock import now
 from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
@@ -14,6 +15,7 @@ from .link import BrokerUnavailable
 from .patience import Patience
 from .scripts import SCRIPTS
 from .servers import Connection, Server
+from .trouble import Trouble
 from .wire import Wire
 
 __all__ = ["InboxReader", "Recipient"]
@@ -23,9 +25,6 @@ logger = logging.getLogger("channels.layers")
 # Seconds that a read waits for something to come, and that its answer may be late. Together they
 # bound how long a connection that died without a word goes unnoticed.
 _BLOCK, _GRACE = 5.0, 5.0
-
-# Attempts to connect in a row after which the log is told, and told again when one has succeeded.
-_NOTED = 3
 
 # Seconds for an event loop that was held up to take what has come meanwhile.
 _LAST_LOOK = 0.05
@@ -117,7 +116,7 @@ class InboxReader:
         self._patience = Patience()
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
-        self._attempt = 0
+        self._trouble = Trouble(server, "receiving")
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
@@ -132,35 +131,32 @@ class InboxReader:
         other._patience.stop()
 
     async def _run(self) -> None:
-        self._attempt = 0
         lost = now()
         while True:
             try:
                 await self._read(lost)
-            except Exception as error:
-                if self._attempt == 0:
+            except Exception as error:  # noqa: BLE001 - the log is told, or those who wait
+                if self._trouble.attempts == 0:
                     lost = now()
-                self._attempt += 1
-                heed_move(self._server, error)
+                error = heed_move(self._server, error)
+                self._trouble.failed(error)
                 if not is_transient(error):
                     self._fail_waiting(error)
-                    if self._attempt == 1:
-                        logger.exception("Reading %s failed; trying again", self.inbox)
-                elif self._attempt == _NOTED:
-                    logger.warning("No connection to read %s (%s); still trying", self.inbox, error)
             finally:
                 wire, self._wire = self._wire, None
                 self._entries = None  # the server has them yet
                 if wire is not None:
                     await wire.aclose()
-            await asyncio.sleep(backoff(max(self._attempt, 1)))
+            await asyncio.sleep(backoff(max(self._trouble.attempts, 1)))
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Tell those who wait for the first connection why there is none."""
-        ready = self.ready
+        """Tell those who wait for the inbox to be read why it is not.
+
+        Whoever wants it read from now on waits for the next attempt.
+        """
+        ready, self.ready = self.ready, self.ready.get_loop().create_future()
         if not ready.done():
-            self.ready = ready.get_loop().create_future()
-            ready.set_exception(explain(error))
+            ready.set_exception(explain(error, "to let this process receive"))
             ready.exception()  # nobody may be waiting
 
     async def _read(self, lost: float) -> None:
@@ -177,9 +173,7 @@ class InboxReader:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
             raise
-        if self._attempt >= _NOTED:
-            logger.info("The broker answers again: %s is read", self.inbox)
-        self._attempt = 0
+        self._trouble.over()
         self._patience.note_delay(now() - lost)
         if not self.ready.done():
             self.ready.set_result(None)
@@ -210,7 +204,7 @@ class InboxReader:
         )
         self._set_clock(time)
         last = raw_last.decode()
-        took_over = self._origin is not None and former_origin == self._origin
+        took_over = bool(self._origin) and former_origin == self._origin  # some tell neither
         self._origin = origin
         if before is None:
             self._last, self._emptied = last, asked
@@ -225,6 +219,8 @@ class InboxReader:
         for command in self.renewals(groups):
             renewed = await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
             self.heed_renewal(renewed, anew=bool(made), told=self._gap is not None)
+        # Whoever may not read is told now, and does not take the inbox to be read.
+        await self._ask(connection, "XREAD", "COUNT", 1, "STREAMS", self.inbox, self._last)
         # Only now, so that who is told misses nothing that comes after.
         gap, self._gap = self._gap, None
         if gap is not None:
@@ -282,7 +278,8 @@ class InboxReader:
             if reply is None and self._wire is not None:  # nothing came for long
                 self._patience.note_delay(now() - self._asked - _BLOCK)
                 self._emptied = self._asked
-                self._wire.send((("EXISTS", self.inbox),))
+                # Is it there? And a server that has become a replica refuses this.
+                self._wire.send((("PEXPIRE", self.inbox, self._lease),))
                 continue
             if reply == 0:
                 raise ConnectionError("the inbox is gone")  # nothing can come any more
@@ -323,8 +320,11 @@ class InboxReader:
                     age = oldest
                 try:
                     late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
-                except Exception:
-                    logger.exception("An entry of %s could not be handed over", self.inbox)
+                except Exception as error:  # noqa: BLE001 - what follows is handed over
+                    lograte.log(
+                        logger, logging.ERROR, "inbox", "An entry of %s could not be handed over",
+                        self.inbox, exc_info=error,
+                    )  # fmt: skip
                     continue
                 if late is not None and patience.wait(late, self._hand_over):
                     break

@@ -12,7 +12,6 @@ not be repeated is called so, and ends as :class:`Unconfirmed`.
 
 import asyncio
 import itertools
-import logging
 import math
 import time
 from collections import deque
@@ -23,10 +22,9 @@ from .errors import backoff, explain, is_transient
 from .pipeline import Call, Pipeline
 from .scripts import SCRIPTS
 from .servers import Server
+from .trouble import Trouble
 
 __all__ = ["PATIENCE", "BrokerError", "BrokerUnavailable", "Link", "Unconfirmed"]
-
-logger = logging.getLogger("channels.layers")
 
 # Seconds for which a call is repeated before its caller gets an error. Longer than a broker takes
 # to restart or to fail over.
@@ -56,11 +54,9 @@ class Link:
         self._waiting: deque[Call] = deque()
         self._numbers = itertools.count(1)
         self._pipeline: Pipeline | None = None
-        self._attempt = 0
+        self._trouble = Trouble(server, "sending")
         self._more: asyncio.Future[None] | None = None
         self._closing = False
-        # While the connection is to be let go: done when it has been.
-        self._resting: asyncio.Future[None] | None = None
         self._cancelled = -math.inf
         self._task: asyncio.Task[None] | None = None
 
@@ -100,7 +96,8 @@ class Link:
         under_way = 0 if pipeline is None else pipeline.under_way
         if closed or len(self._waiting) + under_way >= MAX_WAITING:
             why = "closed" if closed else f"behind by {MAX_WAITING} commands"
-            future.set_exception(BrokerUnavailable(f"The connection to the broker is {why}"))
+            name = self._server.name
+            future.set_exception(BrokerUnavailable(f"The connection to {name} is {why}"))
             return future
         self._waiting.append(Call(command, future, now + self._patience, repeat, number_at))
         if pipeline is not None:
@@ -125,28 +122,22 @@ class Link:
         except asyncio.CancelledError:
             self._cancelled = time.monotonic()
             raise
-        finally:
-            self._have_rested()
 
     async def _send_all(self) -> None:
-        """Send what waits, until there is nothing and no connection is to be kept."""
-        self._attempt = 0
-        while self._waiting or not (self._closing or self._resting is not None):
+        """Send what waits, until there is nothing and the link is closed."""
+        self._trouble.over()
+        while self._waiting or not self._closing:
             if not self._waiting:
                 self._more = self._loop.create_future()
                 await self._more
                 continue
             try:
                 await self._converse()
-                if self._waiting:
-                    self._have_rested()
             except Exception as error:  # noqa: BLE001 - every failure ends in a retry or a future
                 self._give_up(error)
                 if self._waiting:
-                    self._attempt += 1
-                    if self._attempt == 3:  # a restart is worth a line, a hiccup is not
-                        logger.warning("The broker does not answer (%s); still trying", error)
-                    await asyncio.sleep(backoff(self._attempt))
+                    self._trouble.failed(error)
+                    await asyncio.sleep(backoff(self._trouble.attempts))
 
     async def _converse(self) -> None:
         """Connect, and send what waits for as long as the connection holds.
@@ -158,7 +149,7 @@ class Link:
         pipeline = Pipeline(self._server, connection, self._waiting, self._numbers, self._expire)
         self._pipeline = pipeline
         pipeline.flush()
-        if self._closing or self._resting is not None:
+        if self._closing:
             pipeline.finish()
         try:
             await pipeline.over
@@ -168,7 +159,7 @@ class Link:
         finally:
             self._pipeline = None
             if pipeline.worked:
-                self._attempt = 0
+                self._trouble.over()
             await pipeline.aclose()
 
     def _give_up(self, error: Exception) -> None:
@@ -184,33 +175,13 @@ class Link:
         while self._waiting and (self._closing or self._waiting[0].deadline <= now):
             reason = f": {error}" if error else ""
             failure = BrokerUnavailable(
-                f"The broker did not answer for {self._patience:g} seconds{reason}"
+                f"The broker ({self._server.name}) did not answer for {self._patience:g} "
+                f"seconds{reason}"
             )
             failure.__cause__ = error
             self._waiting.popleft().fail(failure)
 
     # The end
-
-    async def rest(self) -> None:
-        """Let the connection go, once what has been sent is answered. The next call makes another.
-
-        Returns after some seconds at the latest. What is under way then goes on, and comes to the
-        same end as ever.
-        """
-        if self._task is None or self._task.done():
-            return
-        if self._resting is None:
-            self._resting = self._loop.create_future()
-        if self._pipeline is not None:
-            self._pipeline.leave()
-        self._wake()
-        await asyncio.wait((self._resting,), timeout=_CLOSING_PATIENCE)
-
-    def _have_rested(self) -> None:
-        """The connection has been let go, for now."""
-        resting, self._resting = self._resting, None
-        if resting is not None and not resting.done():
-            resting.set_result(None)
 
     async def aclose(self) -> None:
         """Finish what waits, if the server answers, and disconnect."""

@@ -14,10 +14,10 @@ from inspect import isawaitable
 from re import Pattern
 from typing import Any
 
-from ..local import Late
+from ...exceptions import InvalidNameError
 from ..mailbox import Overflow
 from ..serializers import Key
-from ..statistics import CLOSED
+from ..statistics import CLOSED, UNDECODABLE
 from .common import RedisLayer
 from .link import Unconfirmed
 from .reception import Reception
@@ -38,6 +38,12 @@ UNCONFIRMED = "unconfirmed"
 # The first byte of what is published to a process. A name follows, a space, and a message for
 # the channel of that name, or a channel that is to join or leave the group of that name.
 _TO_CHANNEL, _JOIN, _LEAVE = b"c", b"j", b"l"
+
+# What a process publishes to itself, to find out whether it hears what is published.
+_PROBE = b"h"
+
+#: Where rubbish was addressed to, in the log and in signals.
+_OWN_TOPIC = "the process's topic"
 
 
 class RedisPubSubChannelLayer(RedisLayer):
@@ -102,9 +108,9 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def _begin(self) -> None:
         super()._begin()
-        topics = [f"{base}:process:{self.client_prefix}".encode("ascii") for base in self._bases]
+        topics = [f"{base}:process:{self.client_prefix}".encode() for base in self._bases]
         self._reception = Reception(
-            self.servers, topics, self, self._get_commands, self._here.waiting_loops
+            self.servers, topics, self, self._get_commands, self._here.waiting_loops, self._probe
         )
         self._topics = GroupTopics(self._reception, self._bases, self._here)
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -124,8 +130,6 @@ class RedisPubSubChannelLayer(RedisLayer):
         return self._commands
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
-        if process == self.client_prefix and not self._reception.is_ready():
-            await self._reception.be_ready()
         try:
             partition = self._partition(channel)
             published = await self._publish(partition, process, _TO_CHANNEL, channel, data)
@@ -142,13 +146,23 @@ class RedisPubSubChannelLayer(RedisLayer):
         """Publish to a process; whether it is there."""
         commands = self._commands or await self._get_commands()
         await self._reception.be_repaired(partition)
-        receivers: int = await self._outgoing.get().links[partition].call(
-            commands.publish,
-            f"{self._bases[partition]}:process:{process}",
-            b"%b%b %b" % (kind, name.encode("ascii"), data),
-            repeat=False,
-        )  # fmt: skip
+        topic = f"{self._bases[partition]}:process:{process}"
+        content = b"%b%b %b" % (kind, name.encode("ascii"), data)
+        link = self._outgoing.get().links[partition]
+        receivers: int = await link.call(commands.publish, topic, content, repeat=False)
+        if not receivers and not self.servers[partition].is_cluster:
+            # Nobody has it. If this server has become a replica, they listen to another one.
+            receivers = await link.run("tell", [topic], [commands.publish, content], repeat=False)
         return receivers
+
+    def _probe(self, partition: int, commands: Commands) -> "asyncio.Future[int]":
+        """Publish something to this process; the future gets on how many connections it is heard.
+
+        It goes the way of all that is sent, and is refused where the server has become a replica.
+        """
+        topic = self._reception.own_topics[partition]
+        link = self._outgoing.get().links[partition]
+        return link.run("tell", [topic.decode()], [commands.publish, _PROBE], repeat=False)
 
     async def _group_send(self, group: str, data: bytes) -> None:
         commands = self._commands or await self._get_commands()
@@ -220,21 +234,29 @@ class RedisPubSubChannelLayer(RedisLayer):
     async def _receiving(self) -> None:
         await self._reception.be_ready()
 
-    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
         """A message came, to a group or to this process."""
         group = self._reception.groups[partition].get(topic)
         if group is not None:
-            return self._deliver(group, data, patience=patience, to_group=True)
+            self._deliver(group, data, to_group=True)
+            return
         if topic != self._reception.own_topics[partition]:
-            return None  # a group that was left meanwhile
+            return  # a group that was left meanwhile
         head, _, content = data.partition(b" ")
-        kind, name = head[:1], head[1:].decode("ascii")
-        if kind == _TO_CHANNEL:
-            self._landed(name)
-            return self._deliver(name, content, patience=patience, to_group=False)
-        if kind in (_JOIN, _LEAVE):
-            self._obey(kind, name, content.decode("ascii"))
-        return None
+        kind = head[:1]
+        try:
+            name = head[1:].decode("ascii")
+            if kind == _TO_CHANNEL:
+                if self._process_of(name) != self.client_prefix:
+                    raise InvalidNameError(f"{name} is no channel of this process")
+                self._landed(name)
+                self._deliver(name, content, to_group=False)
+            elif kind in (_JOIN, _LEAVE):
+                self._obey(kind, name, content.decode("ascii"))
+            elif data != _PROBE:
+                self._drop(UNDECODABLE, _OWN_TOPIC)
+        except (UnicodeDecodeError, InvalidNameError):
+            self._drop(UNDECODABLE, _OWN_TOPIC)
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
@@ -286,7 +308,6 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     async def _flush(self) -> None:
         for subscription in self._reception.subscriptions:
-            subscription.hurry()
             await subscription.barrier()
         await self._here.flush()
         self._in_flight.clear()
@@ -295,11 +316,8 @@ class RedisPubSubChannelLayer(RedisLayer):
                 self._topics.leave_if_empty(group)
         await self._delete_keys()
 
-    async def _rest(self) -> None:
-        await self._reception.rest()
-
     async def aclose(self) -> None:
-        """Stop receiving, and close every connection; see :class:`RedisLayer`."""
+        """Stop receiving, and close every connection. The layer can be used again."""
         loops = {loop for loop, _ in self._outgoing.all()} | {self._reception.loop}
         for loop in loops - {asyncio.get_running_loop()}:
             if loop is not None and loop.is_running():

@@ -26,6 +26,7 @@ from .errors import backoff, explain, forget, heed_move, is_transient
 from .link import BrokerUnavailable, Link
 from .scripts import SCRIPTS
 from .servers import Connection, Server
+from .trouble import Trouble
 
 __all__ = ["QueueReader"]
 
@@ -41,7 +42,6 @@ _PAUSE = 0.02  # seconds until the end of a read is asked for again
 _CLOSING_PATIENCE = 1.0  # seconds for a read, and for what is to be given back, to end
 _GONE = 60.0  # seconds of silence after which a reader that was handed nothing is forgotten
 _ABANDONED = 10.0  # seconds after which what a reader was handed, and has not removed, is another's
-_NOTED = 3  # attempts to connect in a row after which the log is told
 
 # More messages than any queue holds: what goes back into it is let in, even if it is full.
 _ANY = 2**40
@@ -104,6 +104,7 @@ class QueueReader:
         count_expired: Callable[[int], None],
     ) -> None:
         self._server = server
+        self._trouble = Trouble(server, f"receiving from channel {channel}")
         self._link = link
         self._append = append
         self._queue = queue
@@ -132,8 +133,6 @@ class QueueReader:
         self._wanted = asyncio.Event()
         self._returning: set[asyncio.Future[Any]] = set()
         self._task: asyncio.Task[None] | None = None
-        #: How many calls of :meth:`receive` are under way, as their caller has it.
-        self.callers = 0
 
     async def receive(self) -> dict[str, Any]:
         """The next message; giving up the wait loses nothing."""
@@ -225,7 +224,7 @@ class QueueReader:
     # Reading
 
     async def _run(self) -> None:
-        attempt = 0
+        trouble = self._trouble
         while await self._want():
             connection: Connection | None = None
             try:
@@ -234,39 +233,30 @@ class QueueReader:
                     with contextlib.suppress(redis_errors.ResponseError):
                         self._client = await self._ask(connection, "CLIENT", "ID")
                     await self._open_queue(connection, sweep=True)
-                if attempt >= _NOTED:
-                    logger.info("The broker answers again: channel %s is read", self._channel)
-                attempt = 0
                 await self._read(connection)
                 return
             except Exception as error:  # noqa: BLE001 - tried again, or told to who waits
-                attempt += 1
-                self._failed(error, attempt)
-                if _is_gone(error):
-                    attempt = 0
+                self._failed(error)
             finally:
                 self._client, self._reading = 0, False
                 if connection is not None:
                     with contextlib.suppress(Exception):
                         await connection.disconnect(nowait=True)
-            if attempt:
-                await asyncio.sleep(backoff(attempt))
+            if trouble.attempts:
+                await asyncio.sleep(backoff(trouble.attempts))
 
-    def _failed(self, error: Exception, attempt: int) -> None:
+    def _failed(self, error: Exception) -> None:
         """See to an error of the server: the callers are told, or the log is."""
-        heed_move(self._server, error)
+        error = heed_move(self._server, error)
         if _is_gone(error):  # it is made anew
+            self._trouble.over()
             logger.warning(
                 "%s was gone from the server, and with it what waited there", self._queue
             )
-        elif not is_transient(error):
-            self._fail(explain(error))
-        elif attempt == _NOTED:
-            logger.warning(
-                "No connection to Redis for reading channel %s (%s); still trying",
-                self._channel,
-                str(error) or type(error).__name__,
-            )
+            return
+        self._trouble.failed(error)
+        if not is_transient(error):
+            self._fail(explain(error, "to hand out messages"))
 
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
@@ -307,6 +297,7 @@ class QueueReader:
     async def _read(self, connection: Connection) -> None:
         """Read as long as callers come."""
         await self._read_again(connection)
+        self._trouble.over()
         seen = now()
         while await self._want():
             if now() - seen > _BLOCK:

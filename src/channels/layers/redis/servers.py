@@ -9,24 +9,19 @@ import asyncio
 import contextlib
 import math
 import random
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from ...exceptions import BrokerError, ChannelsError
+from redis import exceptions as redis_errors
+from redis.asyncio import connection as _connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
 
-try:
-    from redis import exceptions as redis_errors
-    from redis.asyncio import connection as _connection
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.crc import key_slot
-except ImportError as error:  # pragma: no cover - tested in an environment of its own
-    raise ImportError(
-        'The Redis channel layers need redis-py; install it with: pip install "channels[redis]"'
-    ) from error
+from ...exceptions import BrokerError, ChannelsError
+from .refusals import explain_opening, shorn
 
 __all__ = [
     "Address",
@@ -61,6 +56,11 @@ _POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
 class Server(Protocol):
     """Where one partition of the keys lives."""
 
+    #: What it is, and where, for people to read.
+    name: str
+    #: Whether its keys move from node to node.
+    is_cluster: bool
+    #: Seconds that an answer may take.
     response_timeout: float
 
     async def connect(self) -> Connection:
@@ -98,7 +98,8 @@ class Opener:
             "health_check_interval": 0,
             "retry": Retry(NoBackoff(), 0),
         }
-        self.make()
+        #: The address that the options hold.
+        self.where = _where(self.make())
 
     def make(self, **where: Any) -> Connection:
         """A connection that is not open yet, to ``host`` and ``port`` if given."""
@@ -115,9 +116,13 @@ class Opener:
         connection = self.make(**where)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-        except Exception as error:
-            raise _explain_tls(connection, error) from error
-        return connection
+        except Exception as error:  # noqa: BLE001 - told in other words
+            encrypted = isinstance(connection, _connection.SSLConnection)
+            failure = explain_opening(_where(connection), error, encrypted=encrypted)
+        else:
+            return connection
+        # Out of reach of what redis-py raised, which may hold the password.
+        raise failure
 
     async def ask(self, address: Address, *command: str) -> Any:
         """What the server at ``address`` answers to one command."""
@@ -160,22 +165,15 @@ async def _answer(connection: Connection, *command: str) -> Any:
     return await connection.read_response()
 
 
-def _explain_tls(connection: Connection, error: Exception) -> Exception:
-    """What is wrong with a certificate, which no second attempt puts right; else ``error``."""
-    reason: BaseException | None = error
-    while reason is not None and isinstance(connection, _connection.SSLConnection):
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            return BrokerError(
-                f"The certificate of {connection.host}:{connection.port} cannot be trusted "
-                f"({reason.verify_message}); ssl_ca_certs must name the file with the "
-                "certificate of the authority that signed it"
-            )
-        if isinstance(reason, FileNotFoundError):
-            return BrokerError(
-                "A file that ssl_ca_certs, ssl_certfile or ssl_keyfile names is not there"
-            )
-        reason = reason.__cause__ or reason.__context__
-    return error
+def _place(host: Any, port: Any) -> str:
+    """An address as it is written."""
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def _where(connection: Connection) -> str:
+    """The address that a connection is made to."""
+    parts = vars(connection)
+    return str(parts["path"]) if parts.get("path") else _place(parts["host"], parts["port"])
 
 
 class SingleServer:
@@ -185,8 +183,11 @@ class SingleServer:
         options: the address, and how to connect.
     """
 
+    is_cluster = False
+
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.opener = Opener(options)
+        self.name = f"Redis at {self.opener.where}"
         self.response_timeout = self.opener.response_timeout
 
     async def connect(self) -> Connection:
@@ -211,6 +212,8 @@ class SentinelServer:
         options: how to connect to the master.
     """
 
+    is_cluster = False
+
     def __init__(
         self,
         sentinels: Sequence[Address],
@@ -220,6 +223,8 @@ class SentinelServer:
     ) -> None:
         self.opener = Opener(options)
         self.sentinel_opener = Opener(sentinel_options)
+        asked = ", ".join(_place(*sentinel) for sentinel in sentinels)
+        self.name = f"the Redis master {master_name!r} of the sentinels {asked}"
         self.response_timeout = self.opener.response_timeout
         self._sentinels = deque(sentinels)
         self._master_name = master_name
@@ -279,8 +284,11 @@ class ClusterServer:
         options: how to connect to any node.
     """
 
+    is_cluster = True
+
     def __init__(self, nodes: Sequence[Address], key: str, options: Mapping[str, Any]) -> None:
         self.opener = Opener(options)
+        self.name = f"the Redis Cluster at {', '.join(_place(*node) for node in nodes)}"
         self.response_timeout = self.opener.response_timeout
         self._startup_nodes = list(nodes)
         self._nodes = list(nodes)
@@ -342,7 +350,7 @@ def _node_address(node: Sequence[Any], asked: str) -> Address | None:
 
 def _all_failed(what: str, errors: Sequence[Exception]) -> Exception:
     """One error for many: permanent only if each of them is, as the next attempt may differ."""
-    reasons = "; ".join(dict.fromkeys(str(error) or type(error).__name__ for error in errors))
+    reasons = "; ".join(dict.fromkeys(shorn(error) or type(error).__name__ for error in errors))
     make: Callable[[str], Exception] = redis_errors.ConnectionError
     if errors and all(map(_is_permanent, errors)):
         make = BrokerError

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from ..._runtime.clock import now
-from ..local import Late
-from .errors import backoff, explain, is_transient
+from ..._runtime import lograte
+from .errors import backoff, explain, heed_move, is_transient
 from .link import PATIENCE, BrokerUnavailable
-from .patience import Patience
 from .servers import Server
+from .trouble import Trouble
 from .wire import Wire
 
 __all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
@@ -24,6 +23,9 @@ logger = logging.getLogger("channels.layers")
 # Seconds of silence after which the server is asked for a sign of life. One that does not give it
 # within its response timeout is taken to be gone.
 PING_EVERY = 2.0
+
+# Seconds between looks at whether what this process sends goes to the server that it listens to.
+PROBE_EVERY = 4.0
 
 
 class Commands(NamedTuple):
@@ -44,11 +46,8 @@ SHARDED = Commands("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
 class Recipient(Protocol):
     """Who gets what is published."""
 
-    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
-        """A message came.
-
-        What is returned is left to be done later. See :meth:`~..mailbox.Mailbox.put` on patience.
-        """
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
+        """A message came."""
 
     def subscription_lost(self, partition: int, reason: str) -> None:
         """The connection broke: what is published now is lost."""
@@ -77,6 +76,8 @@ class Subscription:
         recipient: who gets it.
         topics: to be subscribed to from the start.
         gap: why messages may have been lost before, if any were.
+        probe: publishes something to the first of the topics, over another connection; the future
+            gets how many of the server's connections are subscribed to it.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Subscription:
         recipient: Recipient,
         topics: Iterable[bytes],
         gap: str | None = None,
+        probe: "Callable[[], asyncio.Future[int]] | None" = None,
     ) -> None:
         self._server = server
         self._partition = partition
@@ -96,14 +98,16 @@ class Subscription:
         self._topics: dict[bytes, asyncio.Future[None]] = {
             topic: self._loop.create_future() for topic in topics
         }
+        self._own = next(iter(self._topics), b"")
+        self._probe = probe
+        self._probing: asyncio.Future[int] | None = None
         self._gap = gap
+        self._trouble = Trouble(server, "receiving what is published")
         self._wire: Wire | None = None
         self._expected: deque[_Expected] = deque()
         self._unsent: list[tuple[Any, ...]] = []
         self._barrier: asyncio.Future[None] | None = None
         self._up: asyncio.Future[None] = self._loop.create_future()
-        self._down_since = now()
-        self._patience = Patience()
         self._task = self._loop.create_task(self._run())
 
     def when_over(self, callback: Callable[[], object]) -> None:
@@ -125,11 +129,6 @@ class Subscription:
         """Whether the server has confirmed the subscription, if perhaps over another connection."""
         future = self._topics.get(topic)
         return future is not None and future.done() and future.exception() is None
-
-    def is_pending(self, topic: bytes) -> bool:
-        """Whether the server is still to confirm or to refuse the subscription."""
-        future = self._topics.get(topic)
-        return future is not None and not future.done()
 
     async def subscribe(self, topic: bytes) -> None:
         """Get what is published to ``topic``.
@@ -193,21 +192,19 @@ class Subscription:
     # The connection
 
     async def _run(self) -> None:
-        attempt = 0
         while True:
             try:
                 await self._connect()
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - it is repaired, or those who wait are told
-                attempt = 1 if self.up else attempt + 1
+                error = heed_move(self._server, error)
+                self._trouble.failed(error)
                 self._lost(error)
                 if not is_transient(error):
-                    self._tell_of(error, attempt)
-                elif attempt == 3:
-                    logger.warning("The broker publishes nothing (%s); still trying", error)
+                    self._tell_of(error)
             finally:
                 await self._disconnect()
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(backoff(self._trouble.attempts))
 
     async def _connect(self) -> None:
         """Connect, and subscribe to all topics."""
@@ -223,7 +220,7 @@ class Subscription:
         if self._wire is None or self._up.done():
             return
         self._up.set_result(None)
-        self._patience.note_delay(now() - self._down_since)
+        self._trouble.over()
         gap, self._gap = self._gap, None
         if gap is not None:
             logger.warning("What the broker published may have been lost: %s", gap)
@@ -232,21 +229,17 @@ class Subscription:
     def _lost(self, error: Exception) -> None:
         if self._up.done():
             self._up = self._loop.create_future()
-            self._down_since = now()
             self._gap = f"the connection to the broker broke: {error}"
             self._recipient.subscription_lost(self._partition, self._gap)
 
-    def _tell_of(self, error: Exception, attempt: int) -> None:
+    def _tell_of(self, error: Exception) -> None:
         """Nobody need wait for what trying again will hardly mend, though it is tried."""
-        if attempt == 1:
-            logger.error("Nothing can be received from the broker; trying on", exc_info=error)
         up, self._up = self._up, self._loop.create_future()
         for future in (up, *self._topics.values()):
             if not future.done():
                 _fail(future, explain(error))
 
     async def _disconnect(self) -> None:
-        self._patience.stop()
         wire, self._wire = self._wire, None
         expected, self._expected = self._expected, deque()
         self._unsent = []
@@ -262,8 +255,12 @@ class Subscription:
         wire = self._wire
         if wire is None:
             return
+        probed = self._loop.time()
         while not wire.over.done():
             await asyncio.wait((wire.over,), timeout=PING_EVERY)
+            if self._loop.time() - probed >= PROBE_EVERY - PING_EVERY / 2:
+                probed = self._loop.time()
+                self._find_out_who_hears(wire)
             if wire.silence >= PING_EVERY / 2:
                 self.barrier()
             if wire.silence >= PING_EVERY + self._server.response_timeout:
@@ -273,47 +270,48 @@ class Subscription:
                     raise ConnectionError(f"nothing came for {wire.silence:.0f} seconds")
         wire.over.result()
 
+    def _find_out_who_hears(self, wire: Wire) -> None:
+        """End a connection to a server that nothing is sent to any more.
+
+        Such as one that was made a replica and closed no connection: it is where others were led
+        before, by a name, a proxy or sentinels, and hears perhaps nothing of what they send now.
+        """
+
+        def heard(receivers: "asyncio.Future[int]") -> None:
+            if receivers.cancelled() or receivers.exception() or receivers.result():
+                return  # what is sent fails, which callers are told, or it comes here
+            if self._wire is wire:
+                wire.end(ConnectionError("what is sent goes to another server now"))
+
+        if self._probing is not None and not self._probing.done():
+            return
+        if self._probe is not None and self.up and self.was_confirmed(self._own):
+            self._probing = self._probe()
+            self._probing.add_done_callback(heard)
+
     # What comes
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
-        published, message, partition, patience = (
+        published, message, partition = (
             self._recipient.published,
             self._commands.message,
             self._partition,
-            self._patience,
         )
-        wire = self._wire
-        if wire is not None and wire.quiet > PING_EVERY + 1:  # it came as soon as it could
-            patience.note_delay(wire.quiet - PING_EVERY)
         for reply in replies:
             if type(reply) is list and reply[0] == message:
                 try:
-                    late = published(partition, reply[1], reply[2], patience.seconds)
-                except Exception:
-                    logger.exception("A message could not be handed on")
-                    continue
-                if late is not None and patience.wait(late, self._go_on):
-                    if wire is not None:
-                        wire.pause()
-                    return
+                    published(partition, reply[1], reply[2])
+                except Exception as error:  # noqa: BLE001 - others are to have what follows
+                    lograte.log(
+                        logger, logging.ERROR, "published", "A message could not be handed on",
+                        exc_info=error,
+                    )  # fmt: skip
             else:
                 self._answered(reply)
-        if patience.catching_up:
-            patience.rest()
-
-    def _go_on(self) -> None:
-        """What had to wait has been handed on: so may be what came after it."""
-        if self._wire is not None:
-            self._wire.resume()
-
-    def hurry(self) -> None:
-        """Hand on at once what has come, whether there is room for it or not."""
-        self._patience.hurry()
 
     def _answered(self, reply: Any) -> None:
         """The server has carried out the oldest command, or refused it."""
         if isinstance(reply, redis_errors.MovedError):
-            self._server.moved(reply.host, reply.port)
             raise reply
         if not self._expected:
             raise ConnectionError(f"the server said {reply!r} unasked")
@@ -335,7 +333,10 @@ class Subscription:
     ) -> None:
         if future is not None and self._topics.get(topic) is future:
             del self._topics[topic]
-            logger.error("The broker refused the subscription to %s: %s", topic.decode(), error)
+            lograte.log(
+                logger, logging.ERROR, "subscription",
+                "The broker refused the subscription to %s: %s", topic.decode(), error,
+            )  # fmt: skip
         if future is not None and not future.done():
             _fail(future, explain(error, "a subscription"))
 
@@ -344,7 +345,6 @@ class Subscription:
     def abandon(self) -> None:
         """Hand nothing on any more. For event loops that do not run, and perhaps never will."""
         self._recipient = _NOBODY
-        self._patience.stop()
         with contextlib.suppress(RuntimeError):  # it has been closed
             self._task.cancel()
 
@@ -360,7 +360,7 @@ class Subscription:
 class _Nobody:
     """Wants none of it."""
 
-    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> None:
+    def published(self, partition: int, topic: bytes, data: bytes) -> None:
         pass
 
     def subscription_lost(self, partition: int, reason: str) -> None:

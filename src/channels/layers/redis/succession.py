@@ -58,8 +58,7 @@ def hand_over(
     tried |= {asyncio.get_running_loop()}
 
     def take() -> None:
-        tasks = asyncio.all_tasks()
-        if tasks and all(task.cancelling() for task in tasks):
+        if all(task.cancelling() for task in asyncio.all_tasks()):
             hand_over(waiting, go_on, tried)
         else:
             go_on()

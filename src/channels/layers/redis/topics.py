@@ -30,7 +30,7 @@ class GroupTopics:
     def _find(self, group: str) -> tuple[int, bytes]:
         """The number of the server that has a group, and its topic there."""
         partition = consistent_hash(group, len(self._bases))
-        return partition, f"{self._bases[partition]}:group:{group}".encode("ascii")
+        return partition, f"{self._bases[partition]}:group:{group}".encode()
 
     async def join(self, group: str, channel: str) -> None:
         """Let a channel here have what is published to a group from now on."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -187,7 +188,7 @@ async def test_refused_credentials_are_told_at_once_and_tried_on(make, broker, c
     for _ in range(3):
         with pytest.raises(BrokerError, match="credentials"):
             await soon(layer.new_channel())
-    assert caplog.text.count("Nothing can be received") == 1
+    assert caplog.text.count("receiving what is published does not work") == 1
     broker.cli("ACL", "SETUSER", "somebody", ">wrong")
 
     async def new_channel():
@@ -264,7 +265,7 @@ async def test_a_full_named_member_is_counted(make):
 # Receiving
 
 
-async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker):
+async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker, caplog):
     channel = await layer.new_channel()
     await layer.group_add("group", channel)
     group_topic = f"{{{layer.prefix}:0}}:group:group"
@@ -278,12 +279,24 @@ async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker):
         (process, b"j"),
         (process, b"jbad name! "),
         (process, b"q what"),
+        (process, b"h what"),
+        (process, b"c"),
+        (process, b"c\xff\xfe x"),
+        (process, b"cnamed-channel x"),
+        (process, b"cspecific.another!channel x"),
+        (process, b"j\xff \xff"),
+        (process, b"lgroup not!a!channel"),
+        (process, b"\x00" * 1_000_000),
     ):
         assert broker.cli("PUBLISH", topic, data) == 1
     await layer.group_send("group", NEWS)
     assert await soon(layer.receive(channel)) == NEWS
-    assert layer.statistics.dropped == {"undecodable": 3}
+    assert layer.statistics.dropped == {"undecodable": 16}
     assert balanced(layer)
+    lines = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert len(lines) == 1
+    assert "dropped 1 messages (undecodable)" in lines[0]
+    assert layer._here.qsize("named-channel") == 0
 
 
 async def test_another_key_is_counted_and_disturbs_nobody(make):

@@ -50,7 +50,7 @@ for index, member in ipairs(members) do
       lengths[index] = length
       if length >= limit then redis.call('EXISTS', base .. ':lost:' .. name) end
     elseif not string.find(length.err, 'WRONGTYPE', 1, true) then
-      return length
+      return {err = length.err .. ' (XLEN)'}
     end
   elseif queue_here(member) then
     redis.call('EXISTS', base .. ':queue:' .. name, base .. ':queue:' .. name .. ':expiry')

@@ -15,7 +15,9 @@ for number, group in ipairs(KEYS) do
     done = redis.pcall('ZADD', group, 'GT', now + lease, member)
   end
   if type(done) == 'table' then
-    if not string.find(done.err, 'WRONGTYPE', 1, true) then return done end
+    if not string.find(done.err, 'WRONGTYPE', 1, true) then
+      return {err = done.err .. (lease == 0 and ' (ZREM)' or ' (ZADD)')}
+    end
     strange[#strange + 1] = number
   elseif lease > 0 and redis.call('PTTL', group) < lease then
     redis.call('PEXPIRE', group, lease)

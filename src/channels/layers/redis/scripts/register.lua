@@ -3,7 +3,8 @@
 -- ARGV: lease (ms), id of the last entry that the process has read, or ''
 -- Returns the server's time (ms), 1 if it was made or 0 if it was there, the id of its last entry,
 -- 1 if the entry that was read last is there or 0 if not (the state is older than what the process
--- has seen), and the server's replication id and the one it had before a failover.
+-- has seen), and the server's replication id and the one it had before a failover, or '' if it does
+-- not tell.
 -- Anything else under the inbox's name is a mistake, and makes way.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,7 +21,9 @@ else
   if ARGV[2] ~= '' then known = #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-local replication = redis.call('INFO', 'replication')
+-- Whoever may not ask for it is not told of a failover.
+local replication = redis.pcall('INFO', 'replication')
+if type(replication) ~= 'string' then replication = '' end
 return {now, made, last, known,
         string.match(replication, 'master_replid:(%x+)') or '',
         string.match(replication, 'master_replid2:(%x+)') or ''}
