@@ -4,7 +4,12 @@ import logging
 from typing import TypeVar
 
 from .. import signals
-from ..exceptions import BrokerError, InvalidChannelLayerError, UnknownMessageType
+from ..exceptions import (
+    BrokerError,
+    InvalidChannelLayerError,
+    SerializationError,
+    UnknownMessageType,
+)
 from . import lograte
 from .announce import announce
 from .denial import from_server, printable, who
@@ -27,6 +32,9 @@ logger = logging.getLogger("channels.consumer")
 # What is wrong is somewhere else, and the message says where: no traceback, which everybody who is
 # connected would leave in the log at the same time.
 _ELSEWHERE = (BrokerError, InvalidChannelLayerError)
+
+# Between a project's line and the error that it meets.
+_LIBRARIES = frozenset({"asgiref", "asyncio", "channels", "channels_redis", "concurrent"})
 
 # What a socket is closed with after the application's own mistake (RFC 6455, section 7.4.1).
 CRASHED = 1011
@@ -98,6 +106,11 @@ def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) 
     elif isinstance(error, _ELSEWHERE):
         text = printable(error, 500)
         _log(consumer, logging.ERROR, kind, "%s closed with %d: %s: %s", CRASHED, kind, text)
+    elif isinstance(error, SerializationError):
+        # Often of what a client sent, which can do so again and again: a line, and no traceback.
+        text, place = printable(error, 500), _sender(error)
+        said = "%s closed with %d: %s: %s; sent by %s"
+        _log(consumer, logging.ERROR, kind, said, CRASHED, kind, text, place)
     else:
         kind = f"{kind} {_origin(error)}"
         _log(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
@@ -134,3 +147,14 @@ def _origin(error: BaseException) -> str:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+
+
+def _sender(error: BaseException) -> str:
+    """The line of the project that called what raised ``error``."""
+    place, traceback = "?", error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            place = f"{frame.f_code.co_name}() in {frame.f_code.co_filename}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place

@@ -6,6 +6,7 @@ from typing import Any
 
 from .._runtime.denial import from_server
 from .._runtime.faults import blame_client
+from ..layers.values import is_text
 
 __all__ = [
     "accept_message",
@@ -57,8 +58,17 @@ def unwanted(receive: Callable[..., Any], data: dict[str, Any]) -> bool:
 
 
 def send_message(text_data: str | None, bytes_data: bytes | None) -> dict[str, Any]:
-    """One frame of text or bytes."""
+    """One frame of text or bytes.
+
+    Raises:
+        ValueError: there is neither, or the text cannot be encoded: not every server says so.
+    """
     if text_data is not None:
+        if type(text_data) is str and not text_data.isascii() and not is_text(text_data):
+            raise ValueError(
+                "text_data has half a character (a surrogate that stands alone), which no client "
+                "can be sent"
+            )
         return {"type": "websocket.send", "text": text_data}
     if bytes_data is not None:
         return {"type": "websocket.send", "bytes": bytes_data}

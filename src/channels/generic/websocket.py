@@ -1,6 +1,5 @@
 """Consumers for WebSockets: sync and async, plain and JSON."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..exceptions import (
     InvalidChannelLayerError,
     StopConsumer,
 )
+from . import _json
 from ._last import dispatch_last
 from ._messages import (
     INVALID_PAYLOAD,
@@ -37,10 +37,6 @@ __all__ = [
     "WebsocketConsumer",
     "aclose_old_connections",
 ]
-
-# What json.loads() and json.dumps() do, but for looking at arguments that are never given.
-_decode = json.JSONDecoder().decode
-_encode = json.JSONEncoder().encode
 
 _EVENTS = ("websocket_connect", "websocket_disconnect", "websocket_receive")
 
@@ -187,13 +183,13 @@ class JsonWebsocketConsumer(WebsocketConsumer):
 
     @classmethod
     def decode_json(cls, text_data: str) -> Any:
-        """The content of ``text_data``; ``ValueError`` if it is not JSON."""
-        return _decode(text_data)
+        """The content of ``text_data``; ``ValueError`` if it is no JSON, or none to pass on."""
+        return _json.decode(text_data)
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
-        """``content`` as JSON text."""
-        return _encode(content)
+        """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
+        return _json.encode(content)
 
 
 @framework(*_EVENTS)
@@ -322,10 +318,10 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
-        """The content of ``text_data``; ``ValueError`` if it is not JSON."""
-        return _decode(text_data)
+        """The content of ``text_data``; ``ValueError`` if it is no JSON, or none to pass on."""
+        return _json.decode(text_data)
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
-        """``content`` as JSON text."""
-        return _encode(content)
+        """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
+        return _json.encode(content)

@@ -26,6 +26,7 @@ __all__ = [
     "is_plain",
     "is_text",
     "json_values",
+    "pack",
     "packed",
     "plain",
 ]
@@ -87,9 +88,18 @@ def packed(message: Any) -> bytes | None:
     """
     if type(message) is not dict or not is_plain(message):
         return None
+    return pack(message)
+
+
+def pack(value: Any) -> bytes | None:
+    """A value, of plain types only, as MessagePack.
+
+    None means that it may hold surrogates, large integers or infinite floats. To find that out by
+    this costs a fraction of a look at each value.
+    """
     try:
-        data = _encode(message)
-    except (ValueError, OverflowError):  # surrogates, large integers; it does not say where
+        data = _encode(value)
+    except (ValueError, OverflowError):  # it does not say which value is to blame
         return None
     if _FLOAT in data and _NOT_FINITE.search(data):  # or bytes that look like it
         return None

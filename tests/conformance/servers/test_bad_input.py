@@ -28,8 +28,32 @@ def json_class(flavour: str) -> str:
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "{'a': 1}", "hello\x00\n\x1b[31m", "[" * 100_000],
-    ids=["empty", "unfinished", "wrong quotes", "control characters", "nested too deeply"],
+    [
+        "",
+        "{",
+        "{'a': 1}",
+        "hello\x00\n\x1b[31m",
+        "[" * 100_000,
+        '{"a": NaN}',
+        "[-Infinity]",
+        "1e999",
+        str(2**64),
+        '"\\ud800"',
+        "[" * 201 + "]" * 201,
+    ],
+    ids=[
+        "empty",
+        "unfinished",
+        "wrong quotes",
+        "control characters",
+        "unfinished and nested",
+        "no number",
+        "infinite",
+        "too large a float",
+        "too large an integer",
+        "half a character",
+        "nested too deeply",
+    ],
 )
 async def test_malformed_json(site: Site, flavour, json_class, text):
     client = await site.connect(f"{flavour}/json/")

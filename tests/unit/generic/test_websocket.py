@@ -342,6 +342,12 @@ async def test_rubbish_raises_in_tests(consumer):
         ({"text": "{not json"}, 1007),
         ({"text": ""}, 1007),
         ({"text": "NaN_\n" * 1000}, 1007),
+        ({"text": '{"a": NaN}'}, 1007),
+        ({"text": "-Infinity"}, 1007),
+        ({"text": "[1e999]"}, 1007),
+        ({"text": '"\\ud800"'}, 1007),
+        ({"text": str(2**64)}, 1007),
+        ({"text": "[" * 250 + "]" * 250}, 1007),
         ({"bytes": b"{}"}, 1003),
         ({"text": None, "bytes": b""}, 1003),
     ],
@@ -355,6 +361,73 @@ async def test_rubbish_closes_with_one_line(consumer, frame, code, caplog):
     assert record.levelno == logging.WARNING
     assert record.exc_info is None
     assert "\n" not in record.getMessage()
+
+
+class Relay(WebsocketConsumer):
+    """Reads JSON for itself, and passes it on."""
+
+    groups = ("relay",)
+
+    def receive(self, text_data):
+        content = json.loads(text_data)
+        async_to_sync(self.channel_layer.group_send)("relay", {"type": "told", "n": [content]})
+
+    def told(self, event):
+        self.send(json.dumps(event["n"]))
+
+
+class AsyncRelay(AsyncWebsocketConsumer):
+    groups = ("relay",)
+
+    async def receive(self, text_data):
+        content = json.loads(text_data)
+        await self.channel_layer.group_send("relay", {"type": "told", "n": [content]})
+
+    async def told(self, event):
+        await self.send(json.dumps(event["n"]))
+
+
+@twins(Relay, AsyncRelay)
+@pytest.mark.parametrize("text", ["NaN", "[1e999]", '"\\ud800"', str(2**64), "[" * 300 + "]" * 300])
+async def test_what_no_layer_carries_harms_only_the_connection_that_brought_it(
+    consumer, text, caplog, settings
+):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    bystander = await Server(consumer.as_asgi()).connect()
+    server = await Server(consumer.as_asgi()).connect()
+    server.text(text)
+    await server.ended()
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1011}
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert "SerializationError: The message cannot be sent: message['n'][0]" in record.getMessage()
+    assert f"sent by receive() in {__file__}:" in record.getMessage()
+    bystander.text("7")
+    await until(bystander.texts)
+    assert bystander.texts() == ["[7]"]
+    await bystander.leave()
+
+
+@twins(WebsocketConsumer, AsyncWebsocketConsumer)
+async def test_half_a_character_is_refused_before_a_server_gets_it(consumer):
+    class Consumer(consumer):
+        pass
+
+    if consumer is WebsocketConsumer:
+
+        def receive(self, text_data):
+            self.send("\ud800" + text_data)
+    else:
+
+        async def receive(self, text_data):
+            await self.send("\ud800" + text_data)
+
+    Consumer.receive = receive
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/")
+    await communicator.connect()
+    await communicator.send_to(text_data="\u017e")
+    with pytest.raises(ValueError, match="text_data has half a character"):
+        await communicator.wait()
 
 
 async def test_a_project_may_catch_the_error_itself():

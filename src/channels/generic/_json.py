@@ -1,0 +1,169 @@
+"""JSON as consumers speak it: what one side would take and another could not read is refused.
+
+Python's own module reads and writes more than JSON: ``NaN`` and ``Infinity``, which browsers do not
+read; halves of characters (surrogates that stand alone), which cannot be encoded; integers of any
+size and any depth of nesting, which channel layers do not carry. A client that sends such a thing
+is told at once, before the application passes it on.
+"""
+
+import json
+import re
+from math import isinf
+from typing import Any, NoReturn
+
+from ..layers.values import LARGEST, SMALLEST, pack
+
+__all__ = ["MAX_DEPTH", "decode", "encode"]
+
+#: Levels of lists and objects in what a client sends. Channel layers carry 256, so the application
+#: can put it into a message, and that into another.
+MAX_DEPTH = 200
+
+# Characters of a text that is too short to be nested too deeply.
+_SHORT = 2 * MAX_DEPTH
+
+# Each takes away two levels at most.
+_TURNS = 10
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class _Refused(ValueError):
+    """A part of the text that is refused, and why."""
+
+    def __init__(self, reason: str, part: str) -> None:
+        super().__init__(reason, part)
+        self.reason = reason
+        self.part = part
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not SMALLEST <= int(digits) <= LARGEST:
+        raise _Refused("Integer of more than 64 bits", digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):
+        raise _Refused("Number beyond the largest float", digits)
+    return number
+
+
+def _constant(name: str) -> NoReturn:
+    raise _Refused(f"{name} is no JSON", name)
+
+
+# One looks at each number, which costs a call, and the other leaves them to compiled code.
+_decode_short = json.JSONDecoder(
+    parse_int=_integer, parse_float=_float, parse_constant=_constant
+).decode
+_decode_long = json.JSONDecoder(parse_constant=_constant).decode
+_encode = json.JSONEncoder(allow_nan=False).encode
+_as_unicode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def decode(text: "str | bytes") -> Any:
+    """The content of a JSON text.
+
+    Of several equal keys in an object the last one counts, as in browsers.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON, or holds what browsers or channel layers do not take;
+            says what, and where.
+    """
+    if not isinstance(text, str):
+        text = text.decode(json.detect_encoding(text))
+    short = len(text) <= _SHORT
+    try:
+        content = _decode_short(text) if short else _decode_long(text)
+    except _Refused as refused:
+        raise _complaint(text, refused) from None
+    except RecursionError:
+        raise _too_deep(text) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python refuses to read thousands of digits
+        raise json.JSONDecodeError("Integer of more than 64 bits", text, 0) from None
+    if short:
+        if "\\u" in text:
+            _refuse_surrogates(text, content)
+    elif _may_be_deep(text) and _depth_exceeds(content, MAX_DEPTH):
+        raise _too_deep(text)
+    elif pack(content) is None:
+        _look_at_each_value(text, content)
+    return content
+
+
+def _look_at_each_value(text: str, content: Any) -> None:
+    """Say what is wrong in there, if something is."""
+    try:
+        _decode_short(text)
+    except _Refused as refused:
+        raise _complaint(text, refused) from None
+    _refuse_surrogates(text, content)
+
+
+def _refuse_surrogates(text: str, content: Any) -> None:
+    try:
+        _as_unicode(content).encode()
+    except UnicodeEncodeError:
+        found = _SURROGATE.search(text)
+        reason = "Half a character (a surrogate that stands alone)"
+        raise json.JSONDecodeError(reason, text, found.start() if found else 0) from None
+
+
+def _complaint(text: str, refused: _Refused) -> json.JSONDecodeError:
+    return json.JSONDecodeError(refused.reason, text, max(text.find(refused.part), 0))
+
+
+def _too_deep(text: str) -> json.JSONDecodeError:
+    return json.JSONDecodeError(f"Nested more than {MAX_DEPTH} levels deep", text, 0)
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether it takes more than a few turns to take away every pair of brackets with none inside.
+
+    Most texts are not, which this tells sooner than a look at their content.
+    """
+    brackets = text.encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS)
+    for _ in range(_TURNS):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return True
+
+
+def _depth_exceeds(content: Any, levels: int) -> bool:
+    """Whether there are more levels of lists and objects. It makes no recursive calls."""
+    containers = [content] if type(content) in (dict, list) else []
+    while containers:
+        if levels == 0:
+            return True
+        levels -= 1
+        containers = [
+            item
+            for container in containers
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) is dict or type(item) is list
+        ]
+    return False
+
+
+def encode(content: Any) -> str:
+    """``content`` as JSON text.
+
+    Raises:
+        TypeError: there is something that JSON does not have.
+        ValueError: there is NaN or an infinite float, or it contains itself.
+    """
+    try:
+        return _encode(content)
+    except ValueError as error:
+        if "JSON compliant" not in str(error):
+            raise
+        raise ValueError(
+            "NaN and infinite floats are no JSON, and browsers do not read them; send None or "
+            "text, or override encode_json()"
+        ) from None
