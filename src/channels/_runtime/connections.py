@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .per_loop import PerLoop
 from .termination import Termination
+from .turns import Turns
 
 __all__ = ["Connections", "Drainable", "Writer", "Writes", "connections"]
 
@@ -78,6 +79,8 @@ class Connections:
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.writes = Writes()
+        #: Which of their handlers have created tasks.
+        self.turns = Turns(self._loop)
         self.open: set[Drainable] = set()
         #: Whether the process has been told to end.
         self.draining = False

@@ -23,6 +23,7 @@ from .faults import CRASHED, client_close_code, contained, explain, is_crash, re
 from .grace import Grace
 from .intake import Intake
 from .outlet import OVERLOADED, RESTARTING, Outlet
+from .turns import turn
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
 
 __all__ = ["CLOSE_TIMEOUT", "Connection"]
@@ -39,15 +40,17 @@ _BURST = 64
 _DISCONNECTS = {"websocket": "websocket.disconnect", "http": "http.disconnect"}
 
 # As server and layer may spell them: what the client does, as the application is told.
-_CLIENT_EVENTS = (
-    "websocket.receive",
-    "websocket_receive",
-    "websocket.disconnect",
-    "websocket_disconnect",
-    "websocket.connect",
-    "websocket_connect",
-    "http.disconnect",
-    "http_disconnect",
+_CLIENT_EVENTS = frozenset(
+    {
+        "websocket.receive",
+        "websocket_receive",
+        "websocket.disconnect",
+        "websocket_disconnect",
+        "websocket.connect",
+        "websocket_connect",
+        "http.disconnect",
+        "http_disconnect",
+    }
 )
 
 # RFC 6455, section 7.4.1
@@ -222,6 +225,8 @@ class Connection:
 
     async def _dispatch_all(self) -> None:
         intake, inbox, outlet, burst = self._intake, self._inbox, self._outlet, 0
+        turns = self._connections.turns
+        before: int | None = None  # tasks there were before the last handler; None after a turn
         while not self._ended:
             if inbox is not None and inbox.overflowed and not outlet.closed:
                 await self._shed()
@@ -231,23 +236,24 @@ class Connection:
             if message is None:
                 if intake.failure is not None:
                     raise intake.failure
-                burst = 0
+                burst, before = 0, None
                 await intake.wait()
                 continue
             burst += 1
-            if burst >= _BURST:
+            if burst >= _BURST or (before is not None and turns.due(before)):
                 burst = 0
-                await asyncio.sleep(0)
+                await turn()
+            before = turns.count
             await self._dispatch(message)
 
     async def _dispatch(self, message: Message) -> None:
         """Have one message handled, and see to what its handler leaves behind."""
-        if self._intake.from_layer and message.get("type") in _CLIENT_EVENTS:
+        message_type = message.get("type")
+        if self._intake.from_layer and type(message_type) is str and message_type in _CLIENT_EVENTS:
             client_event = await self._from_layer(message)
             if client_event is None:
                 return
-            message = client_event
-        message_type = message.get("type")
+            message, message_type = client_event, client_event["type"]
         dispatch = self._consumer.dispatch
         if message_type == self._disconnect_type:
             dispatch = getattr(self._consumer, "_dispatch_last", dispatch)
@@ -457,6 +463,7 @@ class Connection:
     async def _disconnect_once(self) -> None:
         """Have the disconnect handled that no event has brought."""
         if self._started and not self._disconnected and self._disconnect_type is not None:
+            await turn()  # for what the last handler has started
             await self._dispatch(self._make_disconnect())
 
     async def _close_inbox(self) -> None:
