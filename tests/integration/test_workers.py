@@ -1,11 +1,18 @@
 """Worker processes and a real broker: what was not begun is not lost, and nothing comes twice."""
 
 import asyncio
+import gc
 import signal
+import time
+import weakref
 
 import pytest
+from asgiref.sync import async_to_sync
 
+from channels.consumer import AsyncConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from channels.worker import Worker
 from tests.brokers import Broker, running
 from tests.ports import free_port
 from tests.unit.management.project import Project
@@ -20,7 +27,7 @@ LAYERS = {
 }
 
 APPLICATION = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.layers.redis import queues
@@ -53,6 +60,10 @@ class Jobs(AsyncConsumer):
         self.task = asyncio.create_task(leaver())
 
 class SyncJobs(SyncConsumer):
+    def block(self, message):
+        print("blocked", flush=True)
+        time.sleep(600)
+
     def job(self, message):
         print("begun", message["n"], flush=True)
 
@@ -249,6 +260,85 @@ async def test_a_worker_that_a_background_task_ends_says_so_and_finishes(
         await layer.send("jobs", {"type": "start.leaver", "code": code})
         assert await ended(worker) == status
         assert "the worker lets running handlers finish, and ends" in worker.output
+
+
+# A worker that cannot end in order
+
+
+@pytest.mark.parametrize("kind", list(LAYERS)[:1], indirect=True)
+async def test_a_second_signal_ends_the_worker_at_once_and_it_says_so(project, layer, broker):
+    with project.manage("runworker", "jobs") as worker:
+        await listening(worker, broker)
+        await layer.send("jobs", {"type": "job", "n": 1, "wait": True})
+        await wait_for(worker, "begun 1")
+        while worker.process.poll() is None:  # two that come together count as one
+            worker.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+        assert await ended(worker) == 1, worker.output
+        assert "Worker ends at once, with exit code 1: it was told to stop a second time" in (
+            worker.output
+        )
+
+
+@pytest.mark.parametrize("kind", list(LAYERS)[:1], indirect=True)
+async def test_a_thread_that_does_not_return_ends_the_worker_and_it_says_so(project, layer, broker):
+    project.append(
+        "mysite/asgi.py", "from channels.worker import Worker\nWorker.drain_timeout = 0.2"
+    )
+    with project.manage("runworker", "sync") as worker:
+        await listening(worker, broker)
+        await layer.send("sync", {"type": "block"})
+        await wait_for(worker, "blocked")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await ended(worker) == 1
+        assert "Handler of channel sync was still running 0.2 s after" in worker.output
+        assert "Worker ends at once, with exit code 1: a thread is still busy" in worker.output
+
+
+# What stays in memory
+
+
+@pytest.mark.parametrize("kind", [InMemoryChannelLayer, *LAYERS.values()])
+@pytest.mark.parametrize("closed", [True, False])
+def test_nothing_keeps_a_layer_a_consumer_or_a_worker_that_nobody_uses(broker, kind, closed):
+    def use():
+        layer = kind() if kind is InMemoryChannelLayer else kind(hosts=[broker.url])
+        handled = []
+
+        class Jobs(AsyncConsumer):
+            async def job(self, message):
+                handled.append(message)
+
+        async def serve():
+            application = Jobs.as_asgi()
+            worker = Worker(application, ["jobs"], layer)
+            serving = asyncio.create_task(worker.handle())
+            await layer.send("jobs", {"type": "job"})
+            await until(lambda: handled)
+            name = await layer.new_channel()
+            await layer.group_add("group", name)
+            await layer.group_send("group", {"type": "job"})
+            await layer.receive(name)
+            worker.stop()
+            await serving
+            if closed:
+                await layer.aclose()
+            return [weakref.ref(application), weakref.ref(worker)]
+
+        channel_layers.set("default", layer)
+        try:
+            found = asyncio.run(serve())
+        finally:
+            channel_layers.set("default", None)
+        async_to_sync(layer.send)("other", {"type": "job"})
+        return [*found, weakref.ref(layer), weakref.ref(Jobs)]
+
+    left = use()
+    end = time.monotonic() + 10
+    while any(found() is not None for found in left) and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.01)
+    assert [found() for found in left] == [None] * 4
 
 
 # A broker that is not there
