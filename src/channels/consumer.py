@@ -63,6 +63,10 @@ class AsyncConsumer:
     #: Seconds that a handler may go on after its client has gone, before it is cancelled.
     disconnect_grace: float = 0.05
 
+    #: Seconds within which a WebSocket has to be accepted or closed, before the client is refused
+    #: with 503; None for as long as it takes. No longer than browsers wait (Firefox: 20 s) helps.
+    handshake_timeout: float | None = 30.0
+
     #: Seconds that a client may take nothing of what it is sent, before it is disconnected (with
     #: 1013); None for as long as it likes. About as long as servers wait for a client's pong.
     send_timeout: float | None = 20.0

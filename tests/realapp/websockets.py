@@ -100,6 +100,8 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
+        elif how == "nothing":
+            return
         elif how.startswith("exit "):
             await self.do_exit(how[5:])
         else:
@@ -195,6 +197,8 @@ class SyncActor(Recording, WebsocketConsumer):
             raise DenyConnection
         elif how == "crash":
             raise DeliberateError("in connect")
+        elif how == "nothing":
+            return
         elif how.startswith("exit "):
             self.do_exit(how[5:])
         else:
@@ -281,10 +285,12 @@ class SyncActor(Recording, WebsocketConsumer):
 
 
 class AsyncImpatient(AsyncActor):
+    handshake_timeout = 1.0
     send_timeout = 1.0
 
 
 class SyncImpatient(SyncActor):
+    handshake_timeout = 1.0
     send_timeout = 1.0
 
 

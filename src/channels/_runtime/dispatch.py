@@ -34,6 +34,9 @@ logger = logging.getLogger("channels.consumer")
 # Servers allow the client about as long to answer the closing handshake (uvicorn: 10 s).
 CLOSE_TIMEOUT = 20.0
 
+# Seconds that a refusal under way may take when the connection ends.
+_GOODBYE = 1.0
+
 # Handlers run in a row, without waiting, before other connections get their turn.
 _BURST = 64
 
@@ -72,6 +75,7 @@ class Connection:
         "_draining",
         "_ended",
         "_grace",
+        "_handshake_timer",
         "_inbox",
         "_intake",
         "_interrupted",
@@ -79,6 +83,7 @@ class Connection:
         "_outlet",
         "_protocol",
         "_raw_send",
+        "_refusing",
         "_scope",
         "_started",
         "send",
@@ -106,6 +111,8 @@ class Connection:
         self.send: Send = self._outlet.send
         self._inbox: Inbox | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._handshake_timer: asyncio.TimerHandle | None = None
+        self._refusing: asyncio.Task[None] | None = None
         self._started = 0.0  # when the first event was handled; 0 before that
         self._disconnected = False  # the disconnect has been given to the consumer
         self._draining = False  # to be ended, because the process ends
@@ -221,7 +228,32 @@ class Connection:
             return False
         draining.prepare(self._connections)
         self._connections.add(self)
+        timeout = self._consumer.handshake_timeout
+        if timeout is not None and self._protocol == "websocket":
+            self._handshake_timer = self._loop.call_later(timeout, self._handshake_late, timeout)
         return True
+
+    def _handshake_late(self, seconds: float) -> None:
+        """Refuse a handshake that the consumer has left unanswered for so long."""
+        self._handshake_timer = None
+        outlet = self._outlet
+        if not (outlet.accepted or outlet.closed or outlet.gone):
+            outlet.closed = True  # what it answers from now on is dropped
+            self._refusing = self._loop.create_task(self._refuse_late(seconds))
+
+    async def _refuse_late(self, seconds: float) -> None:
+        name = type(self._consumer).__qualname__
+        reason = (
+            f"{name} has neither accepted nor closed it within {seconds:g} s "
+            "(a higher handshake_timeout waits longer)"
+        )
+        self._grace.cut()
+        try:
+            sender = type(self._consumer)
+            await deny(self._scope, self._raw_send, status=503, reason=reason, sender=sender)
+        except Exception:
+            logger.debug("%s: refusing failed", who(self._consumer), exc_info=True)
+        self._disconnect_missing()
 
     async def _dispatch_all(self) -> None:
         intake, inbox, outlet, burst = self._intake, self._inbox, self._outlet, 0
@@ -416,10 +448,11 @@ class Connection:
             cancelled = await self._attempt(step)
             if failure is None:
                 failure = cancelled
-        if self._close_timer is not None:
-            self._close_timer.cancel()
+        for timer in (self._close_timer, self._handshake_timer):
+            if timer is not None:
+                timer.cancel()
         self._grace.end()
-        self._grace.task = self._close_timer = None
+        self._grace.task = self._close_timer = self._handshake_timer = self._refusing = None
         if self._started:
             signals.emit(
                 signals.connection_closed,
@@ -457,6 +490,8 @@ class Connection:
 
     async def _leave(self) -> None:
         """No application returns with its socket open."""
+        if self._refusing is not None:
+            await asyncio.wait((self._refusing,), timeout=_GOODBYE)
         if self._protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)
 

@@ -45,6 +45,14 @@ class Grace:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._consumer.disconnect_grace, self._cancel)
 
+    def cut(self) -> None:
+        """The running handler is of no use any more. Cancel it, if it can be."""
+        if self.handling is None or self.task is None or self._overdue:
+            return
+        if not getattr(self._consumer, "_sync", False):
+            self.begun = self._overdue = True
+            self.task.cancel()
+
     def end(self) -> None:
         """The handler has ended, in time or not."""
         self.begun = False

@@ -25,6 +25,7 @@ class Consumer(Protocol):
     """What a connection needs of the consumer it drives."""
 
     disconnect_grace: float
+    handshake_timeout: float | None
     send_timeout: float | None
     scope: Scope
 

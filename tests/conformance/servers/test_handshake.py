@@ -130,3 +130,20 @@ async def test_bytes_outside_of_ascii_in_headers(site, header):
     await writer.wait_closed()
     assert status.startswith(b"HTTP/1.1 101")
     await site.events.wait(key, "disconnect")
+
+
+@pytest.mark.parametrize("how", ["nothing", "linger"])
+async def test_a_handshake_that_is_never_answered(site: Site, flavour, how):
+    """The application ends it after ``handshake_timeout``, whatever the server would do."""
+    key = site.key()
+    with pytest.raises(InvalidStatus) as refused:
+        await site.connect(f"{flavour}/impatient/", key=key, query={"connect": how})
+    assert refused.value.response.status_code == (503 if site.can.denial_response else 403)
+    await site.expect_line(
+        "ERROR channels.handshake",
+        f"Refused websocket /ws/{flavour}/impatient/",
+        f"{flavour.capitalize()}Impatient has neither accepted nor closed it within 1 s",
+    )
+    if how == "linger" and flavour == "sync":  # its thread cannot be stopped
+        await site.open_gate(key)
+    await site.events.wait(key, "disconnect")
