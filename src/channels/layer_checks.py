@@ -7,10 +7,13 @@ connect to a broker.
 import asyncio
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
+from urllib.parse import unquote
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -87,12 +90,12 @@ def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[C
     except TypeError as error:
         yield Error(
             f"{key} of channel layer {alias!r} does not fit its backend: {error}.",
-            hint=f"The backend takes: {', '.join(parameters.parameters) or 'nothing'}.",
+            hint=f"{_suggest(config, parameters)}The backend takes: "
+            f"{', '.join(parameters.parameters) or 'nothing'}.",
             id="channels.E005",
         )
         return
     from .layers import InMemoryChannelLayer  # noqa: PLC0415
-    from .layers.local import LocalChannels  # noqa: PLC0415
 
     unused = sorted(config.keys() - parameters.parameters.keys())
     if unused and backend is InMemoryChannelLayer:
@@ -102,28 +105,51 @@ def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[C
             hint="Remove what belongs to another layer, and check the spelling.",
             id="channels.W004",
         )
-    # Making one of these connects to nothing.
-    if isinstance(backend, type) and issubclass(backend, LocalChannels):
-        try:
-            layer = backend(**config)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is to be told
-            yield Error(
-                f"{key} of channel layer {alias!r} does not fit its backend: {error}",
-                hint="The options are described in the documentation's reference of settings.",
-                id="channels.E005",
-            )
-            return
-        useless = [
-            f"{name} = {getattr(layer, name)}"
-            for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease")
-            if getattr(layer, name, 1) <= 0
-        ]
-        if useless:
-            yield Warning(
-                f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
-                hint="Give it more than 0.",
-                id="channels.W008",
-            )
+    if not _is_one_of_ours(backend):
+        return
+    try:
+        layer = backend(**config)  # which connects to nothing
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it is to be told
+        yield Error(
+            f"{key} of channel layer {alias!r} does not fit its backend: "
+            f"{_without_secrets(str(error), config)}",
+            hint="The options are described in the documentation's reference of settings.",
+            id="channels.E005",
+        )
+        return
+    useless = [f"{name} = {value}" for name, value in _limits(layer) if value <= 0]
+    if useless:
+        yield Warning(
+            f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
+            hint="Give it more than 0.",
+            id="channels.W008",
+        )
+
+
+def _is_one_of_ours(backend: Any) -> bool:
+    """Whether it is, or extends, a layer of this package; those that are not imported are not."""
+    from .layers.local import LocalChannels  # noqa: PLC0415
+
+    redis = sys.modules.get("channels.layers.redis.common")
+    ours = (LocalChannels, redis.RedisLayer) if redis else (LocalChannels,)
+    return isinstance(backend, type) and issubclass(backend, ours)
+
+
+def _limits(layer: Any) -> Iterator[tuple[str, float]]:
+    """What a layer has of messages and seconds."""
+    for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease"):
+        if hasattr(layer, name):
+            yield name, getattr(layer, name)
+    for pattern, count in layer.channel_capacity:
+        yield f"channel_capacity for {pattern.pattern!r}", count
+
+
+def _suggest(config: dict[str, Any], parameters: inspect.Signature) -> str:
+    """Which options are perhaps meant by those that the backend does not take."""
+    taken = parameters.parameters
+    meant = {str(name): get_close_matches(str(name), taken, 1) for name in config.keys() - taken}
+    found = [f"{name} perhaps means {names[0]}. " for name, names in sorted(meant.items()) if names]
+    return "".join(found)
 
 
 def _malformed(problem: str) -> CheckMessage:
@@ -168,7 +194,8 @@ def _check_round_trip(alias: str) -> Iterator[CheckMessage]:
         async_to_sync(_round_trip)(layer)
     except Exception as error:  # noqa: BLE001  whatever it is, consumers would meet it too
         yield Error(
-            f"Channel layer {alias!r} does not carry messages: {_describe(error)}",
+            f"Channel layer {alias!r} does not carry messages: "
+            f"{_without_secrets(_describe(error), settings.CHANNEL_LAYERS[alias])}",
             hint="Check that its broker is running, and that CONFIG has the right address and "
             "credentials.",
             id="channels.E006",
@@ -247,3 +274,28 @@ def _server_processes() -> int:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _without_secrets(text: str, config: Any) -> str:
+    """``text`` without the passwords in ``config``, which the errors of others may repeat."""
+    for secret in sorted(set(_secrets(config)), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:
+    """The texts in a setting that are secret by their name, and the passwords in URLs."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            secret = re.search("passw|secret|token|encryption_key", str(name), re.IGNORECASE)
+            yield from _secrets(item, named=named or bool(secret))
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _secrets(item, named=named)
+    elif isinstance(value, str | bytes):
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        password = re.match(r"(?s)\w+:/*[^:@]*:(.+)@", text)
+        if text and named:
+            yield text
+        if password:
+            yield from (password[1], unquote(password[1]))

@@ -14,10 +14,13 @@ from channels.layers.redis import RedisChannelLayer
 from channels.testing.conformance import LayerConformance
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from ..asgi import until
 from ..brokers import Broker
 from ..brokers import running as running_broker
 from ..ports import free_port
-from .harness import Authority, Cluster, access_rules, redis_with_tls, running
+from .harness import Authority, Cluster, access_rules, cluster, redis_with_tls, running
+
+__all__ = ["cluster"]  # a fixture
 
 pytestmark = pytest.mark.server
 
@@ -103,11 +106,31 @@ class TestTls:
         address = f"rediss://127.0.0.2:{server.tls_port}"
         server.cli("CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2")
         try:
-            await refused(
-                [{"address": address, "ssl_ca_certs": str(authority.ca)}], "certificate is not"
-            )
+            complaint = r"of 127\.0\.0\.2:\d+ was issued for another name.*ssl_check_hostname"
+            await refused([{"address": address, "ssl_ca_certs": str(authority.ca)}], complaint)
+            options = {"ssl_ca_certs": str(authority.ca), "ssl_check_hostname": False}
+            assert await works([{"address": address, **options}])
         finally:
             server.cli("CONFIG", "SET", "bind", "127.0.0.1")
+
+    async def test_a_server_that_answers_without_tls_is_an_error_at_once(self):
+        async def answer(reader, writer):
+            await reader.read(10)
+            writer.write(b"-ERR this is no TLS\r\n" * 2)
+            writer.close()
+
+        listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with listening:
+            port = listening.sockets[0].getsockname()[1]
+            await refused([f"rediss://127.0.0.1:{port}"], "does not speak TLS; write redis://")
+
+    async def test_a_port_with_tls_is_told_of_to_those_who_come_without(self, server, caplog):
+        layer = RedisChannelLayer([f"redis://127.0.0.1:{server.tls_port}"])
+        joining = asyncio.create_task(layer.new_channel())
+        await until(lambda: "it may expect TLS: rediss://" in caplog.text)
+        joining.cancel()
+        await asyncio.wait([joining])
+        await layer.aclose()
 
     async def test_no_verification_is_a_choice(self, server):
         address = f"rediss://127.0.0.1:{server.tls_port}"
@@ -184,6 +207,92 @@ class TestPasswords:
         finally:
             with redis.Redis(port=server.port, password="secret") as client:
                 client.config_set("requirepass", "")
+
+
+class TestMistakes:
+    """What no second attempt puts right is told at once; what may pass is told by the log."""
+
+    async def test_a_database_that_is_not_there(self, server):
+        await refused([{"address": server.address, "db": 99}], "no database of the number")
+
+    async def test_a_server_of_something_else(self):
+        async def answer(reader, writer):
+            await reader.read(10)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            address = f"redis://:password@127.0.0.1:{port}"
+            await refused([address], rf"answers at 127\.0\.0\.1:{port} is no Redis server")
+
+    @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+    async def test_a_node_of_a_cluster_that_is_given_as_a_host(self, cluster, layer_class):
+        """At least by the names that other nodes hold."""
+        node = cluster.nodes[0]
+        prefix = next(
+            f"p{n}" for n in range(100) if cluster.owner_of(f"{{p{n}:0}}") is not node
+        )  # fmt: skip
+        layer = layer_class([node.address], prefix=prefix)
+        for call in (
+            lambda: layer.group_send("group", {"type": "t"}),
+            lambda: layer.send("named", {"type": "t"}),
+            lambda: layer.receive("named"),
+        ):
+            with pytest.raises(ChannelsError, match=rf"Redis at .*{node.port} is a node of a Redis "
+                               r'Cluster.*\{"cluster": '):  # fmt: skip
+                await asyncio.wait_for(call(), 5)
+        await layer.aclose()
+
+    @pytest.mark.parametrize(
+        ("host", "words"),
+        [
+            ("redis://no-such-host.invalid:6379", "Redis at no-such-host.invalid:6379: "),
+            ("unix:///no/such/socket", "Redis at /no/such/socket: "),
+            ("redis://127.0.0.1:1", "Redis at 127.0.0.1:1: "),
+        ],
+    )
+    @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+    async def test_a_server_that_is_not_there_is_told_of_by_the_log(
+        self, host, words, layer_class, caplog
+    ):
+        layer = layer_class([host])
+        waiting = [
+            asyncio.create_task(call)
+            for call in (layer.new_channel(), layer.receive("jobs"), layer.send("jobs", {}))
+        ]
+        purposes = ("receiving", "receiving from channel jobs does not", "sending does not")
+        async with asyncio.timeout(20):
+            for purpose in purposes:
+                await until(lambda purpose=purpose: f"{words}{purpose}" in caplog.text, 20)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        await layer.aclose()
+        lines = [record for record in caplog.records if record.name == "channels.layers"]
+        assert len(lines) == 3, caplog.text
+        assert all("still trying, attempt 3" in record.getMessage() for record in lines)
+
+    @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+    async def test_a_server_that_runs_a_long_script_is_waited_for(self, server, layer_class):
+        server.cli("CONFIG", "SET", "lua-time-limit", 50)
+        layer = layer_class([server.address], prefix=uuid.uuid4().hex)
+        channel = await layer.new_channel()
+        script = "local t = redis.call('TIME') repeat local n = redis.call('TIME') "
+        script += "until n[1] * 1000000 + n[2] > t[1] * 1000000 + t[2] + 1000000"
+        busy = asyncio.create_task(asyncio.to_thread(server.cli, "EVAL", script, 0))
+        await asyncio.sleep(0.2)
+        other = layer_class([server.address], prefix=layer.prefix)  # which has to connect
+        await asyncio.wait_for(other.send(channel, {"type": "t"}), 10)
+        assert await asyncio.wait_for(layer.receive(channel), 10) == {"type": "t"}
+        await busy
+        assert not layer.statistics.dropped
+        await layer.aclose()
+        await other.aclose()
+
+    @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+    async def test_a_prefix_of_any_language(self, server, layer_class):
+        assert await works([server.address], layer_class, prefix=f"раздел-é-{uuid.uuid4().hex}")
 
 
 def test_the_rule_names_only_what_is_used():

@@ -17,7 +17,7 @@ from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
-from .options import require_count, require_duration
+from .options import require_capacities, require_count, require_duration
 from .statistics import CAPACITY, CLOSED, Statistics
 
 __all__ = ["Late", "LocalChannels"]
@@ -67,8 +67,7 @@ class LocalChannels(BaseChannelLayer):
         require_duration("expiry", expiry)
         require_duration("group_expiry", group_expiry)
         require_count("capacity", capacity)
-        for pattern, count in (channel_capacity or {}).items():
-            require_count(f"channel_capacity[{pattern!r}]", count)
+        require_capacities(channel_capacity)
         check_overflow(overflow)
         super().__init__(expiry, capacity, channel_capacity)
         self.group_expiry = group_expiry

@@ -1,11 +1,23 @@
 """What a layer's options may be; others are refused when the layer is made."""
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import InvalidChannelLayerError
 
-__all__ = ["require_count", "require_duration"]
+__all__ = [
+    "LONGEST",
+    "require_callback",
+    "require_capacities",
+    "require_count",
+    "require_duration",
+    "require_text",
+]
+
+#: Seconds that stand for "never" where a broker counts them; it takes no infinite ones.
+LONGEST = 100 * 365 * 86400.0
 
 
 def require_count(name: str, value: Any) -> None:
@@ -26,3 +38,49 @@ def require_duration(name: str, value: Any) -> None:
     """
     if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         raise InvalidChannelLayerError(f"{name} must be a number of seconds, not {value!r}")
+
+
+def require_capacities(value: Any) -> None:
+    """Refuse what is no mapping of globs or compiled regular expressions to whole numbers.
+
+    Raises:
+        InvalidChannelLayerError: says what it is.
+    """
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        raise InvalidChannelLayerError(
+            "channel_capacity must be a dict of patterns and whole numbers, not a "
+            f"{type(value).__name__}"
+        )
+    for pattern, count in value.items():
+        if not isinstance(pattern, str | re.Pattern):
+            raise InvalidChannelLayerError(
+                "A pattern of channel_capacity must be a glob or a compiled regular expression, "
+                f"not {pattern!r}"
+            )
+        require_count(f"channel_capacity[{pattern!r}]", count)
+
+
+def require_text(name: str, value: Any) -> None:
+    """Refuse what is no text, or cannot be written as UTF-8.
+
+    Raises:
+        InvalidChannelLayerError: says which option, and what it is.
+    """
+    try:
+        if isinstance(value, str) and value.encode() is not None:
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InvalidChannelLayerError(f"{name} must be a text, not {value!r}")
+
+
+def require_callback(name: str, value: Any) -> None:
+    """Refuse what can neither be called nor is None.
+
+    Raises:
+        InvalidChannelLayerError: says which option, and what it is.
+    """
+    if value is not None and not callable(value):
+        raise InvalidChannelLayerError(f"{name} must be a function, not {value!r}")

@@ -16,6 +16,7 @@ from ..base import BaseChannelLayer
 from ..local import Late
 from ..mailbox import Mailbox, Overflow
 from ..messages import snapshot
+from ..options import LONGEST, require_capacities, require_text
 from ..serializers import Key, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .client import connect, decode_hosts
@@ -55,6 +56,9 @@ class RedisLayer(BaseChannelLayer):
         serializer_format: str,
         overflow: Overflow,
     ) -> None:
+        require_text("prefix", prefix)
+        require_text("serializer_format", serializer_format)
+        require_capacities(channel_capacity)
         super().__init__(expiry, capacity, channel_capacity)
         self.prefix = prefix
         self.group_expiry = group_expiry
@@ -156,7 +160,7 @@ class RedisLayer(BaseChannelLayer):
 
     @staticmethod
     def _milliseconds(seconds: float) -> int:
-        return max(int(seconds * 1000), 1)
+        return max(int(min(seconds, LONGEST) * 1000), 1)
 
     def count_pending(self) -> int:
         """Messages that have arrived here and wait to be read."""
@@ -354,7 +358,7 @@ class RedisLayer(BaseChannelLayer):
                 self._queue_key(channel),
                 self.client_prefix,
                 channel,
-                self.expiry,
+                min(self.expiry, LONGEST),
                 partial(self._open, channel),
                 partial(self._drop, EXPIRED, channel),
             )

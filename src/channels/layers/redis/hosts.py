@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 from redis import exceptions as redis_errors
-from redis.asyncio.connection import parse_url
+from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection, parse_url
 
 from ...exceptions import ChannelsError
 from .servers import (
@@ -29,6 +32,11 @@ __all__ = [
 
 # Slot groups of a cluster over which groups and channels are spread. All processes must agree.
 CLUSTER_PARTITIONS = 8
+
+_UNESCAPED = (
+    "A URL cannot be taken apart. Its port must be a number, and special characters in a user name "
+    "or password must be percent-encoded."
+)
 
 _SHAPES = (
     'write a URL ("redis://host:6379/0", "rediss://...", "unix:///path"), a pair of host and '
@@ -70,9 +78,27 @@ def parse_hosts(hosts: Any, prefix: str) -> tuple[list[Server], list[str]]:
                 servers += _parse_cluster(dict(entry), prefix)
             else:
                 servers.append(_parse_host(entry))
+        except UnicodeError:  # which holds the text
+            problem = "A text cannot be read as UTF-8."
         except (TypeError, ValueError, redis_errors.RedisError) as error:
-            raise HostsError(f"hosts[{number}]: {error}") from error
+            problem = _suggest(str(error))
+        else:
+            continue
+        # Out of reach of what was raised, for errors of others may hold a password.
+        raise HostsError(f"hosts[{number}]: {problem}")
     return servers, [_base(prefix, number) for number in range(len(servers))]
+
+
+def _suggest(problem: str) -> str:
+    """What redis-py says of an option that it does not know, with one that may be meant."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", problem)
+    if not unknown:
+        return problem
+    known = {name for kind in (Redis, SSLConnection) for name in signature(kind).parameters}
+    known |= {"address", "cluster", "partitions", "sentinels", "master_name", "sentinel_kwargs"}
+    meant = get_close_matches(unknown[1], known, 1)
+    suggestion = f" Did you mean {meant[0]!r}?" if meant else ""
+    return f"There is no option {unknown[1]!r} of a connection.{suggestion}"
 
 
 def _base(prefix: str, number: int) -> str:
@@ -114,6 +140,8 @@ def _parse_sentinels(options: dict[str, Any]) -> SentinelServer:
     if not options.pop("is_master", True):
         raise HostsError("A channel layer writes, so it needs the master; leave out is_master.")
     sentinel_options = options.pop("sentinel_kwargs", None)
+    if not isinstance(sentinel_options, Mapping | None):
+        raise HostsError("sentinel_kwargs must be a dict of options for connecting to sentinels.")
     if sentinel_options is None:
         sentinel_options = {k: v for k, v in options.items() if k.startswith("socket_")}
     addresses = [_parse_pair(sentinel) for sentinel in sentinels]
@@ -136,16 +164,21 @@ def _connection_options(entry: Any) -> dict[str, Any]:
 
 
 def _parse_url(url: str) -> dict[str, Any]:
+    # No text of it is shown, for any part of what is no URL may be a password.
     if not re.match(r"(rediss?|unix)://", url, re.IGNORECASE):
-        shown = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", url)  # it may hold a password
-        raise HostsError(f"{shown!r} is no URL of a server; {_SHAPES}.")
+        scheme = re.match(r"[a-z]+://", url)
+        begins = f" begins with {scheme[0]!r}, which" if scheme else ""
+        raise HostsError(f"The text{begins} is no URL of a server; {_SHAPES}.")
+    place, _, rest = url.partition("//")[2].partition("?")
+    *_, beyond = re.split("[/#]", place, maxsplit=1)[1:] or [""]
+    if not url.lower().startswith("unix") and ("@" in beyond or re.match("[^=&]*@", rest)):
+        raise HostsError(_UNESCAPED)
     try:
-        options = dict(parse_url(url))
+        options: dict[str, Any] | None = dict(parse_url(url))
     except ValueError:  # whose text may hold a part of the password
-        raise HostsError(
-            "A URL cannot be taken apart. Its port must be a number, and special characters in a "
-            "user name or password must be percent-encoded."
-        ) from None
+        options = None
+    if options is None:
+        raise HostsError(_UNESCAPED)
     if "connection_class" in options and url.lower().startswith("unix") and "path" not in options:
         raise HostsError("A unix:// URL needs the path of the socket: unix:///path/to/socket.")
     return options
@@ -156,4 +189,9 @@ def _parse_pair(pair: Any) -> Address:
         host, port = pair
         if isinstance(host, str) and host and str(port).isdecimal() and 0 < int(port) < 65536:
             return host, int(port)
-    raise HostsError(f"Cannot understand {pair!r}; {_SHAPES}.")
+    # Without the values: one of three may be a password.
+    shape = type(pair).__name__
+    if isinstance(pair, list | tuple):
+        shape += f" of {', '.join(type(item).__name__ for item in pair) or 'nothing'}"
+    more = ", which takes a password too" if isinstance(pair, list | tuple) else ""
+    raise HostsError(f"Cannot understand this {shape}; {_SHAPES}{more}.")

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...exceptions import InvalidNameError
 from ..mailbox import Overflow
+from ..options import require_callback
 from ..serializers import Key
 from ..statistics import CLOSED, UNDECODABLE
 from .common import RedisLayer
@@ -96,6 +97,8 @@ class RedisPubSubChannelLayer(RedisLayer):
         overflow: Overflow = "drop_newest",
         sharded: bool | None = None,
     ) -> None:
+        require_callback("on_disconnect", on_disconnect)
+        require_callback("on_reconnect", on_reconnect)
         super().__init__(
             hosts, prefix, expiry, group_expiry, capacity, channel_capacity,
             symmetric_encryption_keys, serializer_format, overflow,

@@ -16,7 +16,7 @@ from ...exceptions import ChannelFull, InvalidNameError
 from ..base import BaseChannelLayer
 from ..local import Late
 from ..mailbox import Overflow
-from ..options import require_count, require_duration
+from ..options import LONGEST, require_count, require_duration
 from ..serializers import Key
 from ..statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from .common import RedisLayer
@@ -103,7 +103,7 @@ class RedisChannelLayer(RedisLayer):
         )
         self._receiver = Receiver(
             self._make_readers,
-            self.lease,
+            min(self.lease, LONGEST),
             self._membership,
             self._outgoing,
             self._here.waiting_loops,
@@ -112,7 +112,13 @@ class RedisChannelLayer(RedisLayer):
     def _make_readers(self) -> list[InboxReader]:
         return [
             InboxReader(
-                server, number, base, self.client_prefix, self.lease, self, self.inbox_capacity
+                server,
+                number,
+                base,
+                self.client_prefix,
+                min(self.lease, LONGEST),
+                self,
+                self.inbox_capacity,
             )
             for number, (server, base) in enumerate(zip(self.servers, self._bases, strict=True))
         ]

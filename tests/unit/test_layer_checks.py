@@ -1,0 +1,159 @@
+"""System checks of CHANNEL_LAYERS with Redis: all that can be known without connecting."""
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core import checks
+
+from channels.layers.redis import RedisChannelLayer
+
+STREAMS = "channels_redis.core.RedisChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+BOTH = pytest.mark.parametrize("backend", [STREAMS, PUBSUB, f"{__name__}.OwnLayer"])
+
+
+class OwnLayer(RedisChannelLayer):
+    """A project's own."""
+
+
+class LoudLayer:
+    """A third party's, whose errors repeat what it was given."""
+
+    def __init__(self, hosts: Any = None, secret_key: str = "") -> None:
+        self.hosts, self.secret_key = hosts, secret_key
+
+    async def new_channel(self) -> str:
+        raise OSError(f"cannot connect with {self.hosts} and {self.secret_key}")
+
+
+def found(settings: Any, backend: str, *, deploy: bool = False, **config: Any) -> list[Any]:
+    settings.ASGI_APPLICATION = "tests.unit.test_checks.application"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
+    return checks.run_checks(tags=["channels"], include_deployment_checks=deploy)
+
+
+@pytest.fixture
+def listener():
+    """A port, and whether anybody has connected to it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0)
+        yield listening
+
+
+@BOTH
+def test_nothing_is_said_of_good_options_and_nobody_is_connected_to(settings, backend, listener):
+    host = listener.getsockname()
+    assert found(settings, backend, hosts=[host], capacity=10, expiry=float("inf")) == []
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"hosts": "redis://localhost"}, "You must pass a list of Redis hosts"),
+        ({"hosts": 6379}, "hosts must be a list"),
+        ({"hosts": [("h", 6379, "pw")]}, "hosts[0]: Cannot understand this tuple"),
+        ({"hosts": [{"host": "h", "pasword": "x"}]}, "Did you mean 'password'?"),
+        ({"hosts": [{"sentinels": [("s", 1)]}]}, "master_name"),
+        ({"prefix": None}, "prefix must be a text, not None"),
+        ({"prefix": "\ud800"}, "prefix must be a text"),
+        ({"capacity": "100"}, "capacity must be a whole number, not '100'"),
+        ({"capacity": 1.5}, "capacity must be a whole number"),
+        ({"expiry": "soon"}, "expiry must be a number of seconds, not 'soon'"),
+        ({"group_expiry": None}, "group_expiry must be a number of seconds"),
+        ({"channel_capacity": [("a", 1)]}, "channel_capacity must be a dict"),
+        ({"channel_capacity": {1: 1}}, "must be a glob or a compiled regular expression"),
+        ({"channel_capacity": {"a*": "x"}}, "channel_capacity['a*'] must be a whole number"),
+        ({"serializer_format": "pickle"}, "pickle"),
+        ({"serializer_format": None}, "serializer_format must be a text"),
+        ({"overflow": "drop"}, "Unknown overflow policy 'drop'"),
+    ],
+)
+def test_options_that_are_wrong(settings, backend, config, reason):
+    [message] = found(settings, backend, **config)
+    assert message.id == "channels.E005"
+    assert reason in message.msg
+    assert "'default'" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("backend", "config", "reason"),
+    [
+        (STREAMS, {"lease": "soon"}, "lease must be a number of seconds, not 'soon'"),
+        (STREAMS, {"inbox_capacity": "1"}, "inbox_capacity must be a whole number"),
+        (PUBSUB, {"on_disconnect": "notify"}, "on_disconnect must be a function, not 'notify'"),
+        (PUBSUB, {"on_reconnect": 1}, "on_reconnect must be a function"),
+    ],
+)
+def test_options_that_only_one_has(settings, backend, config, reason):
+    [message] = found(settings, backend, **config)
+    assert message.id == "channels.E005"
+    assert reason in message.msg
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "config",
+    [{"capacity": 0}, {"expiry": -1}, {"group_expiry": 0}, {"channel_capacity": {"jobs.*": 0}}],
+)
+def test_options_with_which_nothing_arrives(settings, backend, config):
+    [message] = found(settings, backend, **config)
+    assert message.id == "channels.W008"
+    assert next(iter(config)) in message.msg
+
+
+@pytest.mark.parametrize("config", [{"lease": 0}, {"inbox_capacity": 0}])
+def test_options_of_one_with_which_nothing_arrives(settings, config):
+    [message] = found(settings, STREAMS, **config)
+    assert message.id == "channels.W008"
+
+
+@BOTH
+def test_an_option_that_is_misspelt_is_told_with_what_may_be_meant(settings, backend):
+    [message] = found(settings, backend, capasity=10)
+    assert message.id == "channels.E005"
+    assert "'capasity'" in message.msg
+    assert message.hint.startswith("capasity perhaps means capacity. The backend takes: hosts, ")
+
+
+def test_what_the_errors_of_others_repeat_is_shown_without_passwords(settings):
+    messages = found(
+        settings, f"{__name__}.LoudLayer", deploy=True, secret_key="hidden",
+        hosts=["redis://user:p%40ss@h:1", {"host": "g", "password": "worse"}],
+    )  # fmt: skip
+    [message] = [message for message in messages if message.id == "channels.E006"]
+    assert "cannot connect with" in message.msg
+    for secret in ("p%40ss", "p@ss", "hidden", "worse"):
+        assert secret not in message.msg
+
+
+def test_without_redis_py_the_error_says_what_to_install():
+    """In a process of its own, where no finder finds it."""
+    source = f"""
+import sys
+class WithoutRedis:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "redis":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, WithoutRedis)
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["channels"],
+    CHANNEL_LAYERS={{"default": {{"BACKEND": {STREAMS!r}}}}},
+)
+django.setup()
+from django.core.checks import run_checks
+for message in run_checks(tags=["channels"]):
+    print(message.id, message.msg)
+"""
+    run = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True)
+    assert "channels.E004" in run.stdout
+    assert 'pip install "channels[redis]"' in run.stdout
