@@ -1,7 +1,7 @@
 """System checks: what ``manage.py check`` and most other commands tell about your settings.
 
 =================  ================================================================================
-``channels.E001``  ``ASGI_APPLICATION`` cannot be imported, or is not an application.
+``channels.E001``  ``ASGI_APPLICATION`` cannot be imported, or is no ASGI application.
 ``channels.E002``  ``CHANNEL_LAYERS`` does not have the shape of such a setting.
 ``channels.E003``  A channel layer has ``ROUTING``, as before Channels 2.
 ``channels.E004``  A channel layer's ``BACKEND`` cannot be imported.
@@ -19,10 +19,13 @@
 ``channels.W008``  A channel layer's ``CONFIG`` lets it carry no message.
 ``channels.W009``  The distribution ``channels_redis`` is installed beside this one.
 ``channels.W010``  A channel layer's server evicts keys when it is full (``check --deploy``).
+``channels.W011``  ``channels`` is not in ``INSTALLED_APPS``.
+``channels.W012``  A route begins with a slash.
+``channels.W013``  ``asgi.py`` imports models before it sets Django up.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
-module of their own, ``layer_checks``.
+module of their own, ``layer_checks``; those of routes and imports in ``application_checks``.
 """
 
 from importlib import metadata
@@ -35,7 +38,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from ._runtime.draining import Plan
+from ._runtime.installed import check_installed
 from ._runtime.threads import thread_count
+from .application_checks import check_import_order, check_routes
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
 
 __all__ = [
@@ -43,7 +48,10 @@ __all__ = [
     "check_channel_layers",
     "check_deployed_channel_layers",
     "check_draining",
+    "check_import_order",
+    "check_installed",
     "check_packages",
+    "check_routes",
     "check_runserver",
     "check_sync_threads",
 ]

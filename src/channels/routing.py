@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from django.conf import settings
@@ -9,12 +10,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls.resolvers import RoutePattern, URLPattern, URLResolver
 
 from ._runtime.denial import deny, from_server
-from ._runtime.nesting import routes_further
+from ._runtime.hints import explain_scope
+from ._runtime.installed import remind
+from ._runtime.nesting import is_wsgi, routes_further
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 from .exceptions import NoRouteFound
 from .lifespan import Lifespan
 
-__all__ = ["ChannelNameRouter", "ProtocolTypeRouter", "URLRouter", "get_default_application"]
+__all__ = [
+    "ChannelNameRouter",
+    "ProtocolTypeRouter",
+    "URLRouter",
+    "get_default_application",
+    "slashed_routes",
+]
 
 _Route: TypeAlias = URLPattern | URLResolver
 
@@ -45,6 +54,12 @@ def get_default_application() -> ASGIApplication:
         raise ImproperlyConfigured(
             f"Cannot find {name!r} in ASGI_APPLICATION module {path}."
         ) from error
+    if is_wsgi(application):
+        raise ImproperlyConfigured(
+            f"ASGI_APPLICATION {setting!r} is a WSGI application, which serves no WebSockets. Name "
+            "the one of your asgi.py, such as 'mysite.asgi.application', which is made with "
+            "get_asgi_application() or ProtocolTypeRouter({...})."
+        )
     return application
 
 
@@ -74,9 +89,15 @@ class ProtocolTypeRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application that is configured for this type of scope."""
         scope_type = scope["type"]
+        if from_server(scope):
+            remind()
         application = self.application_mapping.get(scope_type)
         if application is not None:
-            return await application(scope, receive, send)
+            try:
+                return await application(scope, receive, send)
+            except KeyError as error:
+                explain_scope(error)
+                raise
         if scope_type == "lifespan":
             return await self._lifespan(scope, receive, send)
         reason = f"No application configured for scope type {scope_type!r}"
@@ -122,6 +143,7 @@ class URLRouter:
             return await _not_found(self, scope, send, reason)
         path = path.lstrip("/")
         outer = scope.get("url_route") or {}
+        slashed: list[str] = []
         for match in _matches(self.routes, path):
             url_route = {
                 "args": (*outer.get("args", ()), *match.args),
@@ -130,11 +152,12 @@ class URLRouter:
             inner_scope = {**scope, "path_remaining": match.rest, "url_route": url_route}
             try:
                 return await match.application(inner_scope, receive, send)
-            except _NoInnerRoute:
-                continue
-        reason = f"No route found for path {path!r}."
+            except _NoInnerRoute as error:
+                slashed.append(error.hint)
+        hint = "".join(dict.fromkeys([*slashed, _slash_hint(self.routes)]))
+        reason = f"No route found for path {path!r}.{hint}"
         if nested:
-            raise _NoInnerRoute(reason)
+            raise _NoInnerRoute(reason, hint)
         return await _not_found(self, scope, send, reason)
 
 
@@ -176,6 +199,10 @@ class _NoInnerRoute(NoRouteFound):
     Nobody else raises this: an application's own ``Resolver404`` is never mistaken for it.
     """
 
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
 
 class _Match(NamedTuple):
     application: ASGIApplication
@@ -199,6 +226,27 @@ def _matches(routes: Sequence[_Route], path: str) -> Iterator[_Match]:
             # Positional captures of an include() count only where there are no named ones.
             inner_args = inner.args if kwargs else args + inner.args
             yield inner._replace(args=inner_args, kwargs=kwargs)
+
+
+def slashed_routes(routes: Sequence[_Route]) -> Iterator[_Route]:
+    """The routes that begin with a slash, here and in includes.
+
+    The path to match has none in front: such a ``path()`` never matches, and a ``re_path()`` only
+    in the middle of a path.
+    """
+    for route in routes:
+        if str(route.pattern).lstrip("^").lstrip("\\").startswith("/"):
+            yield route
+        if isinstance(route, URLResolver):
+            yield from slashed_routes(route.url_patterns)
+
+
+def _slash_hint(routes: Sequence[_Route]) -> str:
+    """What to say of routes that cannot match."""
+    patterns = [repr(str(route.pattern)) for route in islice(slashed_routes(routes), 3)]
+    if not patterns:
+        return ""
+    return f" (Routes must not begin with a slash, as {', '.join(patterns)} does: remove it.)"
 
 
 def _path_below_root(scope: Scope) -> str | None:

@@ -36,7 +36,7 @@ _closing: dict[asyncio.AbstractEventLoop, "asyncio.Task[None]"] = {}
 
 
 def watch() -> None:
-    """Start watching which database connections are opened. Called once, by the app config."""
+    """Start watching which database connections are opened. Called by the app config."""
     connection_created.connect(_connection_created, dispatch_uid="channels.database")
 
 

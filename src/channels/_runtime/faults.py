@@ -14,6 +14,7 @@ from . import lograte
 from .announce import announce
 from .denial import from_server, printable, who
 from .exits import contained, is_crash, is_interrupt
+from .hints import explain_scope
 from .types import Consumer
 
 __all__ = [
@@ -69,7 +70,8 @@ _WITH_A_LAYER = frozenset({"channel_name", "channel_receive"})
 
 
 def explain(consumer: Consumer, error: BaseException) -> None:
-    """Note at ``error`` that no channel layer is configured, if that is what lies behind it."""
+    """Note at ``error`` which middleware or channel layer is missing, if that lies behind it."""
+    explain_scope(error)
     if not isinstance(error, AttributeError) or getattr(consumer, "channel_layer", 0) is not None:
         return
     if (error.obj is None and error.name in _OF_A_LAYER) or (

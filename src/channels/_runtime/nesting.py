@@ -1,12 +1,12 @@
 """What an application wraps: whether a router of paths is somewhere inside."""
 
 import functools
+import inspect
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ["routes_further"]
+__all__ = ["inside", "is_wsgi", "routes_further"]
 
 # Objects that are looked at for one application. Middleware is a few layers deep.
 _LIMIT = 1000
@@ -19,17 +19,30 @@ def routes_further(application: object) -> bool:
     function, which has it among its variables (a closure). A router, of any package, has
     ``_path_routing = True``.
     """
-    return any(
-        getattr(inner, "_path_routing", False) is True
-        for inner in islice(_inside(application), _LIMIT)
-    )
+    return any(getattr(inner, "_path_routing", False) is True for inner in inside(application))
 
 
-def _inside(application: object) -> Iterator[object]:
+def is_wsgi(application: object) -> bool:
+    """Whether this is called as WSGI applications are: with an environment and a function."""
+    try:
+        signature = inspect.signature(application)  # type: ignore[arg-type]
+        signature.bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return True
+    return False
+
+
+def inside(application: object) -> Iterator[object]:
     """``application``, and what it can call because it holds it. The nearest come first."""
     seen: set[int] = set()
     waiting = [application]
     for found in waiting:
+        if len(seen) == _LIMIT:
+            return
         if callable(found) and not isinstance(found, type) and id(found) not in seen:
             seen.add(id(found))
             yield found

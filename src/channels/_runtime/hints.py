@@ -1,0 +1,62 @@
+"""Saying at a ``KeyError`` what would have put into the scope what is not there."""
+
+import traceback
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["explain_scope"]
+
+_ROUTED = (
+    "URLRouter puts it there. Route to the consumer with one; a test that calls the consumer "
+    "itself sets communicator.scope[{key!r}]."
+)
+_PUT_BY = {
+    "cookies": "CookieMiddleware puts them there: wrap the application in "
+    "channels.sessions.SessionMiddlewareStack(...).",
+    "session": "SessionMiddleware puts it there: wrap the application in "
+    "channels.sessions.SessionMiddlewareStack(...), or in channels.auth.AuthMiddlewareStack(...).",
+    "user": "AuthMiddleware puts it there: wrap the application in "
+    "channels.auth.AuthMiddlewareStack(...).",
+    "url_route": _ROUTED,
+    "path_remaining": _ROUTED,
+}
+
+
+def explain_scope(error: BaseException) -> None:
+    """Note at ``error`` which middleware is missing, if it is a scope's that lacks a key."""
+    if not isinstance(error, KeyError) or len(error.args) != 1:
+        return
+    key = error.args[0]
+    if type(key) is not str or key not in _PUT_BY or error.__traceback__ is None:
+        return
+    place = _innermost(error.__traceback__)
+    if _reads_a_scope(place) and _has_scope_without(place.tb_frame, key):
+        note = f"The scope has no {key!r}. {_PUT_BY[key].format(key=key)}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+
+def _innermost(place: TracebackType) -> TracebackType:
+    while place.tb_next is not None:
+        place = place.tb_next
+    return place
+
+
+def _reads_a_scope(place: TracebackType) -> bool:
+    """Whether the line says so; where there is no source to read, it may."""
+    line = traceback.extract_tb(place)[0].line
+    return not line or "scope" in line
+
+
+def _has_scope_without(frame: FrameType, key: str) -> bool:
+    """Whether a function sees a scope, its own or an object's, in which ``key`` is missing."""
+    for value in frame.f_locals.values():
+        scope: Any = value
+        if not issubclass(type(value), dict):  # not isinstance(), which would wake a lazy object
+            try:
+                scope = object.__getattribute__(value, "__dict__").get("scope")
+            except AttributeError:
+                continue
+        if issubclass(type(scope), dict) and "type" in scope and key not in scope:
+            return True
+    return False

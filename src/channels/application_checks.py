@@ -1,0 +1,170 @@
+"""System checks of what ``ASGI_APPLICATION`` leads to: its routes, and the order of its imports."""
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register  # noqa: A004
+from django.db.models.base import ModelBase
+from django.urls.resolvers import URLPattern, URLResolver
+
+from ._runtime.nesting import inside
+
+if TYPE_CHECKING:
+    from .routing import URLRouter
+
+__all__ = ["check_import_order", "check_routes"]
+
+_TAG = "channels"
+_NOT_THE_PROJECTS = {*sys.stdlib_module_names, "asgiref", "channels", "channels_redis", "django"}
+_MODULES = 500  # that are looked at for one import
+
+
+@register(_TAG)
+def check_routes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Find routes that begin with a slash and so match nothing."""
+    from .routing import slashed_routes  # noqa: PLC0415
+
+    application = _application()
+    if application is None:
+        return []
+    return [
+        Warning(
+            f"The route {str(route.pattern)!r}{_target(route)} begins with a slash, and the path "
+            "that it is to match does not.",
+            hint="Remove the slash from the front of the route.",
+            id="channels.W012",
+        )
+        for router in _routers(application)
+        for route in slashed_routes(router.routes)
+    ]
+
+
+def _application() -> object:
+    """The application, or None if there is none: another check says why."""
+    from .routing import get_default_application  # noqa: PLC0415
+
+    if getattr(settings, "ASGI_APPLICATION", None) is None:
+        return None
+    try:
+        return get_default_application()
+    except (Exception, SystemExit):  # noqa: BLE001  project code, at import
+        return None
+
+
+def _routers(application: object) -> "Iterator[URLRouter]":
+    """Every router of paths that the application leads to."""
+    from .routing import URLRouter  # noqa: PLC0415
+
+    seen: list[URLRouter] = []
+    waiting = [application]
+    for found in waiting:
+        for candidate in inside(found):
+            if isinstance(candidate, URLRouter) and candidate not in seen:
+                seen.append(candidate)
+                yield candidate
+                waiting.extend(_callbacks(candidate.routes))
+
+
+def _callbacks(routes: Sequence[Any]) -> Iterator[object]:
+    for route in routes:
+        if isinstance(route, URLResolver):
+            yield from _callbacks(route.url_patterns)
+        else:
+            yield route.callback
+
+
+def _target(route: Any) -> str:
+    if not isinstance(route, URLPattern):
+        return ""
+    consumer = getattr(route.callback, "consumer_class", None)
+    name = getattr(consumer, "__qualname__", None) or getattr(route.callback, "__name__", None)
+    return f" (to {name})" if name else ""
+
+
+@register(_TAG)
+def check_import_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Find what ``asgi.py`` imports before Django is set up, and what needs that.
+
+    Here Django is set up already. A server, which begins with this module, would fail.
+    """
+    if _application() is None:
+        return []
+    module = sys.modules[str(getattr(settings, "ASGI_APPLICATION", "")).rpartition(".")[0]]
+    try:
+        path = Path(inspect.getsourcefile(module) or "")
+        tree = ast.parse(path.read_text("utf-8"))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return []
+    imports: list[ast.Import | ast.ImportFrom] = []
+    for statement in tree.body:
+        if _sets_django_up(statement):
+            break
+        imports += [n for n in ast.walk(statement) if isinstance(n, ast.Import | ast.ImportFrom)]
+    else:
+        return []  # some other module does, who knows when
+    return [
+        Warning(
+            f"{path.name}, line {node.lineno}, imports the model {model} before Django is set up "
+            f"in line {statement.lineno}: a server cannot start, for want of the app registry "
+            "(AppRegistryNotReady).",
+            hint="Call get_asgi_application() first, and import consumers and routes below it.",
+            id="channels.W013",
+        )
+        for node in imports
+        if (model := _model_behind(_imported(node, module)))
+    ]
+
+
+def _sets_django_up(statement: ast.stmt) -> bool:
+    """Whether it calls ``get_asgi_application()`` or ``django.setup()``."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return False
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in {"get_asgi_application", "get_wsgi_application", "setup"}:
+                return True
+    return False
+
+
+def _imported(node: ast.Import | ast.ImportFrom, module: ModuleType) -> list[ModuleType]:
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        base = node.module or ""
+        if node.level:
+            package = (module.__package__ or "").split(".")
+            parents = package[: len(package) - node.level + 1]
+            base = ".".join([*parents, base] if base else parents)
+        names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [sys.modules[name] for name in names if name in sys.modules]
+
+
+def _model_behind(modules: list[ModuleType]) -> str | None:
+    """The first model that these modules import, themselves or by way of others."""
+    waiting = list(modules)
+    for module in waiting:
+        for value in list(vars(module).values()):
+            # By the type itself: to ask a lazy object for its class would wake it.
+            kind = type(value)
+            if issubclass(kind, ModelBase):
+                if hasattr(value, "_meta") and value.__module__ != "django.db.models.base":
+                    return f"{value.__module__}.{value.__qualname__}"
+            elif issubclass(kind, ModuleType):
+                _add(waiting, value)
+            elif issubclass(kind, type | FunctionType):
+                _add(waiting, sys.modules.get(value.__module__ or ""))
+    return None
+
+
+def _add(waiting: list[ModuleType], module: ModuleType | None) -> None:
+    if module is None or module in waiting or len(waiting) >= _MODULES:
+        return
+    if module.__name__.partition(".")[0] not in _NOT_THE_PROJECTS:
+        waiting.append(module)
