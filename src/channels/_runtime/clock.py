@@ -5,10 +5,11 @@ modules, time-machine before version 3 inside the interpreter), and with it the 
 event loops. They leave ``clock_gettime()`` alone for clocks that cannot be set.
 """
 
+import sys
 import time
 from functools import partial
 
-__all__ = ["now"]
+__all__ = ["now", "wall"]
 
 #: Seconds on a clock that never goes back, and that no tool freezes: ``now() -> float``.
 # It is the clock behind time.monotonic(), so that both agree unless one of them is frozen.
@@ -18,3 +19,11 @@ elif hasattr(time, "CLOCK_MONOTONIC"):
     now = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 else:  # Windows; freezegun does not look into a partial
     now = partial(time.monotonic)
+
+#: Seconds since the epoch by the clock of the machine: ``wall() -> float``. Tools freeze the clock
+#: that is to be set under its usual name only.
+_CLOCK_REALTIME_COARSE = 5  # of Linux, to a few milliseconds; the module has no name for it
+if sys.platform == "linux":
+    wall = partial(time.clock_gettime, _CLOCK_REALTIME_COARSE)
+else:
+    wall = partial(time.time)

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from re import Pattern
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
@@ -24,6 +24,7 @@ from .here import Here
 from .hosts import HostsError, parse_hosts
 from .outgoing import Outgoing
 from .queues import QueueReader
+from .sealing import Seal, TooOld
 from .sharding import consistent_hash
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["RedisLayer"]
 
 _T = TypeVar("_T")
+
+#: What a message may be for.
+Destination: TypeAlias = Literal["channel", "group"]
 
 
 class RedisLayer(BaseChannelLayer):
@@ -70,6 +74,9 @@ class RedisLayer(BaseChannelLayer):
             # Its measure would be the clock of this machine; messages age by the server's.
             expiry=None,
             symmetric_encryption_keys=symmetric_encryption_keys,
+        )
+        self._seal = (
+            Seal(symmetric_encryption_keys, prefix, expiry) if symmetric_encryption_keys else None
         )
         #: What was sent to channels of this process, delivered and dropped so far.
         self.statistics = Statistics(self)
@@ -113,7 +120,7 @@ class RedisLayer(BaseChannelLayer):
         raise NotImplementedError
 
     async def _group_send(self, group: str, data: bytes) -> None:
-        """Send to all members of a group."""
+        """Send to all members of a group what is yet to be sealed."""
         raise NotImplementedError
 
     def _group_emptied(self, group: str) -> None:
@@ -204,12 +211,18 @@ class RedisLayer(BaseChannelLayer):
             f"{type(self).__name__}.serialize() must return bytes, not {type(data).__name__}"
         )
 
-    def _unpack(self, data: bytes) -> dict[str, Any]:
-        """The message that ``data`` holds.
+    def _sealed(self, kind: Destination, name: str, data: bytes) -> bytes:
+        """What to hand to the broker for a destination, which alone can read it if encrypted."""
+        return data if self._seal is None else self._seal.close(kind, name, data)
+
+    def _unpack(self, kind: Destination, name: str, data: bytes) -> dict[str, Any]:
+        """The message that has arrived for a destination.
 
         Raises:
-            SerializationError: it holds none.
+            SerializationError: there is none, or it is for another one.
         """
+        if self._seal is not None:
+            data = self._seal.open(kind, name, data)
         try:
             message = self.deserialize(data)
         except SerializationError:
@@ -236,7 +249,9 @@ class RedisLayer(BaseChannelLayer):
         if process is None:
             if not await self._enqueue(channel, data):
                 raise self._full(channel)
-        elif process != self.client_prefix:
+            return
+        data = self._sealed("channel", channel, data)
+        if process != self.client_prefix:
             await self._send_to_process(process, channel, data)
         else:
             with self._here.lock:
@@ -262,7 +277,8 @@ class RedisLayer(BaseChannelLayer):
         queue = self._queue_key(channel)
         taken, expired = await self._outgoing.get().append(
             self._partition(channel), "enqueue", [queue, f"{queue}:expiry"],
-            data, self.get_capacity(channel), self._milliseconds(self.expiry),
+            self._sealed("channel", channel, data), self.get_capacity(channel),
+            self._milliseconds(self.expiry),
         )  # fmt: skip
         if expired:
             self._drop(EXPIRED, channel, expired)
@@ -334,9 +350,10 @@ class RedisLayer(BaseChannelLayer):
             What is left to be done later, if ``patience`` is given, or None.
         """
         try:
-            unpack = snapshot(self._unpack(data))
-        except SerializationError:
-            self._drop(UNDECODABLE, name, self._here.count_members(name) if to_group else 1)
+            unpack = snapshot(self._unpack("group" if to_group else "channel", name, data))
+        except SerializationError as error:
+            reason = EXPIRED if isinstance(error, TooOld) else UNDECODABLE
+            self._drop(reason, name, self._here.count_members(name) if to_group else 1)
             return None
         entry = (time.monotonic() + self.expiry - age, unpack)
         if to_group:
@@ -367,9 +384,9 @@ class RedisLayer(BaseChannelLayer):
     def _open(self, channel: str, data: bytes) -> dict[str, Any] | None:
         """The message that a queue held, or None after counting its loss."""
         try:
-            message = self._unpack(data)
-        except SerializationError:
-            self._drop(UNDECODABLE, channel)
+            message = self._unpack("channel", channel, data)
+        except SerializationError as error:
+            self._drop(EXPIRED if isinstance(error, TooOld) else UNDECODABLE, channel)
             return None
         with self._here.lock:
             self.statistics.sent += 1

@@ -175,7 +175,7 @@ class RedisPubSubChannelLayer(RedisLayer):
             named = await self._outgoing.get().links[partition].run(
                 "publish",
                 [f"{self._bases[partition]}:group:{group}", self._members_key(group)],
-                [commands.publish, data],
+                [commands.publish, self._sealed("group", group, data)],
                 repeat=False,
             )  # fmt: skip
         except Unconfirmed:

@@ -147,7 +147,8 @@ class RedisChannelLayer(RedisLayer):
         partition = self._partition(group)
         base = self._bases[partition]
         _, full, expired, *elsewhere = await self._outgoing.get().append(
-            partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}", data,
+            partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}",
+            self._sealed("group", group, data),
             self.inbox_capacity, self._milliseconds(self.expiry), self._queue_capacity(),
         )  # fmt: skip
         if full:
@@ -157,7 +158,9 @@ class RedisChannelLayer(RedisLayer):
         await self._enqueue_each(elsewhere, data)
 
     def _queue_capacity(self) -> int:
-        """The capacity of every named channel, or -1 if that depends on its name."""
+        """The capacity of every named channel, or -1 if each is to be sent to by itself."""
+        if self._seal is not None:
+            return -1
         own = type(self).get_capacity is not BaseChannelLayer.get_capacity
         return -1 if own or self.channel_capacity else self.capacity
 
