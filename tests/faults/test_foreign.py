@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channels.layers.redis.link import BrokerError
 
 from ..asgi import until
@@ -64,6 +65,33 @@ async def test_rubbish_in_a_queue_is_counted_and_harms_nobody(layers, broker, ca
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
 
+NO_MEMBERS = [
+    b"", b"\xff", b"p", b"p:", b"p:\xff\xfe", b"p:nobody", b"q:", b"q:\xff", b"q:two words", b"r:",
+    b"r:\xff", b"r:two words", b"r:a!b", b"x:y", b"q:100:old", b"r:100:old", b"\x00" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["group", "named"])
+@pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+async def test_rubbish_among_the_members_of_a_group_harms_nobody(layer_class, kind, broker, caplog):
+    here, there = (layer_class([broker.address], prefix="faults") for _ in range(2))
+    async with Room(here) as room:
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        for member in NO_MEMBERS:
+            broker.cli("ZADD", f"{BASE}:{kind}:{GROUP}", 10**14, member)
+            await room.hears(await sender.send_one())
+        assert not sender.errors
+        assert room.connected
+        assert balanced(here)
+        assert balanced(there)
+        assert not here.statistics.dropped
+        assert not here.statistics.dropped.keys() - {"undecodable"}
+    await here.aclose()
+    await there.aclose()
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
 async def test_something_else_in_place_of_an_inbox_makes_way(layers, broker, monkeypatch):
     monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.2)
     here, there = layers(broker.address), layers(broker.address)
@@ -90,7 +118,7 @@ async def test_something_else_in_place_of_a_group_is_an_error_for_its_users_only
     here, there = layers(broker.address, lease=0.9), layers(broker.address)
     broker.cli("SET", f"{BASE}:group:broken", "something else")
     channel = await here.new_channel()
-    with pytest.raises(BrokerError, match="WRONGTYPE"):
+    with pytest.raises(BrokerError, match="should hold a group"):
         await here.group_add("broken", channel)
     with pytest.raises(BrokerError, match="WRONGTYPE"):
         await there.group_send("broken", {"type": "news"})

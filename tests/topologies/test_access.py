@@ -347,3 +347,16 @@ class TestAccessRules(LayerConformance):
         with pytest.raises(ChannelsError, match=r"(?i)permission|NOPERM|can't access"):
             await layer.group_send("group", {"type": "t"})
         await layer.aclose()
+
+
+@pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+async def test_endless_times_are_some_that_a_server_can_count(server, layer_class):
+    endless = {"expiry": float("inf"), "group_expiry": float("inf")}
+    if layer_class is RedisChannelLayer:
+        endless["lease"] = float("inf")
+    assert await works([server.address], layer_class, **endless)
+    layer = layer_class([server.address], prefix=uuid.uuid4().hex, **endless)
+    await layer.group_add("group", "queue")
+    await layer.group_send("group", {"type": "t"})
+    assert await asyncio.wait_for(layer.receive("queue"), 5) == {"type": "t"}
+    await layer.aclose()

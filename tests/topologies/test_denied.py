@@ -7,11 +7,13 @@ import re
 import pytest
 import redis
 
-from channels.exceptions import ChannelsError
+from channels.exceptions import BrokerError, ChannelsError
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channels.layers.redis import inbox as inbox_module
 
+from ..asgi import until
 from ..brokers import find_servers, running
+from ..faults.harness import Room, Sender
 from .harness import access_rules
 
 pytestmark = pytest.mark.server
@@ -100,3 +102,33 @@ async def test_each_right_is_missed_aloud_or_not_at_all(
     assert len(lines) <= 4, caplog.text
     assert not [record for record in lines if record.exc_info], caplog.text
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("missing", ["info", "xread"])
+async def test_a_right_that_is_missed_later(guarded, missing, caplog, monkeypatch):
+    """Without INFO no failover is told of, least of all one that was none; XREAD is called for."""
+    monkeypatch.setattr(inbox_module, "_BLOCK", 0.2)
+    hosts = user_without(guarded, None)
+    layer, peer = (RedisChannelLayer(hosts, prefix=f"asgi:later-{missing}") for _ in range(2))
+    async with Room(layer, members=1) as room:
+        sender = Sender(peer)
+        await room.hears(await sender.send_one())
+        guarded.cli("ACL", "SETUSER", "channels", f"-{missing}")
+        guarded.cli("CLIENT", "KILL", "USER", "channels")
+        if missing == "xread":
+            await until(lambda: "xread" in caplog.text)
+            with pytest.raises(BrokerError, match=r"to let this process receive.*xread"):
+                await layer.group_add("another", room.channels[0])
+            unread = await sender.send_one()
+            guarded.cli("ACL", "SETUSER", "channels", "+xread")
+            await room.hears(unread)
+        for _ in range(2):
+            guarded.cli("CLIENT", "KILL", "USER", "channels")
+            await room.hears(await sender.send_one())
+        assert room.gaps() == [0]
+        assert room.connected
+    await layer.aclose()
+    await peer.aclose()
+    lines = [r for r in caplog.records if r.name == "channels.layers" and r.levelno > logging.INFO]
+    assert len(lines) == (missing == "xread"), caplog.text
+    assert not any(record.exc_info for record in lines)

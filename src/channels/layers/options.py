@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 #: Seconds that stand for "never" where a broker counts them; it takes no infinite ones.
-LONGEST = 100 * 365 * 86400.0
+LONGEST = 10 * 365 * 86400.0
 
 
 def require_count(name: str, value: Any) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
-from ...exceptions import ChannelFull, InvalidChannelLayerError, SerializationError
+from ...exceptions import (
+    ChannelFull,
+    InvalidChannelLayerError,
+    InvalidNameError,
+    SerializationError,
+)
 from ..base import BaseChannelLayer
 from ..local import Late
 from ..mailbox import Mailbox, Overflow
@@ -285,9 +290,16 @@ class RedisLayer(BaseChannelLayer):
         return bool(taken)
 
     async def _enqueue_each(self, channels: list[bytes], data: bytes) -> None:
-        """Append to the queues of a group's members; count it where there is no room."""
+        """Append to the queues of a group's members; count it where there is no room.
+
+        What is no channel's name, somebody else has put there: it is passed over.
+        """
         for name in channels:
-            channel = name.decode("ascii")
+            channel = name.decode("ascii", "replace")
+            try:
+                self.require_valid_channel_name(channel)
+            except InvalidNameError:
+                continue
             if not await self._enqueue(channel, data):
                 self._drop(CAPACITY, channel)
 
