@@ -13,6 +13,7 @@ from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
 from ._runtime.faults import contained, is_interrupt
 from ._runtime.handlers import find_handler, framework, get_handler_name
+from ._runtime.kinds import refuse_coroutine, refuse_plain
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
 
 # Some are imported from here, and replaced here by tests, although they are not used here.
@@ -103,7 +104,11 @@ class AsyncConsumer:
             ValueError: no handler takes messages of this type.
         """
         handler: Callable[[Message], Any] = find_handler(self, message)
-        await handler(message)
+        try:
+            await handler(message)
+        except TypeError as error:
+            refuse_plain(self, get_handler_name(message), error)
+            raise
 
     async def layer_gap(self, message: Message) -> None:
         """Called once when messages to this channel may have been lost, with the ``reason``.
@@ -161,11 +166,13 @@ class SyncConsumer(AsyncConsumer):
         handler = find_handler(self, message)
         pooled = from_server(getattr(self, "scope", {}))
         try:
-            await threads.run(handler, message, pooled=pooled)
+            outcome = await threads.run(handler, message, pooled=pooled)
         except KeyboardInterrupt as error:
             if pooled:  # Ctrl-C comes to the main thread only
                 raise contained(error, type(self).__qualname__) from error
             raise
+        if outcome is not None:
+            refuse_coroutine(self, get_handler_name(message), outcome)
 
     def layer_gap(self, message: Message) -> None:  # type: ignore[override]
         """Called once when messages to this channel may have been lost, with the ``reason``.

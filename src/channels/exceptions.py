@@ -17,6 +17,7 @@ __all__ = [
     "EventLoopRunning",
     "InvalidChannelLayerError",
     "InvalidHookError",
+    "InvalidMethodError",
     "InvalidNameError",
     "ListenerFailed",
     "MessageTooLarge",
@@ -94,6 +95,10 @@ class ApplicationExit(ChannelsError, RuntimeError):
 
 class InvalidHookError(ChannelsError, TypeError):
     """A lifespan hook cannot be called as hooks are."""
+
+
+class InvalidMethodError(ChannelsError, TypeError):
+    """A consumer's method is a plain one where a coroutine is needed, or the other way round."""
 
 
 class ListenerFailed(ChannelsError):

@@ -10,6 +10,7 @@ from django.conf import settings
 from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
 from .._runtime.denial import deny
 from .._runtime.handlers import framework
+from .._runtime.kinds import refuse_plain
 from .._runtime.types import Message, Receive, Scope, Send
 from ..consumer import AsyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
@@ -129,7 +130,11 @@ class AsyncHttpConsumer(AsyncConsumer):
         if limit is not None and self._collected > limit and self._holds_more_than(limit):
             await self._refuse(limit, more_body=more_body)
         elif not more_body:
-            await self.handle(b"".join(self.body))
+            try:
+                await self.handle(b"".join(self.body))
+            except TypeError as error:
+                refuse_plain(self, "handle", error)
+                raise
             if not self._responded:
                 raise ChannelsError(
                     f"{type(self).__qualname__}.handle() returned without starting a response; "
@@ -181,5 +186,9 @@ class AsyncHttpConsumer(AsyncConsumer):
     async def http_disconnect(self, message: Message) -> None:
         """Call :meth:`disconnect`."""
         self._stop_lingering()
-        await self.disconnect()
+        try:
+            await self.disconnect()
+        except TypeError as error:
+            refuse_plain(self, "disconnect", error)
+            raise
         raise StopConsumer

@@ -7,6 +7,7 @@ from asgiref.sync import async_to_sync
 
 from .._runtime.faults import blame_client
 from .._runtime.handlers import framework
+from .._runtime.kinds import call, refuse_plain
 from .._runtime.types import Message
 from ..consumer import AsyncConsumer, SyncConsumer
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
@@ -81,7 +82,7 @@ class WebsocketConsumer(SyncConsumer):
             self.groups = joined  # those that there are to leave
             raise
         try:
-            self.connect()
+            call(self, "connect")
         except AcceptConnection:
             self.accept()
         except DenyConnection:
@@ -107,7 +108,7 @@ class WebsocketConsumer(SyncConsumer):
         """Call :meth:`receive` with the text or the bytes of a frame."""
         data = received_data(message)
         try:
-            self.receive(**data)
+            call(self, "receive", **data)
         except TypeError as error:
             if unwanted(self.receive, data):
                 blame_client(error, UNSUPPORTED_DATA)
@@ -147,7 +148,7 @@ class WebsocketConsumer(SyncConsumer):
                 failures.append(error)
         if failures:
             raise failures[0]
-        self.disconnect(message["code"])
+        call(self, "disconnect", message["code"])
         raise StopConsumer
 
     def disconnect(self, code: int) -> None:
@@ -168,18 +169,18 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         if text_data is None:
             raise binary_where_text_expected()
         try:
-            content = self.decode_json(text_data)
+            content = call(self, "decode_json", text_data)
         except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
             blame_client(error, INVALID_PAYLOAD)
             raise
-        self.receive_json(content, **kwargs)
+        call(self, "receive_json", content, **kwargs)
 
     def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Called with the decoded content of each frame. Override it."""
 
     def send_json(self, content: Any, close: "bool | int" = False) -> None:
         """Encode ``content`` and send it as text."""
-        super().send(text_data=self.encode_json(content), close=close)
+        super().send(text_data=call(self, "encode_json", content), close=close)
 
     @classmethod
     def decode_json(cls, text_data: str) -> Any:
@@ -221,6 +222,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self.accept()
         except DenyConnection:
             await self.close()
+        except TypeError as error:
+            refuse_plain(self, "connect", error)
+            raise
 
     async def connect(self) -> None:
         """Called when a client wants to connect. Accepts it.
@@ -244,6 +248,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         try:
             await self.receive(**data)
         except TypeError as error:
+            refuse_plain(self, "receive", error)
             if unwanted(self.receive, data):
                 blame_client(error, UNSUPPORTED_DATA)
             raise
@@ -282,7 +287,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                 failures.append(error)
         if failures:
             raise failures[0]
-        await self.disconnect(message["code"])
+        try:
+            await self.disconnect(message["code"])
+        except TypeError as error:
+            refuse_plain(self, "disconnect", error)
+            raise
         raise StopConsumer
 
     async def disconnect(self, code: int) -> None:
@@ -307,14 +316,26 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
         except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
             blame_client(error, INVALID_PAYLOAD)
             raise
-        await self.receive_json(content, **kwargs)
+        except TypeError as error:
+            refuse_plain(self, "decode_json", error)
+            raise
+        try:
+            await self.receive_json(content, **kwargs)
+        except TypeError as error:
+            refuse_plain(self, "receive_json", error)
+            raise
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Called with the decoded content of each frame. Override it."""
 
     async def send_json(self, content: Any, close: "bool | int" = False) -> None:
         """Encode ``content`` and send it as text."""
-        await super().send(text_data=await self.encode_json(content), close=close)
+        try:
+            text = await self.encode_json(content)
+        except TypeError as error:
+            refuse_plain(self, "encode_json", error)
+            raise
+        await super().send(text_data=text, close=close)
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:

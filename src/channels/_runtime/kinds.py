@@ -1,0 +1,91 @@
+"""Plain methods where coroutines are needed, and the reverse: said by name, with what to write."""
+
+import inspect
+from typing import Any, NoReturn, TypeVar
+
+from ..exceptions import InvalidMethodError
+
+__all__ = ["call", "refuse_coroutine", "refuse_plain", "twin"]
+
+_T = TypeVar("_T")
+
+# How Python's complaint ends, before and since 3.14.
+_COMPLAINTS = ("'await' expression", "can't be awaited")
+
+# What a plain call must not return: it has done nothing yet.
+_NOT_BEGUN = (
+    inspect.iscoroutine,
+    inspect.isasyncgen,
+    inspect.isgenerator,
+)
+
+
+def call(consumer: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a method of a synchronous consumer.
+
+    Raises:
+        InvalidMethodError: it is a coroutine.
+    """
+    outcome = getattr(consumer, name)(*args, **kwargs)
+    return outcome if outcome is None else refuse_coroutine(consumer, name, outcome)
+
+
+def refuse_plain(consumer: Any, name: str, error: TypeError) -> None:
+    """Say which method it was, if ``error`` is Python's complaint that it cannot be awaited.
+
+    To be called where the framework has awaited ``consumer.<name>(...)``, in the same function.
+
+    Raises:
+        InvalidMethodError: it is.
+    """
+    traceback = error.__traceback__
+    if traceback is None or traceback.tb_next is not None:
+        return  # it comes from within the method
+    if str(error).endswith(_COMPLAINTS):
+        _refuse(consumer, name, inspect.isasyncgenfunction(getattr(consumer, name, None)))
+
+
+def refuse_coroutine(consumer: Any, name: str, outcome: _T) -> _T:
+    """Return what ``consumer.<name>(...)`` has returned, unless it was to be awaited.
+
+    Raises:
+        InvalidMethodError: it was, so nothing of it has run.
+    """
+    if outcome is not None and any(has_not_begun(outcome) for has_not_begun in _NOT_BEGUN):
+        close = getattr(outcome, "close", None)
+        if close is not None:  # so that Python does not complain as well
+            close()
+        _refuse(consumer, name, not inspect.iscoroutine(outcome))
+    return outcome
+
+
+def _refuse(consumer: Any, name: str, generator: bool) -> NoReturn:
+    cls = type(consumer)
+    method = f"{cls.__qualname__}.{name}()"
+    base, other = twin(cls)
+    if generator:
+        problem = "contains `yield`, which makes it a generator: nothing of it runs"
+        advice = "remove the `yield`"
+    elif consumer._sync:
+        problem = f"is a coroutine, and {base} does not await it: nothing of it runs"
+        advice = f"write `def {name}(...)`"
+    else:
+        problem = f"is a plain method, and {base} awaits it"
+        advice = f"write `async def {name}(...)`"
+    if other and not generator:
+        advice += f", or derive {cls.__qualname__} from {other}"
+    raise InvalidMethodError(f"{method} {problem}; {advice}") from None
+
+
+def twin(cls: type) -> tuple[str, str]:
+    """The framework's class that ``cls`` derives from, and the one of the other kind, if any."""
+    for base in cls.__mro__:
+        if "_protocol_handlers" in vars(base):
+            name = base.__name__
+            if name in {"AsyncConsumer", "SyncConsumer"}:
+                return name, "SyncConsumer" if name == "AsyncConsumer" else "AsyncConsumer"
+            if "Websocket" not in name:
+                return name, ""
+            plain = name.removeprefix("Async")
+            return name, plain if plain != name else f"Async{name}"
+    return cls.__qualname__, ""
