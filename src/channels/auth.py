@@ -224,6 +224,8 @@ def _load_user(session: SessionBase, *, new_key: bool) -> Any:
 def _sign_in(session: SessionBase, user: "AbstractBaseUser", backend_path: str) -> None:
     # Not every custom user model has a hash to compare.
     auth_hash = user.get_session_auth_hash() if hasattr(user, "get_session_auth_hash") else ""
+    if _ended_elsewhere(session):
+        session.flush()  # what ended is not to come back
     if SESSION_KEY not in session:
         session.cycle_key()
     elif _user_id(session) != user.pk or (

@@ -4,6 +4,8 @@ Well-known exceptions keep the built-in bases they have always had, so existing 
 go on working.
 """
 
+from django.contrib.sessions.backends.base import UpdateError
+
 __all__ = [
     "AcceptConnection",
     "ApplicationExit",
@@ -27,6 +29,7 @@ __all__ = [
     "RequestTimeout",
     "ScopeError",
     "SerializationError",
+    "SessionEnded",
     "StopConsumer",
     "Unconfirmed",
     "UnknownMessageType",
@@ -83,6 +86,10 @@ class UnknownMessageType(ChannelsError, ValueError):
 
 class ScopeError(ChannelsError, ValueError):
     """The scope lacks what a middleware further out should have put there."""
+
+
+class SessionEnded(ChannelsError, UpdateError):
+    """A session cannot be saved, because it has been deleted or has expired since it was loaded."""
 
 
 class NoRouteFound(ChannelsError, ValueError):

@@ -3,10 +3,12 @@
 Sessions are loaded when they are first read, so a connection without a session cookie costs no
 query and no thread. An HTTP response saves the session as Django's own middleware would; on a
 WebSocket nothing is saved until the consumer calls ``scope["session"].save()`` (or ``asave()``).
+What is saved are the changes made on this connection; what others have saved meanwhile stays.
 """
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from time import time
@@ -20,6 +22,7 @@ from django.utils.functional import LazyObject
 from django.utils.http import http_date
 
 from ._runtime.denial import deny, from_server
+from ._runtime.merging import merging
 from ._runtime.types import ASGIApplication, Message, Receive, Scope, Send
 from .db import database_sync_to_async
 from .exceptions import ScopeError
@@ -168,7 +171,8 @@ class InstanceSessionWrapper:
         """Make the session that the cookie names. Reads nothing: the session loads itself."""
         if self.activated:
             key = self.scope["cookies"].get(self.cookie_name)
-            self.scope["session"]._wrapped = self.session_store(key if _plausible(key) else None)
+            store = merging(self.session_store)
+            self.scope["session"]._wrapped = store(key if _plausible(key) else None)
 
     async def send(self, message: Message) -> None:
         """Send ``message`` to the client, after saving the session when it is time to.
@@ -214,10 +218,16 @@ class InstanceSessionWrapper:
         """Save the session and add its cookie to ``message``, by the rules of Django's middleware.
 
         An emptied session loses its cookie; a modified one is saved unless the response is an
-        error of the server; whatever was read makes the response vary by cookie.
+        error of the server; whatever was read makes the response vary by cookie. A response that
+        has a session cookie already, of Django's middleware further in, keeps it.
         """
         session: SessionBase = self.scope["session"]
         carries_cookie = message["type"] in self.cookie_response_message_types
+        if carries_cookie and _has_cookie(message, self.cookie_name):
+            if session.modified and session.session_key:
+                with suppress(SessionInterrupted):  # it has been replaced by the one of the cookie
+                    await self.save_session()
+            return
         varies = session.accessed
         if session.is_empty():
             if carries_cookie and self.cookie_name in self.scope["cookies"]:
@@ -329,6 +339,15 @@ def _add_cookies(message: Message, response: HttpResponseBase) -> None:
     cookies = (cookie.OutputString().encode() for cookie in response.cookies.values())
     headers = message.get("headers") or ()
     message["headers"] = [*headers, *((b"Set-Cookie", cookie) for cookie in cookies)]
+
+
+def _has_cookie(message: Message, name: str) -> bool:
+    """Whether the message sets or deletes this cookie already."""
+    start = name.encode("latin-1") + b"="
+    return any(
+        header.lower() == b"set-cookie" and value.startswith(start)
+        for header, value in message.get("headers") or ()
+    )
 
 
 def _vary_by_cookie(message: Message) -> None:

@@ -813,3 +813,60 @@ def test_the_session_in_the_scope_is_lazy():
     assert isinstance(wrapper.scope["session"], LazyObject)
     async_to_sync(wrapper.resolve_session)()
     assert wrapper.scope["session"].serializer is JSONSerializer
+
+
+# Django's own session middleware further in
+
+
+def inner_response(value):
+    return [(b"Set-Cookie", f"sessionid={value}; Path=/".encode())]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("every_request", [False, True])
+@pytest.mark.parametrize("action", [leave_alone, count_visits, empty])
+def test_a_cookie_that_the_response_sets_already_is_left_alone(action, every_request, settings):
+    settings.SESSION_SAVE_EVERY_REQUEST = every_request
+    browser = Browser(count_visits)
+    browser.get()
+    key = browser.cookies["sessionid"]
+    browser.headers = inner_response("inner")
+    start = browser.get(action)
+    assert [value for name, value in start["headers"] if name == b"Set-Cookie"] == [
+        b"sessionid=inner; Path=/"
+    ]
+    if action is count_visits:  # and what was put into the outer session is not lost
+        assert SessionStore(key)["visits"] == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("cookies", [{}, {"sessionid": "unknown0123"}])
+def test_a_session_that_nobody_would_find_is_not_made_beside_the_one_of_the_response(cookies):
+    browser = Browser(count_visits, headers=inner_response("inner"))
+    browser.cookies = dict(cookies)
+    browser.get()
+    assert browser.cookies["sessionid"] == "inner"
+    assert not Session.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_sign_in_further_in_ends_the_outer_session_without_an_error():
+    browser = Browser(count_visits)
+    browser.get()
+    key = browser.cookies["sessionid"]
+
+    async def sign_in(scope):
+        await count_visits(scope)
+        await SessionStore(key).aflush()
+
+    browser.headers = inner_response("inner")
+    assert browser.get(sign_in)["status"] == 200
+    assert browser.cookies["sessionid"] == "inner"
+    assert not Session.objects.exists()
+
+
+@pytest.mark.django_db
+def test_other_cookies_of_the_response_change_nothing():
+    browser = Browser(count_visits, headers=[(b"Set-Cookie", b"xsessionid=1; Path=/")])
+    browser.get()
+    assert Session.objects.filter(pk=browser.cookies["sessionid"]).exists()
