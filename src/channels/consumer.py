@@ -1,17 +1,17 @@
 """The classes that people subclass to handle a connection."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
-
-from asgiref.sync import async_to_sync
 
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
 from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
 from ._runtime.faults import contained, is_interrupt
+from ._runtime.from_thread import SendFromThread
 from ._runtime.handlers import find_handler, framework, get_handler_name
 from ._runtime.kinds import refuse_coroutine, refuse_plain
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
@@ -152,10 +152,12 @@ class SyncConsumer(AsyncConsumer):
 
     _sync: ClassVar[bool] = True
 
+    _sender: SendFromThread | None = None
+
     def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
-        if from_server(self.scope):
-            return threads.SendFromThread(connection.send, asyncio.get_running_loop())
-        return async_to_sync(connection.send)
+        loop, pooled = asyncio.get_running_loop(), from_server(self.scope)
+        self._sender = SendFromThread(connection.send, loop, pooled=pooled)
+        return self._sender
 
     async def dispatch(self, message: Message) -> None:
         """Give ``message`` to its handler, in a thread.
@@ -166,13 +168,21 @@ class SyncConsumer(AsyncConsumer):
         handler = find_handler(self, message)
         pooled = from_server(getattr(self, "scope", {}))
         try:
-            outcome = await threads.run(handler, message, pooled=pooled)
-        except KeyboardInterrupt as error:
-            if pooled:  # Ctrl-C comes to the main thread only
+            outcome = await threads.run(handler, message, pooled=pooled, owner=self)
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # the first failure is the one that is told
+                await self._settle()
+            if pooled and isinstance(error, KeyboardInterrupt):  # it comes to the main thread only
                 raise contained(error, type(self).__qualname__) from error
             raise
+        await self._settle()
         if outcome is not None:
             refuse_coroutine(self, get_handler_name(message), outcome)
+
+    async def _settle(self) -> None:
+        """Wait until the client has taken what a handler has sent."""
+        if self._sender is not None and not self._sender.settled:
+            await self._sender.settle()
 
     def layer_gap(self, message: Message) -> None:  # type: ignore[override]
         """Called once when messages to this channel may have been lost, with the ``reason``.

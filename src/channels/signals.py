@@ -16,6 +16,7 @@ Signal                   Arguments (``sender`` is the class of the consumer, rou
 ``send_dropped``         ``consumer``, ``scope``, ``message_type``: the client had gone
 ``client_stalled``       ``consumer``, ``scope``, ``seconds``: the client did not read for so long
 ``message_dropped``      ``layer``, ``channel``, ``reason`` (text), ``count`` (messages)
+``sync_threads_busy``    ``threads``, ``seconds``, ``waiting`` (handlers), ``handlers`` (that run)
 ``server_started``       none; the server's lifespan has started
 ``server_draining``      ``connections`` (int), ``plan``: told to end, this process closes them
 ``server_stopping``      none; the server's lifespan is ending
@@ -41,6 +42,7 @@ __all__ = [
     "server_draining",
     "server_started",
     "server_stopping",
+    "sync_threads_busy",
 ]
 
 logger = logging.getLogger("channels.signals")
@@ -83,6 +85,7 @@ handler_cancelled = _Event()
 send_dropped = _Event()
 client_stalled = _Event()
 message_dropped = _Event()
+sync_threads_busy = _Event()
 server_started = _Event()
 server_draining = _Event()
 server_stopping = _Event()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from .per_loop import PerLoop
 from .termination import Termination
 from .turns import Turns
+from .types import Consumer
 
 __all__ = ["Connections", "Drainable", "Writer", "Writes", "connections"]
 
@@ -24,13 +25,21 @@ class Writer(Protocol):
     def send_timeout(self) -> float | None:
         """Seconds that a send may wait without getting on; None for as long as it likes."""
 
-    def unsent(self) -> int | None:
-        """Bytes that wait for the client to read, if that is known."""
+    @property
+    def consumer(self) -> Consumer:
+        """Whose it is."""
+
+    def taken(self) -> int | None:
+        """A figure that grows while the client takes what it is sent, if there is one."""
 
     def give_up(
-        self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
+        self,
+        sending: Awaitable[None],
+        task: "asyncio.Task[Any] | None",
+        seconds: float,
+        hint: str = ...,
     ) -> None:
-        """Called when it has taken longer."""
+        """Called when it has taken longer, or with a ``hint`` why that was too long."""
 
 
 class Drainable(Protocol):
@@ -50,7 +59,7 @@ class Writes:
     def __init__(self) -> None:
         #: By what is awaited: who sends, and the task that waits.
         self.under_way: dict[Awaitable[None], tuple[Writer, asyncio.Task[Any] | None]] = {}
-        # Since when they have not got on, and how many bytes were unsent then.
+        # Since when they have not got on, and how much had been taken then.
         self._since: dict[Awaitable[None], tuple[float, int | None]] = {}
 
     def look(self, now: float) -> None:
@@ -59,16 +68,33 @@ class Writes:
         for sending, (writer, task) in list(self.under_way.items()):
             try:
                 started, before = self._since.get(sending, (now, None))
-                unsent = writer.unsent()
-                if before is not None and unsent is not None and unsent < before:
+                taken = writer.taken()
+                if before is not None and taken is not None and taken > before:
                     started = now  # slow, but the client reads
-                since[sending] = started, unsent
+                since[sending] = started, taken
                 timeout = writer.send_timeout
                 if timeout is not None and now - started >= timeout:
                     writer.give_up(sending, task, now - started)
             except Exception:  # one must not keep the others from being looked at
                 logger.exception("A client that does not read could not be let go of")
         self._since = since
+
+    def let_go_of_one(self, consumers: "set[int]") -> None:
+        """Have the one give up that has not got on for longest.
+
+        Args:
+            consumers: the identities of those that may be chosen.
+        """
+        now = asyncio.get_running_loop().time()
+        chosen = [
+            (self._since.get(sending, (now, None))[0], sending, writer, task)
+            for sending, (writer, task) in self.under_way.items()
+            if id(writer.consumer) in consumers
+        ]
+        if chosen:
+            started, sending, writer, task = min(chosen, key=lambda found: found[0])
+            hint = "too many handlers of sync consumers wait for clients, each in a thread"
+            writer.give_up(sending, task, now - started, hint)
 
 
 class Connections:

@@ -295,7 +295,8 @@ class Connection:
             self._outlet.code = message.get("code")
         elif message_type == "http.request" and not message.get("more_body"):
             self._complete = True
-        if not self._started:
+        first = not self._started
+        if first:
             self._open()
         if database.opened:
             await database.release()
@@ -314,6 +315,10 @@ class Connection:
             grace.handling = None
             if grace.begun:
                 grace.end()
+        if grace.dropped:
+            grace.dropped = False
+            if first:  # the consumer does not know of the client, who is to disconnect from nothing
+                self._ended = self._disconnected = True
         if database.opened:
             await database.release()
         if self._outlet.closed and self._protocol == "http":

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from .. import signals
+from . import threads
 from .announce import announce
 from .denial import printable, who
 from .types import Consumer
@@ -17,13 +18,14 @@ logger = logging.getLogger("channels.consumer")
 class Grace:
     """Cancels the running handler ``disconnect_grace`` seconds after its client has gone.
 
-    A handler that runs in a thread is let be: none can be stopped.
+    A handler that runs in a thread is let be: none can be stopped. One that still waits for a
+    thread is not called any more.
 
     Args:
         consumer: whose handlers they are.
     """
 
-    __slots__ = ("_consumer", "_overdue", "_timer", "begun", "handling", "task")
+    __slots__ = ("_consumer", "_overdue", "_timer", "begun", "dropped", "handling", "task")
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -31,6 +33,8 @@ class Grace:
         self._overdue = False  # the running handler has been cancelled
         #: Whether the running handler's time is limited: :meth:`end` must follow it.
         self.begun = False
+        #: The handler that was to run has not been called.
+        self.dropped = False
         #: The task that runs the handlers.
         self.task: asyncio.Task[Any] | None = None
         #: The type of the message that is being handled, or None.
@@ -40,9 +44,12 @@ class Grace:
         """The client has gone. Limit the time of the handler that runs, if one does."""
         if self.handling is None or self.begun:
             return
-        if not getattr(self._consumer, "_sync", False):
+        loop = asyncio.get_running_loop()
+        if getattr(self._consumer, "_sync", False):
+            if not self._drop(self.handling):
+                loop.call_soon(self._drop, self.handling)  # it may be just about to wait
+        else:
             self.begun = True
-            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._consumer.disconnect_grace, self._cancel)
 
     def cut(self) -> None:
@@ -52,6 +59,17 @@ class Grace:
         if not getattr(self._consumer, "_sync", False):
             self.begun = self._overdue = True
             self.task.cancel()
+
+    def _drop(self, handling: str) -> bool:
+        """See to it that a handler which waits for a thread is not called; whether there was one.
+
+        The handler of the disconnect is always called.
+        """
+        if self.handling != handling or handling.endswith(".disconnect"):
+            return False
+        if threads.drop(self._consumer):
+            self.dropped = True
+        return self.dropped
 
     def end(self) -> None:
         """The handler has ended, in time or not."""

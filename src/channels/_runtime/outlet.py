@@ -12,7 +12,7 @@ from .daphne import find_socket
 from .denial import respond, who
 from .eager import begin
 from .intake import Intake
-from .transports import abort, unsent
+from .transports import abort, taken
 from .types import Consumer, Message, Send
 
 __all__ = ["OVERLOADED", "RESTARTING", "Outlet"]
@@ -161,12 +161,21 @@ class Outlet:
 
     # A client that does not read
 
-    def unsent(self) -> int | None:
-        """Bytes that wait for the client to read, if that is known."""
-        return unsent(self._consumer.scope, self._raw_send)
+    @property
+    def consumer(self) -> Consumer:
+        """Whose it is."""
+        return self._consumer
+
+    def taken(self) -> int | None:
+        """A figure that grows while the client takes what it is sent, if there is one."""
+        return taken(self._consumer.scope, self._raw_send)
 
     def give_up(
-        self, sending: Awaitable[None], task: "asyncio.Task[Any] | None", seconds: float
+        self,
+        sending: Awaitable[None],
+        task: "asyncio.Task[Any] | None",
+        seconds: float,
+        hint: str = "a higher send_timeout waits longer",
     ) -> None:
         """Let go of a client that has taken nothing for so long, and of who waits for it."""
         if task is not None:
@@ -175,10 +184,10 @@ class Outlet:
         if self.gone:
             return
         logger.warning(
-            "%s: the client has not read for %.3g s; disconnected "
-            "(a higher send_timeout waits longer)",
+            "%s: the client has not read for %.3g s; disconnected (%s)",
             who(self._consumer),
             seconds,
+            hint,
         )
         announce(signals.client_stalled, self._consumer, seconds=seconds)
         self.stop()

@@ -8,13 +8,13 @@ back to that same thread for its own sync parts, as under Django's ASGI handler.
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -22,9 +22,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from . import database
 from .forks import in_child
-from .types import Message, Send
+from .pool import Pool
+from .types import Consumer
+from .workers import Workers
 
-__all__ = ["DEFAULT_THREADS", "SendFromThread", "run", "thread_count"]
+__all__ = ["DEFAULT_THREADS", "current_call", "drop", "full_for", "pool", "run", "thread_count"]
 
 # As many as a ThreadPoolExecutor has at most by default (Python's documentation). Threads start
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
@@ -33,28 +35,48 @@ DEFAULT_THREADS = 32
 # Seconds between looks at a thread whose awaiter was cancelled. Rare, so asking now and then does.
 _POLL = 0.01
 
-# Seconds between looks at whether the event loop that a thread waits for still runs.
-_LOOK = 1.0
+_here = threading.local()
 
 
 class _Call:
     """One function to be called in a thread, with Django's care for database connections."""
 
-    __slots__ = ("_arguments", "_function", "_start", "done")
+    __slots__ = ("_arguments", "_function", "_pool", "_start", "done", "owner", "started")
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        owner: Consumer | None = None,
+        pool: Pool | None = None,
+    ) -> None:
         self._function = function
         self._arguments = arguments
+        self._pool = pool
         self._start = threading.Lock()  # taken once: by the thread, or by whoever calls it off
         self.done = False
+        #: The consumer whose handler it is.
+        self.owner = owner
+        #: When the thread began with it.
+        self.started: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the function, for the log."""
+        return getattr(self._function, "__name__", None) or repr(self._function)
 
     def call_off(self) -> bool:
         """See to it that the function is not called; False if it is too late for that."""
-        return self._start.acquire(blocking=False)
+        if not self._start.acquire(blocking=False):
+            return False
+        self.leave()
+        return True
 
     def __call__(self) -> Any:
         if not self._start.acquire(blocking=False):
             return None
+        self.started = time.monotonic()
+        outer, _here.call = current_call(), self if self._pool is not None else None
         # The queries of sync code are looked after here, in their own thread.
         database.watching.set(False)
         try:
@@ -67,7 +89,27 @@ class _Call:
             finally:
                 database.close_old_connections()
         finally:
+            _here.call, _here.ended = outer, self
             self.done = True
+
+    def leave(self) -> None:
+        """It has ended, or is never going to be made, so another one may have its thread."""
+        if self._pool is not None:
+            self._pool.leave(self)
+
+
+def _leave() -> None:
+    """The calling thread can be given something else to do."""
+    call: _Call | None = getattr(_here, "ended", None)
+    if call is not None:
+        _here.ended = None
+        call.leave()
+
+
+def current_call() -> "_Call | None":
+    """The call of the pool that the calling thread is making, if it is making one."""
+    call: _Call | None = getattr(_here, "call", None)
+    return call
 
 
 def _run(call: _Call) -> Any:
@@ -92,16 +134,39 @@ def thread_count() -> int:
 
 
 @cache
+def pool() -> Pool:
+    """Who may use the process's threads."""
+    return Pool(thread_count())
+
+
+@cache
 def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
-    pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="channels-sync")
-    return sync_to_async(_run, thread_sensitive=False, executor=pool)
+    workers = cast("ThreadPoolExecutor", Workers(pool().threads, _leave))
+    return sync_to_async(_run, thread_sensitive=False, executor=workers)
+
+
+def _renew() -> None:
+    pool.cache_clear()
+    _run_in_pool.cache_clear()
 
 
 # Threads do not survive a fork; the child makes its own pool when it needs one.
-in_child(_run_in_pool.cache_clear)
+in_child(_renew)
 
 
-async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> Any:
+def drop(owner: Consumer) -> bool:
+    """See to it that a handler of ``owner`` is not called, if it waits for a thread of the pool."""
+    return pool().drop(owner)
+
+
+def full_for() -> float | None:
+    """Seconds for which no thread of the pool has been free, once that is long; else None."""
+    return pool().full_for()
+
+
+async def run(
+    function: Callable[..., Any], *arguments: Any, pooled: bool, owner: Consumer | None = None
+) -> Any:
     """Call a sync function in a thread and wait for it, also when cancelled meanwhile.
 
     A thread cannot be stopped. Were the wait for it given up, the connection's next handler would
@@ -111,9 +176,20 @@ async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> An
         function: what to call.
         *arguments: what to call it with.
         pooled: on the pool of threads, instead of in the thread-sensitive thread.
+        owner: the consumer whose handler it is, for :func:`drop` and for the log.
+
+    Returns:
+        What the function returned; None if it was dropped.
     """
-    call = _Call(function, arguments)
-    runner = _run_in_pool() if pooled else _run_in_sensitive_thread
+    if pooled:
+        here = pool()
+        call = _Call(function, arguments, owner, here)
+        ticket = here.enter(call)
+        if ticket is not None and not await here.wait(ticket):
+            return None
+        runner = _run_in_pool()
+    else:
+        call, runner = _Call(function, arguments, owner), _run_in_sensitive_thread
     try:
         return await runner(call)
     except asyncio.CancelledError:
@@ -122,38 +198,6 @@ async def run(function: Callable[..., Any], *arguments: Any, pooled: bool) -> An
                 with contextlib.suppress(asyncio.CancelledError):  # being raised already
                     await asyncio.sleep(_POLL)
         raise
-
-
-class SendFromThread:
-    """A plain function that runs a coroutine function on an event loop, and waits for it.
-
-    What ``async_to_sync`` does, at half the cost: it does not wait for work to be done in its own
-    thread, which sending to a server never asks for. And it notices when the loop is no more.
-
-    Args:
-        send: the coroutine function.
-        loop: where it is to run.
-    """
-
-    __slots__ = ("_loop", "_send")
-
-    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
-        self._send = send
-        self._loop = loop
-
-    def __call__(self, message: Message) -> None:
-        """Send ``message``, and return when the server has taken it."""
-        coroutine = self._start(message)
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # the loop has been closed, and nobody is there to be sent to
-            coroutine.close()
-            return
-        while not future.done():
-            concurrent.futures.wait((future,), timeout=_LOOK)
-            if not self._loop.is_running():
-                return
-        future.result()
-
-    async def _start(self, message: Message) -> None:
-        await self._send(message)
+    except BaseException:
+        call.call_off()  # if no thread could be had
+        raise

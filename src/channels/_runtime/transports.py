@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
+from .sockets import acknowledged, acknowledged_by_address
 from .types import Scope, Send
 
-__all__ = ["abort", "find", "unsent"]
+__all__ = ["abort", "find", "taken"]
 
 # How servers and middleware refer to what is behind them.
 _NEXT = ("real_send", "send", "writer")
 _MOST = 30  # objects looked at
+
+_LAYERS = 4  # of Twisted's transports: HTTP, TLS, TCP
 
 
 def find(send: Send, is_wanted: Callable[[Any], bool]) -> Any:
@@ -64,10 +67,15 @@ def _has_transport(here: Any) -> bool:
     return hasattr(transport, "abort") or hasattr(transport, "abortConnection")
 
 
+def _is_shared(scope: Scope) -> bool:
+    """Whether other requests may share the connection."""
+    return str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}
+
+
 def _transport_of(scope: Scope, send: Send) -> Any:
     """The transport of asyncio or of Twisted, or None."""
-    if str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}:
-        return None  # other requests share the connection
+    if _is_shared(scope):
+        return None
     return getattr(find(send, _has_transport), "transport", None)
 
 
@@ -80,11 +88,33 @@ def abort(scope: Scope, send: Send) -> bool:
     return True
 
 
-def unsent(scope: Scope, send: Send) -> int | None:
-    """Bytes that the kernel has not taken yet because the client does not read, if they are known.
+def taken(scope: Scope, send: Send) -> int | None:
+    """A figure that grows while the client takes what it is sent, or None where there is none.
 
-    Of asyncio's transports they are.
+    On Linux it is the bytes that the client's system has acknowledged, which it stops to do when
+    its buffer is full because the client does not read. Elsewhere it is what the kernel has taken
+    of asyncio's transports: the kernel's buffer hides a part of the progress.
     """
-    measure = getattr(_transport_of(scope, send), "get_write_buffer_size", None)
-    size: int | None = None if measure is None else measure()
-    return size
+    if _is_shared(scope):
+        return None
+    transport = _transport_of(scope, send)
+    if transport is None:
+        return acknowledged_by_address(scope)
+    figure = acknowledged(_socket_of(transport))
+    if figure is not None:
+        return figure
+    measure = getattr(transport, "get_write_buffer_size", None)
+    return None if measure is None else -measure()
+
+
+def _socket_of(transport: Any) -> Any:
+    """The socket of a transport of asyncio or of Twisted, or None."""
+    get_extra_info = getattr(transport, "get_extra_info", None)
+    if get_extra_info is not None:
+        return get_extra_info("socket")
+    for _ in range(_LAYERS):
+        handle = getattr(transport, "socket", None)
+        if handle is not None:
+            return handle
+        transport = getattr(transport, "transport", None)  # HTTP's, and TLS's, have another inside
+    return None

@@ -392,12 +392,13 @@ class Writer:
     def __init__(self, send_timeout):
         self.send_timeout = send_timeout
         self.gave_up = []
-        self.waiting = None
+        self.taken_so_far = None
+        self.consumer = object()
 
-    def unsent(self):
-        return self.waiting
+    def taken(self):
+        return self.taken_so_far
 
-    def give_up(self, sending, task, seconds):
+    def give_up(self, sending, task, seconds, hint=None):
         self.gave_up.append((sending, task, seconds))
 
 
@@ -426,11 +427,11 @@ async def test_who_gets_on_is_waited_for():
     for writer in (slow, stuck):
         writes.under_way[asyncio.get_running_loop().create_future()] = writer, None
     for second in range(10):
-        slow.waiting, stuck.waiting = 1000 - second, 1000
+        slow.taken_so_far, stuck.taken_so_far = second, 1000
         writes.look(float(second))
     assert slow.gave_up == []
     assert stuck.gave_up[0][2] == 2.0
-    slow.waiting = 991
+    slow.taken_so_far = 9
     for second in (10.0, 11.0):
         writes.look(second)
     assert slow.gave_up[0][2] == 2.0
@@ -443,6 +444,20 @@ async def test_each_write_counts_for_itself():
         writes.look(float(second))
         writes.look(second + 0.9)
     assert writer.gave_up == []
+
+
+async def test_who_has_not_got_on_for_longest_is_let_go_of():
+    writes, first, second, other = Writes(), Writer(99.0), Writer(99.0), Writer(99.0)
+    now = asyncio.get_running_loop().time()
+    for moment, writer in enumerate((other, first, second)):
+        writes.under_way[asyncio.get_running_loop().create_future()] = writer, None
+        writes.look(now - 10 + moment)
+    some = {id(first.consumer), id(second.consumer)}
+    writes.let_go_of_one(some)
+    assert [len(writer.gave_up) for writer in (other, first, second)] == [0, 1, 0]
+    assert 9 <= first.gave_up[0][2] < 60
+    writes.let_go_of_one({id(writes)})  # nobody
+    assert [len(writer.gave_up) for writer in (other, first, second)] == [0, 1, 0]
 
 
 async def test_one_that_raises_does_not_keep_the_others_from_being_looked_at(caplog):

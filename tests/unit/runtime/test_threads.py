@@ -27,7 +27,7 @@ def pooled(request):
 @pytest.fixture
 def pool_of():
     """Makes the pool anew with that many threads."""
-    threads._run_in_pool.cache_clear()
+    threads._renew()
 
     with contextlib.ExitStack() as stack:
 
@@ -35,7 +35,7 @@ def pool_of():
             stack.enter_context(override_settings(CHANNELS_SYNC_THREADS=count))
 
         yield use
-    threads._run_in_pool.cache_clear()
+    threads._renew()
 
 
 class Blocking:
@@ -295,38 +295,3 @@ def test_a_forked_process_makes_its_own_pool():
         check=False,
     )
     assert run.returncode == 0, run.stderr
-
-
-async def test_sending_from_a_thread_waits_for_the_server_and_raises_what_it_raised():
-    sent = []
-
-    async def send(message):
-        await asyncio.sleep(0)
-        if message["type"] == "bad":
-            raise ValueError("refused")
-        sent.append(message)
-
-    loop = asyncio.get_running_loop()
-    send_from_thread = threads.SendFromThread(send, loop)
-    await loop.run_in_executor(None, send_from_thread, {"type": "good"})
-    assert sent == [{"type": "good"}]
-    with pytest.raises(ValueError, match="refused"):
-        await loop.run_in_executor(None, send_from_thread, {"type": "bad"})
-
-
-@pytest.mark.parametrize("close", [False, True])
-def test_sending_from_a_thread_to_a_loop_that_has_stopped_does_not_hang(close, monkeypatch):
-    monkeypatch.setattr(threads, "_LOOK", 0.01)
-
-    async def send(message):
-        raise AssertionError("nobody runs this")
-
-    loop = asyncio.new_event_loop()
-    if close:
-        loop.close()
-    threads.SendFromThread(send, loop)({"type": "x"})
-    if not close:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
-from channels._runtime.transports import abort, find, unsent
+from channels._runtime import sockets
+from channels._runtime.transports import abort, find, taken
 from channels.sessions import InstanceSessionWrapper
 from tests.asgi import until
 
@@ -286,15 +287,55 @@ async def test_the_nearest_is_found(protocol):
         assert not other.transport.is_closing()
 
 
-async def test_what_is_unsent_is_known_of_asyncio():
+async def test_what_a_client_takes_is_seen(monkeypatch):
+    """Also while the kernel's buffers hide it from the transport."""
     async with connected() as (protocol, reader):
         scope = {"type": "websocket", "http_version": "1.1"}
-        assert unsent(scope, protocol.send) == 0
+        assert taken(scope, protocol.send) is not None
         protocol.transport.write(b"x" * 2**24)
-        before = unsent(scope, protocol.send)
-        assert before > 0
+        for _ in range(3):  # the client's side takes as much as its buffers hold, then no more
+            before = taken(scope, protocol.send)
+            await reader.readexactly(2**21)
+            await until(lambda before=before: taken(scope, protocol.send) > before)
+        assert taken(scope | {"http_version": "2"}, protocol.send) is None
+        assert taken(scope, asyncio.sleep) is None
+        monkeypatch.setattr(sockets, "_ON_LINUX", False)  # as on other systems
+        before = taken(scope, protocol.send)
+        assert before < 0
         await reader.readexactly(2**22)
-        await until(lambda: unsent(scope, protocol.send) < before)
-        assert unsent(scope | {"http_version": "2"}, protocol.send) is None
-        assert unsent(scope, asyncio.sleep) is None
+        await until(lambda: taken(scope, protocol.send) > before)
         protocol.transport.abort()
+
+
+async def test_a_transport_without_a_socket_is_measured_by_its_buffer():
+    class Transport:
+        def abort(self):
+            raise AssertionError("nobody aborts")
+
+        def get_extra_info(self, name):
+            return None
+
+        def get_write_buffer_size(self):
+            return 7
+
+    protocol = Protocol()
+    protocol.transport = Transport()
+    assert taken({"http_version": "1.1"}, protocol.send) == -7
+
+
+async def test_a_socket_that_is_not_tcp_is_measured_by_its_buffer(tmp_path):
+    path = str(tmp_path / "socket")
+    protocols = []
+
+    def make():
+        protocols.append(Protocol())
+        return protocols[-1]
+
+    server = await asyncio.get_running_loop().create_unix_server(make, path)
+    _, writer = await asyncio.open_unix_connection(path)
+    await until(lambda: protocols)
+    assert taken({"http_version": "1.1"}, protocols[0].send) == 0
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()

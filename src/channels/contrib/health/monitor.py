@@ -13,6 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from ..._runtime.draining import is_draining
 from ..._runtime.loops import PerLoop, bridge, is_passing
+from ..._runtime.threads import full_for
 from ...layers import channel_layers
 from .checks import query_database, round_trip
 from .lag import LoopLag
@@ -53,7 +54,8 @@ def is_ready() -> bool:
 class Health:
     """Liveness and readiness of this process.
 
-    Readiness is: not taken out of service by :func:`set_ready`; every channel layer carries a
+    Readiness is: not taken out of service by :func:`set_ready`; a thread has been free for
+    handlers of synchronous consumers within the last seconds; every channel layer carries a
     message; every database answers; every check of yours passes. They are performed at the same
     time, each for at most ``timeout`` seconds, and at most once a second however many ask.
 
@@ -104,7 +106,7 @@ class Health:
         # one that stays.
         passing = is_passing(asyncio.get_running_loop())
         results = await (bridge.cross(self._perform()) if passing else self._perform())
-        return Report({"serving": Result(True), **results})
+        return Report({"serving": Result(True), **_threads(), **results})
 
     async def _perform(self) -> dict[str, Result]:
         probers = self._probers.get()
@@ -139,6 +141,15 @@ class Health:
         return _response(await answer(request.method or "", self.readiness))
 
 
+def _threads() -> dict[str, Result]:
+    """The check that fails while no thread is free for handlers of sync consumers."""
+    seconds = full_for()
+    if seconds is None:
+        return {}
+    error = f"no thread has been free for handlers of sync consumers for {seconds:.0f} s"
+    return {"sync_threads": Result(False, error=error)}
+
+
 def _aliases(option: str, aliases: Iterable[str]) -> list[str]:
     if isinstance(aliases, str):
         raise InvalidHealthCheck(f"{option} must be a list of aliases, not the text {aliases!r}.")
@@ -148,7 +159,7 @@ def _aliases(option: str, aliases: Iterable[str]) -> list[str]:
 def _validate(name: Any, check: Any) -> None:
     if not isinstance(name, str) or not name:
         raise InvalidHealthCheck(f"A check's name must be a text, not {name!r}.")
-    if name == "serving" or name.startswith(("layer:", "database:")):
+    if name in {"serving", "sync_threads"} or name.startswith(("layer:", "database:")):
         raise InvalidHealthCheck(f"The name {name!r} is taken; choose another for your check.")
     if not callable(check):
         raise InvalidHealthCheck(f"The check {name!r} must be a function, not {check!r}.")

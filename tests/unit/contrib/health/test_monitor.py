@@ -8,7 +8,15 @@ from django.urls import path
 
 from channels._runtime.connections import connections
 from channels._runtime.draining import Plan, drain
-from channels.contrib.health import Health, InvalidHealthCheck, is_ready, live, ready, set_ready
+from channels.contrib.health import (
+    Health,
+    InvalidHealthCheck,
+    is_ready,
+    live,
+    monitor,
+    ready,
+    set_ready,
+)
 from channels.layers import InMemoryChannelLayer
 
 MEMORY = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
@@ -93,6 +101,15 @@ class TestReadiness:
         assert not layer.channels
         assert layer.statistics.sent == layer.statistics.delivered == 1
 
+    async def test_no_free_thread_for_handlers_of_sync_consumers(self, monkeypatch):
+        assert "sync_threads" not in (await Health(layers=[]).readiness()).checks
+        monkeypatch.setattr(monitor, "full_for", lambda: 7.2)
+        report = await Health(layers=[]).readiness()
+        assert not report.ok
+        assert report.checks["sync_threads"].error == (
+            "no thread has been free for handlers of sync consumers for 7 s"
+        )
+
     def test_callers_without_a_loop_that_stays_share_attempts_too(self):
         calls = []
         health = Health(layers=[], checks={"count": lambda: calls.append(True)})
@@ -147,6 +164,7 @@ class TestSetReady:
         ({"checks": {"": print}}, "name must be a text"),
         ({"checks": {3: print}}, "name must be a text"),
         ({"checks": {"serving": print}}, "is taken"),
+        ({"checks": {"sync_threads": print}}, "is taken"),
         ({"checks": {"layer:default": print}}, "is taken"),
     ],
 )

@@ -207,6 +207,14 @@ class TestDescribe:
     def test_it_is_short(self):
         assert len(describe(CheckFailed("x" * 10_000))) == 200
 
+    @pytest.mark.parametrize("part", ["//", "a", "a-", "//@", "secret", "token=", "pwd='", "x "])
+    def test_a_long_text_takes_no_longer_than_it_has_to(self, part):
+        """A second for what took minutes: the time must not grow with the square of the length."""
+        text = part * (1_000_000 // len(part))
+        started = time.process_time()
+        assert len(describe(CheckFailed(text))) <= 200
+        assert time.process_time() - started < 10
+
     def test_an_error_without_text_has_its_name(self):
         assert describe(TimeoutError()) == "TimeoutError"
         assert describe(CheckFailed()) == "CheckFailed"

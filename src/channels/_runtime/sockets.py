@@ -1,0 +1,111 @@
+"""What the kernel knows of a TCP connection, which servers do not tell."""
+
+import os
+import socket
+import stat
+import struct
+import sys
+import time
+from typing import Any
+
+from .types import Scope
+
+__all__ = ["acknowledged", "acknowledged_by_address"]
+
+_ON_LINUX = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
+
+# Linux's struct tcp_info (include/uapi/linux/tcp.h, since 4.1) up to tcpi_bytes_acked.
+_TCP_INFO = struct.Struct("=120xQ")
+
+# Seconds for which it is known which sockets a process has. To find them takes some 10
+# microseconds for each.
+_FRESH = 5.0
+
+_DESCRIPTORS = "/proc/self/fd"
+
+
+def acknowledged(connection: Any) -> int | None:
+    """Bytes that the other side of a TCP connection has acknowledged; None if unknown.
+
+    A system acknowledges what its buffer holds. So the figure stands still, a moment after the
+    other side has stopped to read.
+    """
+    if not _ON_LINUX or connection is None:
+        return None
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        figure: int = _TCP_INFO.unpack(info)[0]
+    except (OSError, struct.error, AttributeError):  # no TCP, or an old kernel
+        return None
+    return figure
+
+
+def acknowledged_by_address(scope: Scope) -> int | None:
+    """The same of the connection that has the scope's ``client`` and ``server``, if there is one.
+
+    For servers that are not written in Python, and show their sockets to nobody.
+    """
+    if not _ON_LINUX:
+        return None
+    try:
+        (client, client_port), (server, server_port) = scope["client"][:2], scope["server"][:2]
+        wanted = client, int(client_port), server, int(server_port)  # Granian's are texts
+    except (KeyError, TypeError, ValueError):  # of a Unix socket, or of no server
+        return None
+    connection = _connection(_known.get(wanted), wanted)
+    if connection is None:  # it is not known yet, or was another's
+        connection = _connection(_find().get(wanted), wanted)
+    if connection is None:
+        return None
+    try:
+        return acknowledged(connection)
+    finally:
+        connection.detach()
+
+
+def _connection(descriptor: int | None, wanted: tuple[Any, ...]) -> socket.socket | None:
+    """The socket of that descriptor, if its addresses are those; it is to be detached again."""
+    connection = None if descriptor is None else _open(descriptor)
+    if connection is not None and _addresses(connection) != wanted:
+        connection.detach()
+        return None
+    return connection
+
+
+# Descriptors by the addresses of the client and the server, and when they were found.
+_known: dict[tuple[Any, ...], int] = {}
+_found = -_FRESH
+
+
+def _find() -> dict[tuple[Any, ...], int]:
+    """The descriptors of this process's connections."""
+    global _found  # noqa: PLW0603 - of the process
+    now = time.monotonic()
+    if not 0 <= now - _found < _FRESH:
+        _found = now
+        _known.clear()
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - only the names are wanted
+            connection = _open(int(name))
+            if connection is not None:
+                addresses = _addresses(connection)
+                connection.detach()
+                if addresses is not None:
+                    _known[addresses] = int(name)
+    return _known
+
+
+def _open(descriptor: int) -> socket.socket | None:
+    """A socket of that descriptor, which is to be detached again."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        return socket.socket(fileno=descriptor)
+    except OSError:  # it has been closed meanwhile
+        return None
+
+
+def _addresses(connection: socket.socket) -> tuple[Any, ...] | None:
+    try:
+        return (*connection.getpeername()[:2], *connection.getsockname()[:2])
+    except OSError:  # it is not connected
+        return None

@@ -1,0 +1,93 @@
+"""What the kernel tells of a connection, on Linux."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+import pytest
+
+from channels._runtime import sockets
+from channels._runtime.sockets import acknowledged, acknowledged_by_address
+from tests.asgi import until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+
+
+@contextlib.contextmanager
+def connected():
+    """The server's and the client's end of a connection, with the client's small buffer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listening.getsockname())
+        server, _ = listening.accept()
+        with server:
+            server.setblocking(False)
+            yield server, client
+
+
+def fill(server):
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.send(b"x" * 65536)
+
+
+async def standing(figure):
+    """The figure as soon as it does not grow any more."""
+    before = -1
+    while (now := figure()) != before:
+        before = now
+        await asyncio.sleep(0.1)
+    return now
+
+
+async def test_it_grows_while_the_other_side_reads_and_else_stands_still():
+    with connected() as (server, client):
+        fill(server)
+        before = await standing(lambda: acknowledged(server))
+        assert before > 0
+
+        def reads():
+            client.recv(2048)
+            return acknowledged(server) > before
+
+        await until(reads)
+
+
+async def test_it_is_found_by_the_addresses():
+    with connected() as (server, client):
+        scope = {"client": client.getsockname(), "server": list(client.getpeername())}
+        fill(server)
+        before = await standing(lambda: acknowledged(server))
+        assert acknowledged_by_address(scope) == before
+        assert acknowledged_by_address(scope) == before  # by what is known
+        texts = {key: [host, str(port)] for key, (host, port) in scope.items()}
+        assert acknowledged_by_address(texts) == before
+        assert server.fileno() >= 0  # it is nobody's but the server's
+    assert acknowledged_by_address(scope) is None
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [{}, {"client": None, "server": None}, {"client": ["127.0.0.1", 1], "server": ["x", None]}],
+)
+def test_it_may_be_unknown(scope):
+    assert acknowledged_by_address(scope) is None
+
+
+def test_descriptors_are_not_looked_for_all_the_time(monkeypatch):
+    looked = []
+    monkeypatch.setattr(sockets, "_found", -sockets._FRESH - 1e9)
+    monkeypatch.setattr(sockets.os, "listdir", lambda path: looked.append(path) or [])
+    for _ in range(100):
+        assert acknowledged_by_address({"client": ["a", 1], "server": ["b", 2]}) is None
+    assert len(looked) == 1
+
+
+def test_what_is_no_tcp_is_unknown():
+    one, other = socket.socketpair()
+    with one, other:
+        assert acknowledged(one) is None
+    assert acknowledged(None) is None
+    assert acknowledged(object()) is None
+    assert acknowledged(one) is None  # closed
