@@ -14,7 +14,7 @@ from .harness import GROUP, Member, Room, Sender, balanced, check_nothing_lost
 from .test_broker import PERSISTENT
 from .test_processes import peer
 
-BACKLOG = 450
+BACKLOG = 300
 
 
 async def queue_up(sender, count=BACKLOG):
@@ -35,7 +35,7 @@ class Ponderer(Member):
     """Waits in its handler, so that it needs time and not the processor."""
 
     async def news(self, event):
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.001)
         await super().news(event)
 
 

@@ -27,7 +27,7 @@ _DELAY, _LONGEST = 1.0, 10.0
 
 # Seconds of pauses in ordinary times, such as for a burst of messages, and the share of the time
 # by which they are earned anew.
-_ORDINARY, _SHARE = 1.0, 0.1
+_ORDINARY, _SHARE = 2.0, 0.1
 
 # Seconds for which a consumer may take nothing: a share of what is left, within these bounds.
 _STALLED = (0.25, 1.0)

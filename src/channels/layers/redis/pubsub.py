@@ -15,6 +15,7 @@ from re import Pattern
 from typing import Any
 
 from ...exceptions import InvalidNameError
+from ..local import Late
 from ..mailbox import Overflow
 from ..options import require_callback
 from ..serializers import Key
@@ -237,14 +238,13 @@ class RedisPubSubChannelLayer(RedisLayer):
     async def _receiving(self) -> None:
         await self._reception.be_ready()
 
-    def published(self, partition: int, topic: bytes, data: bytes) -> None:
+    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
         """A message came, to a group or to this process."""
         group = self._reception.groups[partition].get(topic)
         if group is not None:
-            self._deliver(group, data, to_group=True)
-            return
+            return self._deliver(group, data, patience=patience, to_group=True)
         if topic != self._reception.own_topics[partition]:
-            return  # a group that was left meanwhile
+            return None  # a group that was left meanwhile
         head, _, content = data.partition(b" ")
         kind = head[:1]
         try:
@@ -253,13 +253,14 @@ class RedisPubSubChannelLayer(RedisLayer):
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
                 self._landed(name)
-                self._deliver(name, content, to_group=False)
-            elif kind in (_JOIN, _LEAVE):
+                return self._deliver(name, content, patience=patience, to_group=False)
+            if kind in (_JOIN, _LEAVE):
                 self._obey(kind, name, content.decode("ascii"))
             elif data != _PROBE:
                 self._drop(UNDECODABLE, _OWN_TOPIC)
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, _OWN_TOPIC)
+        return None
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
@@ -311,6 +312,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     async def _flush(self) -> None:
         for subscription in self._reception.subscriptions:
+            subscription.hurry()
             await subscription.barrier()
         await self._here.flush()
         self._in_flight.clear()

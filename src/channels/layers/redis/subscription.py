@@ -10,8 +10,11 @@ from typing import Any, NamedTuple, Protocol
 from redis import exceptions as redis_errors
 
 from ..._runtime import lograte
+from ..._runtime.clock import now
+from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
 from .link import PATIENCE, BrokerUnavailable
+from .patience import Patience
 from .servers import Server
 from .trouble import Trouble
 from .wire import Wire
@@ -46,8 +49,11 @@ SHARDED = Commands("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
 class Recipient(Protocol):
     """Who gets what is published."""
 
-    def published(self, partition: int, topic: bytes, data: bytes) -> None:
-        """A message came."""
+    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
+        """A message came.
+
+        What is returned is left to be done later. See :meth:`~..mailbox.Mailbox.put` on patience.
+        """
 
     def subscription_lost(self, partition: int, reason: str) -> None:
         """The connection broke: what is published now is lost."""
@@ -108,6 +114,8 @@ class Subscription:
         self._unsent: list[tuple[Any, ...]] = []
         self._barrier: asyncio.Future[None] | None = None
         self._up: asyncio.Future[None] = self._loop.create_future()
+        self._down_since = now()
+        self._patience = Patience()
         self._task = self._loop.create_task(self._run())
 
     def when_over(self, callback: Callable[[], object]) -> None:
@@ -221,6 +229,7 @@ class Subscription:
             return
         self._up.set_result(None)
         self._trouble.over()
+        self._patience.note_delay(now() - self._down_since)
         gap, self._gap = self._gap, None
         if gap is not None:
             logger.warning("What the broker published may have been lost: %s", gap)
@@ -229,6 +238,7 @@ class Subscription:
     def _lost(self, error: Exception) -> None:
         if self._up.done():
             self._up = self._loop.create_future()
+            self._down_since = now()
             self._gap = f"the connection to the broker broke: {error}"
             self._recipient.subscription_lost(self._partition, self._gap)
 
@@ -240,6 +250,7 @@ class Subscription:
                 _fail(future, explain(error))
 
     async def _disconnect(self) -> None:
+        self._patience.stop()
         wire, self._wire = self._wire, None
         expected, self._expected = self._expected, deque()
         self._unsent = []
@@ -292,22 +303,42 @@ class Subscription:
     # What comes
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
-        published, message, partition = (
+        published, message, partition, patience = (
             self._recipient.published,
             self._commands.message,
             self._partition,
+            self._patience,
         )
+        wire = self._wire
+        if wire is not None and wire.quiet > PING_EVERY + 1:  # it came as soon as it could
+            patience.note_delay(wire.quiet - PING_EVERY)
         for reply in replies:
             if type(reply) is list and reply[0] == message:
                 try:
-                    published(partition, reply[1], reply[2])
+                    late = published(partition, reply[1], reply[2], patience.seconds)
                 except Exception as error:  # noqa: BLE001 - others are to have what follows
                     lograte.log(
                         logger, logging.ERROR, "published", "A message could not be handed on",
                         exc_info=error,
                     )  # fmt: skip
+                    continue
+                if late is not None and patience.wait(late, self._go_on):
+                    if wire is not None:
+                        wire.pause()
+                    return
             else:
                 self._answered(reply)
+        if patience.catching_up:
+            patience.rest()
+
+    def _go_on(self) -> None:
+        """What had to wait has been handed on: so may be what came after it."""
+        if self._wire is not None:
+            self._wire.resume()
+
+    def hurry(self) -> None:
+        """Hand on at once what has come, whether there is room for it or not."""
+        self._patience.hurry()
 
     def _answered(self, reply: Any) -> None:
         """The server has carried out the oldest command, or refused it."""
@@ -345,6 +376,7 @@ class Subscription:
     def abandon(self) -> None:
         """Hand nothing on any more. For event loops that do not run, and perhaps never will."""
         self._recipient = _NOBODY
+        self._patience.stop()
         with contextlib.suppress(RuntimeError):  # it has been closed
             self._task.cancel()
 
@@ -360,7 +392,7 @@ class Subscription:
 class _Nobody:
     """Wants none of it."""
 
-    def published(self, partition: int, topic: bytes, data: bytes) -> None:
+    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> None:
         pass
 
     def subscription_lost(self, partition: int, reason: str) -> None:

@@ -34,26 +34,58 @@ class Wire:
     Attributes:
         over: a future that gets the error which ended the wire, or None if :meth:`end` did.
         heard: when something last came, on the event loop's clock.
+        quiet: seconds for which nothing had come before that.
     """
 
     def __init__(self, connection: Connection, receive: Callable[[Iterable[Any]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.heard = self._loop.time()
+        self.quiet = 0.0
         self._connection = connection
         self._receive = receive
         # There is no public name for it.
         self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
         self._reading: asyncio.Task[None] | None = None
+        self._parser: _Parser | None = None
+        # Done when what comes may be handed on again, while it may not.
+        self._resumed: asyncio.Future[None] | None = None
         if Reader is None:
             self._reading = self._loop.create_task(self._read())
         else:
-            _Parser(self, connection, self._transport)
+            self._parser = _Parser(self, connection, self._transport)
 
     @property
     def silence(self) -> float:
-        """Seconds since something last came."""
-        return self._loop.time() - self.heard
+        """Seconds since something last came, or would have come."""
+        return 0.0 if self.paused else self._loop.time() - self.heard
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is handed on for now."""
+        return self._resumed is not None
+
+    def pause(self) -> None:
+        """Hand nothing on for now. What ``receive`` has not taken of the replies comes again."""
+        if not self.paused:
+            self._resumed = self._loop.create_future()
+            with contextlib.suppress(RuntimeError):  # it is being closed
+                self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Hand on what has come meanwhile, and go on."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is None or self.over.done():
+            return
+        self.heard = self._loop.time()
+        if self._parser is not None:
+            self._parser.hand_on()
+        if not self.paused:
+            resumed.set_result(None)
+            with contextlib.suppress(RuntimeError):
+                self._transport.resume_reading()
+        else:
+            self._resumed = resumed
 
     def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send commands, whose first words hold no spaces."""
@@ -68,7 +100,8 @@ class Wire:
         """Hand on what has come."""
         if self.over.done():
             return
-        self.heard = self._loop.time()
+        now = self._loop.time()
+        self.quiet, self.heard = now - self.heard, now
         try:
             self._receive(replies)
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
@@ -82,6 +115,8 @@ class Wire:
                 except redis_errors.ResponseError as error:
                     reply = error
                 self.received((reply,))
+                if self._resumed is not None:
+                    await self._resumed
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             self.end(error)
 
@@ -128,6 +163,11 @@ class _Parser(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on what is complete."""
         self._reader.feed(data)
+        if not self._wire.paused:
+            self.hand_on()
+
+    def hand_on(self) -> None:
+        """Hand on what is complete and has not been taken."""
         self._wire.received(iter(self._reader.gets, _NOTHING))
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -21,7 +21,7 @@ class Recorder:
         self.lost = []
         self.restored = []
 
-    def published(self, partition, topic, data):
+    def published(self, partition, topic, data, patience):
         self.heard.append((topic, data, threading.current_thread()))
 
     def subscription_lost(self, partition, reason):

@@ -19,7 +19,7 @@ class Recorder:
         self.lost = []
         self.restored = []
 
-    def published(self, partition, topic, data):
+    def published(self, partition, topic, data, patience):
         self.published_to.append((topic, data))
         if data == b"bomb":
             raise ValueError("a recipient that fails")

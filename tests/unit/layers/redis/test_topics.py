@@ -30,7 +30,7 @@ class Process:
     async def _commands(self):
         return PLAIN
 
-    def published(self, partition, topic, data):
+    def published(self, partition, topic, data, patience):
         group = self.reception.groups[partition].get(topic)
         if group is not None:
             self.heard.append((group, data))
