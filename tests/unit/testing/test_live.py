@@ -142,7 +142,7 @@ class TestLayers:
                     passes(Case)
                     gc.collect()
                     assert connections() == before
-                async_to_sync(get_channel_layer().close_pools)()
+                async_to_sync(get_channel_layer().aclose)()
 
 
 class TestOtherDatabases:

@@ -25,6 +25,7 @@ from ..options import LONGEST, require_capacities, require_text
 from ..serializers import Key, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .client import connect, decode_hosts
+from .errors import forget
 from .here import Here
 from .hosts import HostsError, parse_hosts
 from .outgoing import Outgoing
@@ -107,6 +108,7 @@ class RedisLayer(BaseChannelLayer):
         self._here = Here(self.statistics, emptied, **self._here_options)
         self._outgoing = PerLoop(lambda: Outgoing(self.servers, self._bases))
         self._queues: PerLoop[dict[str, QueueReader]] = PerLoop(dict)
+        self._starting: set[asyncio.Future[None]] = set()
         # Messages on their way to channels of our own, which take up their room already.
         self._in_flight: dict[str, int] = {}
 
@@ -337,7 +339,12 @@ class RedisLayer(BaseChannelLayer):
     async def _receive(self, channel: str) -> dict[str, Any]:
         process = self._process_of(channel)
         if process is None:
-            return await self._queue(channel).receive()
+            queue = self._queue(channel)
+            queue.callers += 1
+            try:
+                return await queue.receive()
+            finally:
+                queue.callers -= 1
         if process != self.client_prefix:
             raise InvalidChannelLayerError(
                 f"Channel {channel} belongs to another process or layer, which alone receives from "
@@ -374,7 +381,13 @@ class RedisLayer(BaseChannelLayer):
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop."""
-        return self._here.open_mailbox(channel, wake)
+        mailbox = self._here.open_mailbox(channel, wake)
+        if not self._is_receiving():  # any more, since the channel was made
+            receiving = asyncio.ensure_future(self._off_passing_loop(self._receiving()))
+            self._starting.add(receiving)
+            receiving.add_done_callback(self._starting.discard)
+            receiving.add_done_callback(forget)
+        return mailbox
 
     def _queue(self, channel: str) -> QueueReader:
         queues = self._queues.get()
@@ -431,12 +444,33 @@ class RedisLayer(BaseChannelLayer):
                 if keys:
                     await link.call("UNLINK", *keys)
 
+    async def _rest(self) -> None:
+        """Let go of what receives on this event loop, if nobody needs it."""
+        raise NotImplementedError
+
     async def close_pools(self) -> None:
-        """The well-known name of :meth:`aclose`."""
-        await self.aclose()
+        """Close the connections of the running event loop, as at the end of a script or a test.
+
+        Nothing else ends: neither memberships nor unread messages nor calls under way, and nothing
+        on other event loops. A connection over which a consumer or a caller of :meth:`receive` is
+        still to get something stays, and a new one is made when it is needed.
+
+        It takes a few seconds at the most, also if the broker does not answer.
+        """
+        await self._rest()
+        queues = self._queues.peek() or {}
+        idle = [queues.pop(name) for name, queue in list(queues.items()) if not queue.callers]
+        await asyncio.gather(*(queue.aclose() for queue in idle))
+        outgoing = self._outgoing.peek()
+        if outgoing is not None:
+            await outgoing.rest()
 
     async def aclose(self) -> None:
-        """Close every connection. The layer can be used again."""
+        """End all that this process has in the layer, as at the end of the process.
+
+        Every channel of this process leaves its groups, what they have not read is dropped, and
+        the connections of all event loops are closed. The layer can be used again.
+        """
         raise NotImplementedError
 
 

@@ -57,6 +57,8 @@ class Link:
         self._trouble = Trouble(server, "sending")
         self._more: asyncio.Future[None] | None = None
         self._closing = False
+        # While the connection is to be let go: done when it has been.
+        self._resting: asyncio.Future[None] | None = None
         self._cancelled = -math.inf
         self._task: asyncio.Task[None] | None = None
 
@@ -122,17 +124,21 @@ class Link:
         except asyncio.CancelledError:
             self._cancelled = time.monotonic()
             raise
+        finally:
+            self._have_rested()
 
     async def _send_all(self) -> None:
-        """Send what waits, until there is nothing and the link is closed."""
+        """Send what waits, until there is nothing and no connection is to be kept."""
         self._trouble.over()
-        while self._waiting or not self._closing:
+        while self._waiting or not (self._closing or self._resting is not None):
             if not self._waiting:
                 self._more = self._loop.create_future()
                 await self._more
                 continue
             try:
                 await self._converse()
+                if self._waiting:
+                    self._have_rested()
             except Exception as error:  # noqa: BLE001 - every failure ends in a retry or a future
                 self._give_up(error)
                 if self._waiting:
@@ -149,7 +155,7 @@ class Link:
         pipeline = Pipeline(self._server, connection, self._waiting, self._numbers, self._expire)
         self._pipeline = pipeline
         pipeline.flush()
-        if self._closing:
+        if self._closing or self._resting is not None:
             pipeline.finish()
         try:
             await pipeline.over
@@ -182,6 +188,27 @@ class Link:
             self._waiting.popleft().fail(failure)
 
     # The end
+
+    async def rest(self) -> None:
+        """Let the connection go, once what has been sent is answered. The next call makes another.
+
+        Returns after some seconds at the latest. What is under way then goes on, and comes to the
+        same end as ever.
+        """
+        if self._task is None or self._task.done():
+            return
+        if self._resting is None:
+            self._resting = self._loop.create_future()
+        if self._pipeline is not None:
+            self._pipeline.leave()
+        self._wake()
+        await asyncio.wait((self._resting,), timeout=_CLOSING_PATIENCE)
+
+    def _have_rested(self) -> None:
+        """The connection has been let go, for now."""
+        resting, self._resting = self._resting, None
+        if resting is not None and not resting.done():
+            resting.set_result(None)
 
     async def aclose(self) -> None:
         """Finish what waits, if the server answers, and disconnect."""

@@ -48,6 +48,10 @@ class Outgoing:
         for link in self.links:
             link.abandon()
 
+    async def rest(self) -> None:
+        """Let go of connections over which nothing is under way; calls make new ones."""
+        await asyncio.gather(*(link.rest() for link in self.links))
+
     async def aclose(self) -> None:
         """Finish what is under way and disconnect."""
         with contextlib.suppress(TimeoutError):

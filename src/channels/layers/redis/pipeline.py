@@ -100,7 +100,7 @@ class Pipeline:
         self._unteachable: Exception | None = None
         self._wire = Wire(connection, self._receive)
         self._flushing = False
-        self._finishing = False
+        self._finishing = self._leaving = False
         self._sent = 0.0
         self._watching: asyncio.TimerHandle | None = None
         self.over = self._wire.over
@@ -125,6 +125,9 @@ class Pipeline:
         waiting, written = self._waiting, self._written
         if written or self.over.done():
             return
+        if self._leaving:
+            self._wire.end()
+            return
         commands: list[tuple[Any, ...]] = []
         while waiting and len(commands) < _BATCH:
             call = waiting.popleft()
@@ -142,6 +145,11 @@ class Pipeline:
     def finish(self) -> None:
         """End when nothing waits any more."""
         self._finishing = True
+        self.flush_soon()
+
+    def leave(self) -> None:
+        """End when what has been sent is answered; what waits is for another one."""
+        self._leaving = True
         self.flush_soon()
 
     def _watch(self, *, last_look: bool = False) -> None:

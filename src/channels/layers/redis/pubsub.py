@@ -134,6 +134,8 @@ class RedisPubSubChannelLayer(RedisLayer):
         return self._commands
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
+        if process == self.client_prefix and not self._reception.is_ready():
+            await self._reception.be_ready()
         try:
             partition = self._partition(channel)
             published = await self._publish(partition, process, _TO_CHANNEL, channel, data)
@@ -321,8 +323,11 @@ class RedisPubSubChannelLayer(RedisLayer):
                 self._topics.leave_if_empty(group)
         await self._delete_keys()
 
+    async def _rest(self) -> None:
+        await self._reception.rest()
+
     async def aclose(self) -> None:
-        """Stop receiving, and close every connection. The layer can be used again."""
+        """Stop receiving, and close every connection; see :class:`RedisLayer`."""
         loops = {loop for loop, _ in self._outgoing.all()} | {self._reception.loop}
         for loop in loops - {asyncio.get_running_loop()}:
             if loop is not None and loop.is_running():

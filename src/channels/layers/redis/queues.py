@@ -133,6 +133,8 @@ class QueueReader:
         self._wanted = asyncio.Event()
         self._returning: set[asyncio.Future[Any]] = set()
         self._task: asyncio.Task[None] | None = None
+        #: How many calls of :meth:`receive` are under way, as their caller has it.
+        self.callers = 0
 
     async def receive(self) -> dict[str, Any]:
         """The next message; giving up the wait loses nothing."""

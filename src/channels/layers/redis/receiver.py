@@ -52,6 +52,8 @@ class Receiver:
         self._waiting = waiting
         self._starting = threading.Lock()
         self._heartbeat: asyncio.Task[None] | None = None
+        # How many wait for the inboxes to be read, and whether that is being given up.
+        self._hopeful, self._resting = 0, False
         #: The event loop that reads, or did before it ended.
         self.loop: Loop | None = None
         #: For each server; empty as long as nobody has wanted to receive.
@@ -109,14 +111,21 @@ class Receiver:
             BrokerUnavailable: a server has not answered.
             BrokerError: one refused.
         """
+        while self._resting:  # noqa: ASYNC110 - on another event loop, perhaps
+            await asyncio.sleep(_ENDING)
         if self.is_ready():
             return
         with self._starting:
+            self._hopeful += 1
             if not self._is_read():
                 self._start()
-        for reader in self.readers:
-            if not reader.ready.done():
-                await self._until_ready(reader.ready)
+        try:
+            for reader in self.readers:
+                if not reader.ready.done():
+                    await self._until_ready(reader.ready)
+        finally:
+            with self._starting:
+                self._hopeful -= 1
 
     async def _until_ready(self, ready: "asyncio.Future[None]") -> None:
         loop = ready.get_loop()
@@ -197,6 +206,25 @@ class Receiver:
         if partition < len(self.readers):
             link, inbox = self._outgoing.get().links[partition], self.readers[partition].inbox
             link.call("XTRIM", inbox, "MINID", last).add_done_callback(forget)
+
+    async def rest(self) -> None:
+        """Stop reading, if it is this event loop that reads and nobody waits for it here.
+
+        Another one goes on if somebody waits there, and else the next one that is to receive. The
+        servers keep inboxes and memberships for as long as their lease.
+        """
+        here, heartbeat = asyncio.get_running_loop(), self._heartbeat
+        with self._starting:
+            reads = self._is_read() and self.loop is here and heartbeat is not None
+            if not reads or self._resting or self._hopeful or here in set(self._waiting()):
+                return
+            self._resting = True
+        try:
+            if heartbeat is not None:
+                heartbeat.cancel()
+                await asyncio.wait((heartbeat,), timeout=5)
+        finally:
+            self._resting = False
 
     async def stop(self) -> None:
         """Stop reading, on the event loop that does, and remove the inboxes."""

@@ -16,6 +16,9 @@ __all__ = ["Reception"]
 
 _T = TypeVar("_T")
 
+# Seconds for a server to hand out what it had published when nobody wants more.
+_LEAVING = 2.0
+
 _MOVED = "the event loop that received has ended"
 
 
@@ -149,6 +152,34 @@ class Reception:
             subscription = self.subscriptions[partition]
             if not subscription.up:
                 await subscription.wait_until_up()
+
+    async def rest(self) -> None:
+        """Let the connections go, if it is this event loop that receives and nobody needs it.
+
+        The process needs it that has members in groups or waits for messages: what is published
+        while it does not listen passes it by. What was published before has been handed on.
+        """
+        if self._loop is not asyncio.get_running_loop() or self._is_needed():
+            return
+        topics = list(zip(self.own_topics, self.subscriptions, strict=True))
+        for topic, subscription in topics:
+            subscription.unsubscribe(topic)
+        _, late = await asyncio.wait(
+            [subscription.barrier() for subscription in self.subscriptions], timeout=_LEAVING
+        )
+        taken_back = any(subscription.has(topic) for topic, subscription in topics)
+        if late or taken_back or self._is_needed():
+            return
+        subscriptions, self.subscriptions = self.subscriptions, []
+        self._loop = None
+        for subscription in subscriptions:
+            subscription.abandon()
+        await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
+
+    def _is_needed(self) -> bool:
+        """Whether somebody in this process relies on what is received, or waits for the start."""
+        pending = map(Subscription.is_pending, self.subscriptions, self.own_topics)
+        return any(self.groups) or bool(set(self._waiting())) or any(pending)
 
     async def stop(self) -> None:
         """Stop receiving, on the event loop that does or when that has ended."""

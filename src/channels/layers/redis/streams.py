@@ -322,8 +322,11 @@ class RedisChannelLayer(RedisLayer):
             link.call("XADD", inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(forget)
             await link.call("XTRIM", inbox, "MAXLEN", 1)
 
+    async def _rest(self) -> None:
+        await self._receiver.rest()
+
     async def aclose(self) -> None:
-        """Stop reading, let others know, and close every connection. It can be used again."""
+        """Stop reading, let others know, and close every connection; see :class:`RedisLayer`."""
         here = asyncio.get_running_loop()
         await self._aclose()
         for loop, _ in self._outgoing.all():

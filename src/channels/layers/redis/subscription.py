@@ -138,6 +138,11 @@ class Subscription:
         future = self._topics.get(topic)
         return future is not None and future.done() and future.exception() is None
 
+    def is_pending(self, topic: bytes) -> bool:
+        """Whether the server is still to confirm or to refuse the subscription."""
+        future = self._topics.get(topic)
+        return future is not None and not future.done()
+
     async def subscribe(self, topic: bytes) -> None:
         """Get what is published to ``topic``.
 

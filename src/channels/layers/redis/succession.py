@@ -58,7 +58,8 @@ def hand_over(
     tried |= {asyncio.get_running_loop()}
 
     def take() -> None:
-        if all(task.cancelling() for task in asyncio.all_tasks()):
+        tasks = asyncio.all_tasks()
+        if tasks and all(task.cancelling() for task in tasks):
             hand_over(waiting, go_on, tried)
         else:
             go_on()

@@ -219,3 +219,52 @@ async def test_a_link_whose_task_was_cancelled_goes_on_later(monkeypatch, link):
         await link.call("PING")
     await asyncio.sleep(0.11)
     assert await link.call("PING") == b"PONG"
+
+
+# Rest
+
+
+async def test_a_link_at_rest_has_no_connection_and_connects_for_the_next_call(proxied, proxy):
+    await proxied.rest()
+    for count in range(1, 4):
+        assert await proxied.call("PING") == b"PONG"
+        await asyncio.gather(proxied.rest(), proxied.rest())
+        await until(lambda: not proxy.open)
+        assert proxied._task.done()
+        assert proxy.connections == count
+
+
+async def test_rest_waits_for_no_calls_but_those_that_were_sent(proxied, proxy, prefix):
+    """However busy the link is, it is soon over, and no call fails or gets lost."""
+
+    async def count_on(name):
+        for n in range(1, 101):
+            assert await proxied.call("INCR", f"{prefix}:{name}") == n
+
+    counting = [asyncio.create_task(count_on(name)) for name in range(20)]
+    async with asyncio.timeout(10):
+        await until(lambda: proxy.open)
+        for _ in range(10):
+            await proxied.rest()
+        await asyncio.gather(*counting)
+    assert 1 < proxy.connections <= 11
+
+
+async def test_rest_leaves_calls_to_a_silent_server_under_way(proxied, proxy, monkeypatch):
+    monkeypatch.setattr(link_module, "_CLOSING_PATIENCE", 0.1)
+    await proxied.call("PING")
+    proxy.stall()
+    first = proxied.call("PING")
+    await until(lambda: proxied._pipeline.under_way)
+    second = proxied.call("PING")
+    await proxied.rest()
+    assert [call.done() for call in (first, second)] == [False, False]
+    proxy.flow()
+    assert await asyncio.gather(first, second) == [b"PONG"] * 2
+
+
+async def test_a_link_that_is_connecting_comes_to_rest_when_its_calls_are_done(proxied, proxy):
+    call = proxied.call("PING")
+    await asyncio.gather(proxied.rest(), call)
+    await until(lambda: not proxy.open)
+    assert await proxied.call("PING") == b"PONG"
