@@ -45,7 +45,7 @@ class Writer(Protocol):
 class Drainable(Protocol):
     """A connection that can be asked to come to its end."""
 
-    def drain(self) -> "asyncio.Task[None] | None":
+    def drain(self) -> "asyncio.Task[Any] | None":
         """Begin to end; returns what has to be kept until it is done."""
 
 

@@ -112,7 +112,7 @@ class Connection:
         self._inbox: Inbox | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._handshake_timer: asyncio.TimerHandle | None = None
-        self._refusing: asyncio.Task[None] | None = None
+        self._refusing: asyncio.Task[Any] | None = None
         self._started = 0.0  # when the first event was handled; 0 before that
         self._disconnected = False  # the disconnect has been given to the consumer
         self._draining = False  # to be ended, because the process ends
@@ -239,7 +239,9 @@ class Connection:
         outlet = self._outlet
         if not (outlet.accepted or outlet.closed or outlet.gone):
             outlet.closed = True  # what it answers from now on is dropped
-            self._refusing = self._loop.create_task(self._refuse_late(seconds))
+            self._refusing = self._loop.create_task(
+                self._attempt(partial(self._refuse_late, seconds))
+            )
 
     async def _refuse_late(self, seconds: float) -> None:
         name = type(self._consumer).__qualname__
@@ -248,12 +250,13 @@ class Connection:
             "(a higher handshake_timeout waits longer)"
         )
         self._grace.cut()
+        sender = type(self._consumer)
         try:
-            sender = type(self._consumer)
             await deny(self._scope, self._raw_send, status=503, reason=reason, sender=sender)
         except Exception:
             logger.debug("%s: refusing failed", who(self._consumer), exc_info=True)
-        self._disconnect_missing()
+        finally:
+            self._disconnect_missing()
 
     async def _dispatch_all(self) -> None:
         intake, inbox, outlet, burst = self._intake, self._inbox, self._outlet, 0
@@ -372,7 +375,7 @@ class Connection:
 
     # The end
 
-    def drain(self) -> "asyncio.Task[None] | None":
+    def drain(self) -> "asyncio.Task[Any] | None":
         """Begin to end, because the process is about to; who connects again finds another.
 
         An accepted WebSocket is closed at once, and so is a stream of events. A handshake or a
@@ -385,9 +388,11 @@ class Connection:
         outlet = self._outlet
         if not outlet.closed and not outlet.gone:
             if self._protocol == "websocket" and outlet.accepted:
-                return self._loop.create_task(outlet.say_goodbye(RESTARTING))
+                return self._loop.create_task(
+                    self._attempt(partial(outlet.say_goodbye, RESTARTING))
+                )
             if self._protocol == "http" and outlet.endless:
-                return self._loop.create_task(self._end_response())
+                return self._loop.create_task(self._attempt(self._end_response))
         if not again:
             self._intake.wake()
         return None

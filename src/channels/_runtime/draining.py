@@ -113,7 +113,7 @@ async def drain(here: Connections, plan: Plan) -> bool:
     duration = plan.duration(len(waiting))
     if waiting:
         logger.info("Closing connections: %d within %.1f s", len(waiting), duration)
-    closing: set[asyncio.Task[None]] = set()
+    closing: set[asyncio.Task[Any]] = set()
 
     def close(connection: Drainable) -> None:
         task = connection.drain() if connection in here.open else None

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from typing import ClassVar
 
 import pytest
 from asgiref.sync import async_to_sync
 
 from channels import signals
+from channels._runtime.connections import connections
 from channels._runtime.exits import contained, is_crash, is_interrupt
 from channels.exceptions import ApplicationExit, ChannelsError
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -333,3 +335,37 @@ def test_interrupts_are_the_applications_where_none_can_come(a_server_handles_si
     signal.signal(signal.SIGINT, signal.default_int_handler)
     assert is_interrupt(KeyboardInterrupt())
     assert not is_interrupt(SystemExit())
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_what_sends_fails_where_no_handler_runs(late, crashes):
+    """A middleware has wrapped ``send``, and what is sent then comes from the runtime."""
+
+    async def fail(message):
+        if message["type"] != "websocket.accept":
+            sys.exit(3)
+
+    class Consumer(AsyncWebsocketConsumer):
+        handshake_timeout = 0.01
+        codes: ClassVar[list] = []
+
+        async def connect(self):
+            if not late:
+                await self.accept()
+
+        async def disconnect(self, code):
+            self.codes.append(code)
+
+    server = Server(Consumer.as_asgi())
+    server.on_send = fail
+    server.put("websocket.connect")
+    server.start()
+    if not late:
+        await until(lambda: server.sent)
+        [connection] = connections.get().open
+        task = connection.drain()
+        await until(task.done)
+        server.put("websocket.disconnect", code=1012)
+    await until(server.task.done)
+    server.task.result()
+    assert len(Consumer.codes) == len(crashes) == 1
