@@ -13,8 +13,10 @@ class ChannelsConfig(AppConfig):
     verbose_name = "Channels"
 
     def ready(self) -> None:
-        """Import what registers itself: checks, and the watch over database connections."""
+        """Import what registers itself: checks, and what watches requests."""
         from . import checks  # noqa: F401, PLC0415
         from ._runtime import database  # noqa: PLC0415
+        from .layers import nowhere  # noqa: PLC0415
 
         database.watch()
+        nowhere.watch()

@@ -180,7 +180,7 @@ def _check_deployed(alias: Any, layer: Any) -> Iterator[CheckMessage]:
         yield Warning(
             f"Channel layer {alias!r} keeps messages in memory: they reach consumers in the same "
             "process only, so neither a second server process nor a worker or command can take "
-            "part.",
+            "part, nor a process that serves WSGI, which has no consumers.",
             hint=f"{_CHOOSE_A_BROKER} If there is exactly one process, silence this check.",
             id="channels.W006",
         )

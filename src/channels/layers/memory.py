@@ -7,6 +7,7 @@ from re import Pattern
 from typing import Any, ClassVar
 
 from ..exceptions import ChannelFull
+from . import nowhere
 from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
 from .messages import taken
@@ -109,6 +110,8 @@ class InMemoryChannelLayer(LocalChannels):
             self.deliver_to_group(group, entry)
         else:
             self.require_valid_group_name(group)
+            if not self._groups and not self._mailboxes:
+                nowhere.tell_once(group)
 
     def _is_group(self, name: object) -> bool:
         return isinstance(name, str) and self.has_members(name)
