@@ -20,8 +20,10 @@ from asgiref.compatibility import guarantee_single_callable
 from asgiref.server import StatelessServer
 
 from . import signals
+from ._runtime import lograte
 from ._runtime.denial import printable
 from ._runtime.exits import contained, is_crash
+from ._runtime.faults import origin
 from ._runtime.types import ASGIApplication, Message, Scope
 from .exceptions import (
     BrokerError,
@@ -386,14 +388,15 @@ class Worker(StatelessServer):
         """Log what an application instance raised; the next message gets a fresh instance."""
         channel = printable(application_details["scope"]["channel"])
         if isinstance(exception, (UnknownMessageType, NoRouteFound)):  # the text says it all
-            logger.error("Message on channel %s dropped: %s", channel, printable(exception, 500))
+            kind, text = f"{type(exception).__name__} {channel}", printable(exception, 500)
+            _log_error(kind, "Message on channel %s dropped: %s", channel, text)
         else:
-            logger.error(
-                "Application failed on a message of channel %s", channel, exc_info=exception
-            )
+            text = "Application failed on a message of channel %s"
+            _log_error(f"{origin(exception)} {channel}", text, channel, exc_info=exception)
 
     def _drop(self, channel: str, reason: str) -> None:
-        logger.error("Message on channel %s dropped: %s", printable(channel), reason)
+        shown = printable(channel)
+        _log_error(f"dropped {shown}", "Message on channel %s dropped: %s", shown, reason)
         signals.emit(
             signals.message_dropped,
             type(self),
@@ -402,6 +405,13 @@ class Worker(StatelessServer):
             reason=reason,
             count=1,
         )
+
+
+def _log_error(
+    kind: str, message: str, *arguments: str, exc_info: BaseException | None = None
+) -> None:
+    """A line about messages, of which clients may cause any number."""
+    lograte.log(logger, logging.ERROR, kind, message, *arguments, exc_info=exc_info)
 
 
 async def _join(task: "asyncio.Task[None]") -> None:

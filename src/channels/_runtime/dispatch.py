@@ -19,7 +19,16 @@ from . import database, draining
 from .announce import announce
 from .connections import connections
 from .denial import deny, from_server, who
-from .faults import CRASHED, client_close_code, contained, explain, is_crash, report
+from .faults import (
+    CRASHED,
+    client_close_code,
+    contained,
+    explain,
+    is_crash,
+    log_about,
+    origin,
+    report,
+)
 from .grace import Grace
 from .intake import Intake
 from .outlet import OVERLOADED, RESTARTING, Outlet
@@ -371,7 +380,13 @@ class Connection:
             return
         if not (self._intake.from_layer and from_server(self._scope)):
             raise error
-        logger.warning("%s dropped a layer message: %s", who(self._consumer), error)
+        log_about(
+            self._consumer,
+            logging.WARNING,
+            "unhandled",
+            "%s dropped a layer message: %s",
+            str(error),
+        )
 
     # The end
 
@@ -415,9 +430,8 @@ class Connection:
 
     async def _shed(self) -> None:
         """The consumer could not keep up, and its layer's policy is to let the client go."""
-        logger.warning(
-            "%s cannot keep up with its channel layer: disconnected", who(self._consumer)
-        )
+        text = "%s cannot keep up with its channel layer: disconnected"
+        log_about(self._consumer, logging.WARNING, "overflowed", text)
         await self._outlet.say_goodbye(OVERLOADED)
 
     async def _fail(self, error: BaseException) -> Exception | None:
@@ -492,8 +506,8 @@ class Connection:
                     return error
                 raise
             explain(self._consumer, error)
-            text = "%s failed while it was disconnecting"
-            logger.error(text, who(self._consumer), exc_info=error)
+            kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
+            log_about(self._consumer, logging.ERROR, kind, text, exc_info=error)
             if from_server(self._scope):
                 announce(signals.consumer_crashed, self._consumer, exception=error)
         return None

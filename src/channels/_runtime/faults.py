@@ -25,6 +25,8 @@ __all__ = [
     "explain",
     "is_crash",
     "is_interrupt",
+    "log_about",
+    "origin",
     "report",
 ]
 
@@ -101,26 +103,26 @@ def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) 
     kind = type(error).__name__
     if code is not None:
         text = printable(error)
-        _log(consumer, logging.WARNING, kind, "%s closed with %d: %s: %s", code, kind, text)
+        log_about(consumer, logging.WARNING, kind, "%s closed with %d: %s: %s", code, kind, text)
         return code
     if isinstance(error, UnknownMessageType):
-        _log(consumer, logging.ERROR, kind, "%s: %s", str(error))
+        log_about(consumer, logging.ERROR, kind, "%s: %s", str(error))
     elif isinstance(error, _ELSEWHERE):
         text = printable(error, 500)
-        _log(consumer, logging.ERROR, kind, "%s closed with %d: %s: %s", CRASHED, kind, text)
+        log_about(consumer, logging.ERROR, kind, "%s closed with %d: %s: %s", CRASHED, kind, text)
     elif isinstance(error, SerializationError):
         # Often of what a client sent, which can do so again and again: a line, and no traceback.
         text, place = printable(error, 500), _sender(error)
         said = "%s closed with %d: %s: %s; sent by %s"
-        _log(consumer, logging.ERROR, kind, said, CRASHED, kind, text, place)
+        log_about(consumer, logging.ERROR, kind, said, CRASHED, kind, text, place)
     else:
-        kind = f"{kind} {_origin(error)}"
-        _log(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
+        kind = f"{kind} {origin(error)}"
+        log_about(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
     announce(signals.consumer_crashed, consumer, exception=error)
     return CRASHED
 
 
-def _log(
+def log_about(
     consumer: Consumer,
     level: int,
     kind: str,
@@ -141,7 +143,7 @@ def _log(
     )
 
 
-def _origin(error: BaseException) -> str:
+def origin(error: BaseException) -> str:
     """The line that raised ``error``: crashes there are of one kind."""
     traceback = error.__traceback__
     if traceback is None:

@@ -7,12 +7,11 @@ from typing import Any
 from .. import signals
 from . import threads
 from .announce import announce
-from .denial import printable, who
+from .denial import printable
+from .faults import log_about
 from .types import Consumer
 
 __all__ = ["Grace"]
-
-logger = logging.getLogger("channels.consumer")
 
 
 class Grace:
@@ -91,10 +90,12 @@ class Grace:
         consumer, handling = self._consumer, self.handling
         if handling is None or self.task is None or self._overdue:
             return
-        logger.warning(
+        log_about(
+            consumer,
+            logging.WARNING,
+            "outlived",
             "%s: the handler of %s was still running %g s after the client had gone; cancelled "
             "(a higher disconnect_grace waits longer)",
-            who(consumer),
             printable(handling),
             consumer.disconnect_grace,
         )

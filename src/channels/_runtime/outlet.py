@@ -11,6 +11,7 @@ from .connections import Writes
 from .daphne import find_socket
 from .denial import respond, who
 from .eager import begin
+from .faults import log_about
 from .intake import Intake
 from .transports import abort, taken
 from .types import Consumer, Message, Send
@@ -183,9 +184,11 @@ class Outlet:
             task.cancel()
         if self.gone:
             return
-        logger.warning(
+        log_about(
+            self._consumer,
+            logging.WARNING,
+            "stalled",
             "%s: the client has not read for %.3g s; disconnected (%s)",
-            who(self._consumer),
             seconds,
             hint,
         )

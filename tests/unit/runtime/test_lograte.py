@@ -14,7 +14,11 @@ from channels._runtime import lograte
 from channels._runtime.denial import deny
 from channels._runtime.faults import blame_client, report
 from channels._runtime.lograte import AT_ONCE, Pace
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
 from channels.security.websocket import OriginValidator
+from channels.worker import Worker
+from tests.asgi import Server
 
 logger = logging.getLogger("channels.tests.lograte")
 
@@ -217,6 +221,60 @@ def test_nothing_of_a_connection_is_kept():
     del kept[:AT_ONCE]  # these are with their tracebacks in what pytest has captured
     gc.collect()
     assert not [consumer for consumer in kept if consumer() is not None]
+
+
+class Slow(AsyncWebsocketConsumer):
+    disconnect_grace = 0
+
+    async def connect(self):
+        await asyncio.Event().wait()
+
+
+class Failing(AsyncWebsocketConsumer):
+    async def disconnect(self, code):
+        raise ValueError("no")
+
+
+async def test_abandoned_handshakes_do_not_fill_the_log(caplog):
+    for _ in range(3 * AT_ONCE):
+        server = Server(Slow.as_asgi())
+        server.put("websocket.connect")
+        server.start()
+        server.put("websocket.disconnect", code=1006)
+        await server.ended()
+    assert len([line for line in lines(caplog) if "was still running" in line]) == AT_ONCE
+
+
+async def test_disconnects_that_fail_do_not_fill_the_log(caplog):
+    for _ in range(3 * AT_ONCE):
+        await (await Server(Failing.as_asgi()).connect()).leave()
+    assert len(caplog.records) == AT_ONCE
+
+
+async def test_layer_messages_of_unknown_types_do_not_fill_the_log(caplog):
+    server = await Server(AsyncWebsocketConsumer.as_asgi()).connect()
+    layer = get_channel_layer()
+    (name,) = layer.channels
+    for number in range(3 * AT_ONCE):
+        await layer.send(name, {"type": f"chosen.by.client.{number}"})
+        await asyncio.sleep(0)
+    await layer.send(name, {"type": "websocket.close"})
+    await until(lambda: len(caplog.records) >= AT_ONCE)
+    await server.leave()
+    dropped = [line for line in lines(caplog) if "dropped a layer message" in line]
+    assert len(dropped) == AT_ONCE
+
+
+async def test_messages_of_a_queue_do_not_fill_the_log(caplog):
+    async def application(scope, receive, send):
+        await receive()
+        raise ValueError("no")
+
+    worker = Worker(application, ["jobs"], get_channel_layer())
+    for _ in range(3 * AT_ONCE):
+        details = {"scope": {"type": "channel", "channel": "jobs"}}
+        await worker.application_exception(ValueError("no"), details)
+    assert len(caplog.records) == AT_ONCE
 
 
 def test_long_texts_take_no_long_work():
