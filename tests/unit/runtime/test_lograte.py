@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import threading
 import time
 import weakref
@@ -58,13 +59,21 @@ def flood(count, kind="kind"):
         lograte.log(logger, logging.WARNING, kind, "Number %d", number)
 
 
+def told(caplog):
+    """Of how many events the log has told."""
+    counts = (re.search(r"one of (\d+) such lines", line) for line in lines(caplog))
+    return sum(int(count[1]) if count else 1 for count in counts)
+
+
 async def test_a_burst_is_told_of_in_some_lines_and_then_in_one_with_the_number(short, caplog):
+    start = time.monotonic()
     flood(10_000)
-    assert lines(caplog) == [f"Number {number}" for number in range(AT_ONCE)]
-    await until(lambda: len(caplog.records) > AT_ONCE)
-    assert lines(caplog)[AT_ONCE:] == [
-        f"Number 9999 (one of {10_000 - AT_ONCE} such lines; the others were left out)"
-    ]
+    assert lines(caplog)[:AT_ONCE] == [f"Number {number}" for number in range(AT_ONCE)]
+    await until(lambda: told(caplog) == 10_000)
+    # One more line, or on a machine that was busy one for each interval that it took.
+    intervals = (time.monotonic() - start) / 0.2
+    assert AT_ONCE < len(caplog.records) <= AT_ONCE + 1 + intervals
+    assert lines(caplog)[-1].startswith("Number 9999 (one of ")
 
 
 def test_a_flood_that_goes_on_is_one_line_for_each_interval(clock, caplog):
@@ -160,16 +169,17 @@ async def test_wrong_origins_do_not_fill_the_log(short, caplog):
 
     signals.connection_refused.connect(hear)
     validator = OriginValidator(None, ["example.com"])
+    start = time.monotonic()
     try:
         for number in range(2000):
             origin = f"https://{number}.example.net".encode()
             await validator({**SERVED, "headers": [(b"origin", origin)]}, None, ignore)
-        await until(lambda: len(caplog.records) > AT_ONCE)
+        await until(lambda: told(caplog) == 2000)
     finally:
         signals.connection_refused.disconnect(hear)
     assert len(heard) == 2000
-    assert len(caplog.records) == AT_ONCE + 1
-    assert f"one of {2000 - AT_ONCE} such lines" in caplog.text
+    intervals = (time.monotonic() - start) / 0.2
+    assert AT_ONCE < len(caplog.records) <= AT_ONCE + 1 + intervals
 
 
 async def test_a_test_finds_every_line_that_it_causes(caplog):
