@@ -112,7 +112,6 @@ class QueueReader:
         self._keys = [queue, f"{queue}:expiry"]
         # Each event loop's reader asks again for its own messages only.
         self._name = f"{process}.{next(_numbers)}"
-        self._channel = channel
         self._expiry = expiry
         self._open = open_message
         self._count_expired = count_expired
