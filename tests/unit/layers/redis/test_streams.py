@@ -2,12 +2,18 @@
 
 import asyncio
 import logging
+import random
 
 import pytest
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 from channels.layers import BaseChannelLayer
-from channels.layers.redis import RedisChannelLayer, packing, wire
+from channels.layers.redis import (
+    RedisChannelLayer,
+    RedisPubSubChannelLayer,
+    packing,
+    wire,
+)
 from channels.layers.redis.sharding import consistent_hash
 from channels_redis.core import RedisChannelLayer as WellKnown
 
@@ -52,8 +58,13 @@ def test_making_one_connects_to_nothing():
     assert layer.count_pending() == 0
 
 
-def test_every_object_is_a_process_of_its_own():
-    assert len({RedisChannelLayer().client_prefix for _ in range(100)}) == 100
+@pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+def test_every_object_is_a_process_of_its_own_whatever_the_random_seed(layer_class):
+    prefixes = set()
+    for _ in range(100):
+        random.seed(7)
+        prefixes.add(layer_class().client_prefix)
+    assert len(prefixes) == 100
 
 
 async def test_channels_carry_the_name_of_their_process(make):
