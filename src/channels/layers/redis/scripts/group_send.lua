@@ -53,7 +53,8 @@ for index, member in ipairs(members) do
       return {err = length.err .. ' (XLEN)'}
     end
   elseif queue_here(member) then
-    redis.call('EXISTS', base .. ':queue:' .. name, base .. ':queue:' .. name .. ':expiry')
+    redis.call('EXISTS', base .. ':queue:' .. name)
+    redis.call('EXISTS', base .. ':queue:' .. name .. ':expiry')
     redis.call('EXISTS', refusals)
   end
 end
