@@ -359,6 +359,17 @@ def test_messages_live_as_long_as_the_longest_expiry_says(
     assert open_queue(expiry=10) == [2, []]
 
 
+def test_rubbish_under_the_name_of_a_queues_expiry_disturbs_no_group(
+    run, redis, key, make_inbox, group_send
+):
+    inbox = make_inbox("p")
+    for member in ("q:q", "p:p"):
+        run("join", [key("group", "g")], member, LEASE)
+    redis.sadd(key("queue", "q", "expiry"), "x")
+    assert group_send(1) == [2, 0, 0]
+    assert len(entries(redis, inbox)) == len(entries(redis, key("queue", "q"))) == 1
+
+
 def test_open_queue_makes_it_once_and_removes_silent_readers(redis, key, open_queue):
     queue = key("queue", "q")
     for _ in range(2):

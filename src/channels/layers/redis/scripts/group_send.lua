@@ -75,7 +75,7 @@ end
 
 local function append_to_queue(channel)
   local queue = base .. ':queue:' .. channel
-  local longest = tonumber(redis.call('GET', queue .. ':expiry') or 0)
+  local longest = tonumber(redis.pcall('GET', queue .. ':expiry')) or 0
   local trimmed = redis.pcall('XTRIM', queue, 'MINID', now - math.max(expiry, longest))
   if type(trimmed) == 'table' then
     full = full + 1
