@@ -95,5 +95,6 @@ class Changes:
 
     async def finish(self) -> None:
         """Wait until everything has been sent."""
+        await asyncio.sleep(0)  # which what has just been asked for is then
         while self._waiting:
             await asyncio.wait((self._waiting[-1].future,))

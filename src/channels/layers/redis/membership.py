@@ -12,9 +12,6 @@ from .sharding import consistent_hash
 
 __all__ = ["Membership"]
 
-# Seconds that the servers may take to let the process leave its groups when the layer is closed.
-_SIGN_OFF = 2.0
-
 
 class Membership:
     """What a process joins and leaves: a group has it once, however many channels are in there.
@@ -128,13 +125,12 @@ class Membership:
         future.add_done_callback(forget)
         return future
 
-    async def leave_all(self) -> None:
-        """Leave every group, unless the servers take too long: the lease does the same, later."""
+    def leave_all(self) -> None:
+        """Leave every group. Closing the links waits for it; a lease does the same, later."""
         groups = list(self._joined)
         self.clear()
-        left = [self._leave(group) for group in groups]
-        if left:
-            await asyncio.wait(left, timeout=_SIGN_OFF)
+        for group in groups:
+            self._leave(group)
 
     def clear(self) -> None:
         """Forget all, without a word to the servers."""

@@ -339,7 +339,7 @@ class RedisChannelLayer(RedisLayer):
         if self._receiver.loop is asyncio.get_running_loop():
             await self._receiver.stop()
             await self._here.flush()
-            await self._membership.leave_all()
+            self._membership.leave_all()
             outgoing = self._outgoing.get()
         if outgoing is not None:
             self._outgoing.pop()
