@@ -18,7 +18,7 @@ from ._runtime.nesting import inside
 if TYPE_CHECKING:
     from .routing import URLRouter
 
-__all__ = ["check_import_order", "check_routes"]
+__all__ = ["check_import_order", "check_routes", "targets"]
 
 _TAG = "channels"
 _NOT_THE_PROJECTS = {*sys.stdlib_module_names, "asgiref", "channels", "channels_redis", "django"}
@@ -69,6 +69,14 @@ def _routers(application: object) -> "Iterator[URLRouter]":
                 seen.append(candidate)
                 yield candidate
                 waiting.extend(_callbacks(candidate.routes))
+
+
+def targets() -> Iterator[object]:
+    """What the routes of the application lead to."""
+    application = _application()
+    if application is not None:
+        for router in _routers(application):
+            yield from _callbacks(router.routes)
 
 
 def _callbacks(routes: Sequence[Any]) -> Iterator[object]:

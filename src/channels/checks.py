@@ -22,10 +22,12 @@
 ``channels.W011``  ``channels`` is not in ``INSTALLED_APPS``.
 ``channels.W012``  A route begins with a slash.
 ``channels.W013``  ``asgi.py`` imports models before it sets Django up.
+``channels.W014``  A consumer's method is a plain one where a coroutine is needed, or the reverse.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
-module of their own, ``layer_checks``; those of routes and imports in ``application_checks``.
+module of their own, ``layer_checks``; those of routes and imports in ``application_checks``,
+those of consumers in ``consumer_checks``.
 """
 
 from importlib import metadata
@@ -41,6 +43,7 @@ from ._runtime.draining import Plan
 from ._runtime.installed import check_installed
 from ._runtime.threads import thread_count
 from .application_checks import check_import_order, check_routes
+from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
 
 __all__ = [
@@ -50,6 +53,7 @@ __all__ = [
     "check_draining",
     "check_import_order",
     "check_installed",
+    "check_methods",
     "check_packages",
     "check_routes",
     "check_runserver",
