@@ -18,7 +18,7 @@ from .servers import Connection, Server
 from .trouble import Trouble
 from .wire import Wire
 
-__all__ = ["InboxReader", "Recipient"]
+__all__ = ["RENEWED_AT_ONCE", "InboxReader", "Recipient"]
 
 logger = logging.getLogger("channels.layers")
 
@@ -28,6 +28,9 @@ _BLOCK, _GRACE = 5.0, 5.0
 
 # Seconds for an event loop that was held up to take what has come meanwhile.
 _LAST_LOOK = 0.05
+
+#: Memberships that one script renews.
+RENEWED_AT_ONCE = 1000
 
 # Entries in one read, and entries read before the server may drop them. They are dropped at the
 # latest when the lease is renewed.
@@ -229,7 +232,8 @@ class InboxReader:
 
     def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:
         """The arguments of the script that renews the lease, a thousand groups at a time."""
-        chunks = [groups[i : i + 1000] for i in range(0, len(groups), 1000)] or [[]]
+        starts = range(0, len(groups) or 1, RENEWED_AT_ONCE)
+        chunks = [groups[start : start + RENEWED_AT_ONCE] for start in starts]
         return [
             (2 + len(chunk), self.inbox, self.lost, *chunk, self.member, self._lease)
             for chunk in chunks

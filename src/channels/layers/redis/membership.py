@@ -60,6 +60,11 @@ class Membership:
             if consistent_hash(group, len(bases)) == partition
         ]
 
+    def still(self, partition: int, keys: Iterable[str]) -> list[str]:
+        """Those of :meth:`keys` that have not been left since."""
+        start = len(f"{self._bases[partition]}:group:")
+        return [key for key in keys if key[start:] in self._joined]
+
     def forgotten(self, partition: int, keys: Iterable[bytes]) -> set[str]:
         """Those of these groups, by their keys, of which the process was a member to its knowledge.
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from .errors import forget
-from .inbox import InboxReader
+from .inbox import RENEWED_AT_ONCE, InboxReader
 from .link import PATIENCE, BrokerUnavailable
 from .membership import Membership
 from .outgoing import Outgoing
@@ -179,7 +179,10 @@ class Receiver:
 
     async def _renew(self, partition: int, reader: InboxReader) -> None:
         link = self._outgoing.get().links[partition]
-        for count, *rest in reader.renewals(self._membership.keys(partition)):
+        groups = self._membership.keys(partition)
+        for start in range(0, len(groups) or 1, RENEWED_AT_ONCE):
+            chunk = self._membership.still(partition, groups[start : start + RENEWED_AT_ONCE])
+            ((count, *rest),) = reader.renewals(chunk)
             keys, arguments = rest[:count], rest[count:]
             try:
                 answer = await link.run("renew", keys, arguments)

@@ -14,10 +14,12 @@ from channels.layers.redis import (
     packing,
     wire,
 )
+from channels.layers.redis.scripts import SCRIPTS
 from channels.layers.redis.sharding import consistent_hash
 from channels_redis.core import RedisChannelLayer as WellKnown
 
 from ....asgi import until
+from ....proxy import Proxy
 from ..helpers import balanced
 
 
@@ -318,6 +320,29 @@ async def test_who_joins_while_the_lease_is_renewed_is_told_of_no_gap(make, redi
         await layer.group_add(f"group-{n}", mailbox.channel)
     assert mailbox.gap is None
     await mailbox.close()
+
+
+async def test_what_is_left_while_the_lease_is_renewed_is_not_joined_again(
+    make, shared_broker, redis, base
+):
+    async with Proxy(shared_broker.address) as proxy:
+        layer = make(hosts=[proxy.address], lease=6)
+        mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+        names = [f"group-{n}" for n in range(2500)]
+        await asyncio.gather(*(layer.group_add(name, mailbox.channel) for name in names))
+        renewing = asyncio.Event()
+
+        def notice(data):
+            if SCRIPTS["renew"].sha.encode() in data:
+                renewing.set()
+
+        proxy.on_request = notice
+        await renewing.wait()  # for the first thousand
+        await mailbox.close()
+        async with asyncio.timeout(4):  # less than the lease
+            while redis.exists(*(f"{base}:group:{name}" for name in names)):
+                await asyncio.sleep(0.1)
+        await layer.aclose()
 
 
 async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, monkeypatch):
