@@ -208,7 +208,7 @@ class Mailbox:
         """Whether a consumer reads this mailbox."""
         return self._wake is not None
 
-    def take(self, *, gaps: bool = True) -> dict[str, Any] | None:
+    def take(self, gaps: bool = True) -> dict[str, Any] | None:
         """The oldest message that has not expired, or None.
 
         Args:
