@@ -50,3 +50,15 @@ class Here(LocalChannels):
                 (mailbox, list(self._memberships.get(channel, ())))
                 for channel, mailbox in self._mailboxes.items()
             ]
+
+    def members(self, group: str) -> list[Mailbox]:
+        """The mailboxes of a group's members."""
+        with self.lock:
+            get = self._mailboxes.get
+            found = [get(channel) for channel in self._groups.get(group, ())]
+        return [mailbox for mailbox in found if mailbox is not None]
+
+    def named(self, channel: str) -> list[Mailbox]:
+        """The mailbox of a channel, if it has one."""
+        mailbox = self._mailboxes.get(channel)
+        return [] if mailbox is None else [mailbox]

@@ -9,18 +9,21 @@ consumer concerned, once.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from re import Pattern
 from typing import Any
 
+from ..._runtime.clock import now
 from ...exceptions import InvalidNameError
 from ..local import Late
-from ..mailbox import Overflow
+from ..mailbox import Mailbox, Overflow
 from ..options import require_callback
 from ..serializers import Key
 from ..statistics import CLOSED, UNDECODABLE
 from .common import RedisLayer
+from .errors import forget
 from .link import Unconfirmed
 from .reception import Reception
 from .servers import ClusterServer
@@ -43,6 +46,13 @@ _TO_CHANNEL, _JOIN, _LEAVE = b"c", b"j", b"l"
 
 # What a process publishes to itself, to find out whether it hears what is published.
 _PROBE = b"h"
+
+# What is published to a group, or to a process about one of its channels, in place of a message
+# that may have been lost. The seconds since then follow.
+_UNSURE = b"\x00unsure "
+
+# Seconds that a sender may notice a fault before those who receive do.
+_SAME_FAULT = 1.0
 
 #: Where rubbish was addressed to, in the log and in signals.
 _OWN_TOPIC = "the process's topic"
@@ -118,6 +128,10 @@ class RedisPubSubChannelLayer(RedisLayer):
         )
         self._topics = GroupTopics(self._reception, self._bases, self._here)
         self._tasks: set[asyncio.Future[Any]] = set()
+        # When the connection to each server that receives was last repaired, by our clock.
+        self._repaired = [-math.inf] * len(self.servers)
+        # Where it is to be told that messages may have been lost.
+        self._unsure: set[tuple[str, bytes]] = set()
 
     # Sending
 
@@ -136,12 +150,14 @@ class RedisPubSubChannelLayer(RedisLayer):
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
         if process == self.client_prefix and not self._reception.is_ready():
             await self._reception.be_ready()
+        partition = self._partition(channel)
         try:
-            partition = self._partition(channel)
             published = await self._publish(partition, process, _TO_CHANNEL, channel, data)
             reason = None if published else CLOSED
         except Unconfirmed:
             reason = UNCONFIRMED
+            topic = f"{self._bases[partition]}:process:{process}"
+            self._tell_of_unsure(partition, topic, b"%b%b " % (_TO_CHANNEL, channel.encode()))
         if reason is not None:
             self._drop(reason, channel)
             self._landed(channel)
@@ -183,8 +199,25 @@ class RedisPubSubChannelLayer(RedisLayer):
             )  # fmt: skip
         except Unconfirmed:
             self._drop(UNCONFIRMED, group)
+            self._tell_of_unsure(partition, f"{self._bases[partition]}:group:{group}")
             return
         await self._enqueue_each(named, data)
+
+    def _tell_of_unsure(self, partition: int, topic: str, head: bytes = b"") -> None:
+        """Let those who listen to a topic know, soon, that a message to them may have been lost."""
+        link, since, about = self._outgoing.get().links[partition], now(), (topic, head)
+
+        def publish(connected: "asyncio.Future[Any]") -> None:
+            self._unsure.discard(about)
+            commands = self._commands
+            if connected.cancelled() or connected.exception() or commands is None:
+                return
+            content = b"%b%b%.1f" % (head, _UNSURE, now() - since)
+            link.call(commands.publish, topic, content).add_done_callback(forget)
+
+        if about not in self._unsure:
+            self._unsure.add(about)
+            link.call("PING").add_done_callback(publish)
 
     # Groups
 
@@ -244,6 +277,9 @@ class RedisPubSubChannelLayer(RedisLayer):
         """A message came, to a group or to this process."""
         group = self._reception.groups[partition].get(topic)
         if group is not None:
+            if data.startswith(_UNSURE):
+                self._may_have_missed(partition, data, self._here.members(group))
+                return None
             return self._deliver(group, data, patience=patience, to_group=True)
         if topic != self._reception.own_topics[partition]:
             return None  # a group that was left meanwhile
@@ -254,6 +290,9 @@ class RedisPubSubChannelLayer(RedisLayer):
             if kind == _TO_CHANNEL:
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
+                if content.startswith(_UNSURE):
+                    self._may_have_missed(partition, content, self._here.named(name))
+                    return None
                 self._landed(name)
                 return self._deliver(name, content, patience=patience, to_group=False)
             if kind in (_JOIN, _LEAVE):
@@ -263,6 +302,20 @@ class RedisPubSubChannelLayer(RedisLayer):
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, _OWN_TOPIC)
         return None
+
+    def _may_have_missed(self, partition: int, notice: bytes, mailboxes: list[Mailbox]) -> None:
+        """Tell consumers that a sender cannot know whether they got its message.
+
+        Unless the same fault concerned this process, which has told all then.
+        """
+        try:
+            broke = now() - float(notice.removeprefix(_UNSURE))
+        except ValueError:
+            self._drop(UNDECODABLE, _OWN_TOPIC)
+            return
+        if self._repaired[partition] < broke - _SAME_FAULT:
+            for mailbox in mailboxes:
+                mailbox.announce_gap("the connection of a sender broke before the broker answered")
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
@@ -279,6 +332,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def subscription_restored(self, partition: int, reason: str) -> None:
         """It is repaired: whoever may have missed a message is told, once."""
+        self._repaired[partition] = now()
         for mailbox, groups in self._here.mailboxes():
             if any(self._partition(name) == partition for name in (mailbox.channel, *groups)):
                 mailbox.announce_gap(reason)
