@@ -158,14 +158,16 @@ def _model_behind(modules: list[ModuleType]) -> str | None:
     """The first model that these modules import, themselves or by way of others."""
     waiting = list(modules)
     for module in waiting:
-        for value in list(vars(module).values()):
+        for name, value in list(vars(module).items()):
             # By the type itself: to ask a lazy object for its class would wake it.
             kind = type(value)
             if issubclass(kind, ModelBase):
                 if hasattr(value, "_meta") and value.__module__ != "django.db.models.base":
                     return f"{value.__module__}.{value.__qualname__}"
             elif issubclass(kind, ModuleType):
-                _add(waiting, value)
+                # A package has its modules as attributes, whoever has imported them.
+                if value.__name__ != f"{module.__name__}.{name}":
+                    _add(waiting, value)
             elif issubclass(kind, type | FunctionType):
                 _add(waiting, sys.modules.get(value.__module__ or ""))
     return None

@@ -313,6 +313,12 @@ class Chat(AsyncWebsocketConsumer):
 """
 
 
+EARLY = """
+from mysite import telemetry
+from chat import names
+"""
+
+
 @pytest.mark.server
 @pytest.mark.parametrize(
     ("asgi", "model", "told"),
@@ -322,6 +328,7 @@ class Chat(AsyncWebsocketConsumer):
         (WRONG_ORDER, "from . import models", True),
         (WRONG_ORDER, "", False),
         (RIGHT_ORDER, "from .models import Message", False),
+        (EARLY + RIGHT_ORDER, "from .models import Message", False),
     ],
 )
 def test_imports_that_come_too_early_are_named_with_their_line(tmp_path, asgi, model, told):
@@ -333,6 +340,8 @@ def test_imports_that_come_too_early_are_named_with_their_line(tmp_path, asgi, m
         "DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'\n",
     )
     project.write("chat/__init__.py", "")
+    project.write("chat/names.py", "def room(name): return name.lower()")
+    project.write("mysite/telemetry.py", "import logging, channels.layers")
     project.write("chat/routing.py", ROUTING)
     project.write("chat/consumers.py", model + CONSUMERS)
     project.write(
