@@ -140,3 +140,28 @@ async def test_closing_it_closes_the_connection(connect, proxy):
     await wire.aclose()
     await until(lambda: proxy.open == 0)
     assert wire.over.cancelled()
+
+
+async def test_what_comes_during_a_pause_is_handed_on_afterwards(connect):
+    got = []
+
+    def receive(replies):
+        for reply in replies:
+            got.append(reply)
+            if len(got) in (1, 3):
+                wire.pause()
+                return
+
+    wire = await connect(receive)
+    wire.send([("ECHO", n) for n in range(4)])
+    wire.send([("ECHO", "large" * 100_000)])
+    await until(lambda: wire.paused)
+    assert got == [b"0"]
+    assert wire.silence == 0.0, "it is not the server that is silent"
+    wire.resume()
+    await until(lambda: len(got) == 3)
+    assert wire.paused
+    wire.resume()
+    await until(lambda: len(got) == 5)
+    assert got == [b"0", b"1", b"2", b"3", b"large" * 100_000]
+    assert not wire.paused
