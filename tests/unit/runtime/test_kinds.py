@@ -1,7 +1,6 @@
 """A plain method where a coroutine is needed, and the reverse, is named with what to write."""
 
 import asyncio
-import gc
 
 import pytest
 
@@ -95,7 +94,6 @@ async def test_a_coroutine_in_a_sync_consumer(name):
         f"nothing of it runs; write `def {name}(...)`, or derive make.<locals>.Chat from "
         "AsyncJsonWebsocketConsumer"
     )
-    gc.collect()  # Python has nothing to complain of
 
 
 @pytest.mark.parametrize("base", [AsyncJsonWebsocketConsumer, JsonWebsocketConsumer])

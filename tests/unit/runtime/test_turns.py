@@ -89,6 +89,9 @@ async def tell(server, consumer, source, text):
 @pytest.mark.parametrize("first", ["client", "layer"])
 @pytest.mark.parametrize("second", ["client", "layer"])
 def test_a_job_has_begun(loop, factory, how, first, second):
+    if (loop, factory) == ("uvloop", "eager"):
+        pytest.skip("uvloop gives it an argument that Python's own does not take everywhere")
+
     async def main():
         asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
         cls = type("Consumer", (Starter,), {"made": []})
