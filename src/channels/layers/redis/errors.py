@@ -18,6 +18,10 @@ __all__ = ["backoff", "explain", "forget", "heed_move", "is_moving", "is_transie
 # Architecture Blog, 2015), in seconds.
 _BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
 
+# A source of its own: numbers are the same in no two forks, and none are taken, in a thread that
+# reconnects, from a sequence that a project has seeded.
+_random = random.SystemRandom()
+
 # What a script says when keys that it works out itself are being moved. None of ours has changed
 # anything before it has looked at all of them.
 _MOVING = ("access a non local key", "during rehashing of the slot")
@@ -31,7 +35,7 @@ _TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
 def backoff(attempt: int) -> float:
     """Seconds to wait before attempt number ``attempt``, from 1."""
     ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(attempt - 1, 10))
-    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, hides nothing
+    return _random.uniform(0, ceiling)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from redis import exceptions as redis_errors
 
@@ -90,3 +92,9 @@ def test_a_node_of_a_cluster_that_is_not_known_as_one():
     assert isinstance(told, BrokerError)
     assert "Redis at h:1 is a node of a Redis Cluster" in str(told)
     assert '{"cluster": ' in str(told)
+
+
+def test_waiting_takes_no_numbers_from_a_sequence_that_a_project_has_seeded():
+    before = random.getstate()
+    assert len({backoff(10) for _ in range(50)}) > 1
+    assert random.getstate() == before
