@@ -58,6 +58,8 @@ class Grace:
         if not getattr(self._consumer, "_sync", False):
             self.begun = self._overdue = True
             self.task.cancel()
+        else:
+            self._drop(self.handling)
 
     def _drop(self, handling: str) -> bool:
         """See to it that a handler which waits for a thread is not called; whether there was one.
