@@ -17,6 +17,7 @@ from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import database, draining
 from .announce import announce
+from .backstage import untold
 from .connections import connections
 from .denial import deny, from_server, who
 from .faults import (
@@ -31,6 +32,7 @@ from .faults import (
 )
 from .grace import Grace
 from .intake import Intake
+from .loops import running_loop
 from .outlet import OVERLOADED, RESTARTING, Outlet
 from .turns import turn
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
@@ -176,7 +178,7 @@ class Connection:
         """
         if from_server(self._scope) and not await self._admit():
             return
-        life = self._grace.task = self._loop.create_task(self._live(open_inbox))
+        life = self._grace.task = untold(self._loop.create_task(self._live(open_inbox)))
         try:
             await self._intake.read(receive)
         except asyncio.CancelledError:
@@ -208,12 +210,16 @@ class Connection:
             await self._dispatch_all()
         except StopConsumer:
             pass
+        except GeneratorExit:  # nothing runs this any more, perhaps not even Python
+            raise
         except BaseException as error:
+            if running_loop() is None:  # nor this, and a handler has made something else of it
+                return
             if is_crash(error, asyncio.current_task()):
                 failure = await self._fail(error)
             elif isinstance(error, asyncio.CancelledError):
                 failure = await self._cut(error)
-            else:  # Ctrl-C, or nothing runs this any more
+            else:  # Ctrl-C
                 self._interrupted = isinstance(error, KeyboardInterrupt)
                 raise
         failure = await self._finish(failure)

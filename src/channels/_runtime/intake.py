@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .exits import is_crash
+from .loops import running_loop
 from .types import Inbox, Message, Receive
 
 __all__ = ["READ_AHEAD", "Intake"]
@@ -93,7 +94,11 @@ class Intake:
             try:
                 await self._read(receive)
                 return
+            except GeneratorExit:  # nothing runs this any more, perhaps not even Python
+                raise
             except BaseException as error:
+                if running_loop() is None:  # nor this, and somebody has made something else of it
+                    return
                 by_stop = self._stopped is not None and reader.cancelling() <= others + 1
                 if not (by_stop and isinstance(error, asyncio.CancelledError)):
                     if not is_crash(error, reader, others):

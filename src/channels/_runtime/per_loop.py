@@ -1,12 +1,15 @@
 """State that belongs to one event loop, on an object that many loops use."""
 
 import asyncio
+import atexit
+import contextlib
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
-__all__ = ["PerLoop", "kept"]
+__all__ = ["PerLoop", "at_exit", "kept"]
 
 _T = TypeVar("_T")
 
@@ -75,6 +78,34 @@ class PerLoop(Generic[_T]):
         with self._lock:
             return list(self._values.items())
 
+    def forget(self) -> bool:
+        """Let go of the values of all loops that do not run; whether there were any."""
+        with self._lock:
+            idle = [loop for loop in self._values if not loop.is_running()]
+            values = [self._values.pop(loop) for loop in idle]
+        for value in values:
+            abandon = getattr(value, "abandon", None)
+            if abandon is not None:
+                with contextlib.suppress(Exception):  # nobody is there to be told
+                    abandon()
+        return bool(values)
+
 
 #: Everything that is kept so.
 kept: "WeakSet[PerLoop[Any]]" = WeakSet()
+
+#: Called as the interpreter exits, to let go of what else refers to event loops.
+at_exit: list[Callable[[], object]] = []
+
+
+# Registered before the bridge registers its end, and so called after it.
+@atexit.register
+def _forget_all() -> None:
+    """Leave no coroutine to the interpreter's last collection, when Python is half gone.
+
+    A loop that was never closed may have some. Python 3.11 has crashed when they were ended there.
+    """
+    for callback in at_exit:
+        callback()
+    if sum(values.forget() for values in list(kept)):
+        gc.collect()

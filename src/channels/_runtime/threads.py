@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import AsyncToSync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -190,6 +190,7 @@ async def run(
         runner = _run_in_pool()
     else:
         call, runner = _Call(function, arguments, owner), _run_in_sensitive_thread
+    outer = getattr(AsyncToSync.executors, "current", None)
     try:
         return await runner(call)
     except asyncio.CancelledError:
@@ -197,6 +198,9 @@ async def run(
             while not call.done:
                 with contextlib.suppress(asyncio.CancelledError):  # being raised already
                     await asyncio.sleep(_POLL)
+        # What asgiref took over from the thread's context may be what waited there, and waits
+        # no longer.
+        AsyncToSync.executors.current = outer
         raise
     except BaseException:
         call.call_off()  # if no thread could be had

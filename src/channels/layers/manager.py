@@ -8,6 +8,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from .. import DEFAULT_CHANNEL_LAYER
+from .._runtime import per_loop
 from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
 
@@ -101,6 +102,7 @@ class ChannelLayerManager:
 #: The project's layers.
 channel_layers = ChannelLayerManager()
 in_child(channel_layers._renew_lock)
+per_loop.at_exit.append(lambda: channel_layers._reset_backends("CHANNEL_LAYERS"))
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:

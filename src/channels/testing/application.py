@@ -12,6 +12,8 @@ from urllib.parse import unquote
 from asgiref import testing
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 
+from .._runtime.backstage import untold
+
 __all__ = ["ApplicationCommunicator", "Event", "Response", "Scope", "split_path"]
 
 Scope = dict[str, Any]
@@ -196,6 +198,7 @@ class ApplicationCommunicator(testing.ApplicationCommunicator):
         # May run in any thread, and after the loop was closed. A loop that is closed by asyncio's
         # runners has cancelled the task already.
         if self._future and not self._future.done():
+            untold(self._future)  # of a loop that was closed without cancelling its tasks
             with contextlib.suppress(RuntimeError):
                 self._future.get_loop().call_soon_threadsafe(self._future.cancel)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from ..._runtime import lograte
+from ..._runtime import backstage, lograte
 from ..._runtime.clock import now
 from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
@@ -125,7 +125,7 @@ class InboxReader:
 
     def start(self) -> None:
         """Start reading."""
-        self._task = self._loop.create_task(self._run())
+        self._task = backstage.start(self._run())
 
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from typing import Any
 
+from ..._runtime import backstage
 from ...exceptions import BrokerError, BrokerUnavailable, Unconfirmed
 from .errors import backoff, explain, is_transient
 from .pipeline import Call, Pipeline
@@ -105,7 +106,7 @@ class Link:
         if pipeline is not None:
             pipeline.flush_soon()
         elif self._task is None or self._task.done():
-            self._task = self._loop.create_task(self._work())
+            self._task = backstage.start(self._work())
         else:
             self._wake()
         return future

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
+from ..._runtime import backstage
 from ..._runtime.clock import now
 from .errors import backoff, explain, forget, heed_move, is_transient
 from .link import BrokerUnavailable, Link
@@ -150,7 +151,7 @@ class QueueReader:
         self._callers.append(caller)
         self._wanted.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = backstage.start(self._run())
         try:
             return await caller
         except asyncio.CancelledError:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from ..._runtime import backstage
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from .errors import forget
 from .inbox import RENEWED_AT_ONCE, InboxReader
@@ -150,7 +151,7 @@ class Receiver:
             reader.resume_from(former)
         for reader in readers:
             reader.start()
-        self._heartbeat = self.loop.create_task(self._renew_lease(readers))
+        self._heartbeat = backstage.start(self._renew_lease(readers))
         self._heartbeat.add_done_callback(self._ended)
 
     def _ended(self, heartbeat: "asyncio.Task[None]") -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from ..._runtime import lograte
+from ..._runtime import backstage, lograte
 from ..._runtime.clock import now
 from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
@@ -116,7 +116,7 @@ class Subscription:
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
         self._patience = Patience()
-        self._task = self._loop.create_task(self._run())
+        self._task = backstage.start(self._run())
 
     def when_over(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called on its event loop when it has ended."""

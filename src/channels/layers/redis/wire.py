@@ -7,6 +7,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
+from ..._runtime import backstage
 from .packing import pack
 from .servers import Connection
 
@@ -51,7 +52,7 @@ class Wire:
         # Done when what comes may be handed on again, while it may not.
         self._resumed: asyncio.Future[None] | None = None
         if Reader is None:
-            self._reading = self._loop.create_task(self._read())
+            self._reading = backstage.start(self._read())
         else:
             self._parser = _Parser(self, connection, self._transport)
 
