@@ -156,8 +156,10 @@ class Link:
         pipeline = Pipeline(self._server, connection, self._waiting, self._numbers, self._expire)
         self._pipeline = pipeline
         pipeline.flush()
-        if self._closing or self._resting is not None:
+        if self._closing:
             pipeline.finish()
+        elif self._resting is not None:
+            pipeline.leave()
         try:
             await pipeline.over
         except Exception:
