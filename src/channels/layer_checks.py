@@ -25,6 +25,7 @@ __all__ = ["check_channel_layers", "check_deployed_channel_layers"]
 _TAG = "channels"
 _LAYER_KEYS = {"BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG"}
 _ROUND_TRIP_TIMEOUT = 3.0  # seconds; a broker that needs longer is no broker for real time
+_CLOSING_TIMEOUT = 6.0  # seconds; a layer whose broker is away needs some
 
 _CHOOSE_A_BROKER = "Configure a channel layer that has a broker, such as Redis, in CHANNEL_LAYERS."
 
@@ -253,7 +254,7 @@ async def _close(layer: Any) -> None:
         close = getattr(layer, name, None)
         if close is not None:
             with suppress(Exception):
-                await asyncio.wait_for(close(), _ROUND_TRIP_TIMEOUT)
+                await asyncio.wait_for(close(), _CLOSING_TIMEOUT)
             return
 
 
