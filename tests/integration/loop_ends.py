@@ -1,6 +1,7 @@
 """A program whose event loop ends while a consumer is connected. How is an argument."""
 
 import asyncio
+import gc
 import sys
 
 import django
@@ -52,6 +53,10 @@ if END == "run":
 else:
     loop = asyncio.new_event_loop()
     communicators = loop.run_until_complete(main())
-    if END == "close":  # as pytest-asyncio 0.24 does
+    if END == "close":  # as pytest-asyncio 0.24 does, after one test, and then comes another
         loop.close()
+        del communicators
+        gc.collect()
+        asyncio.run(get_channel_layer().group_send("other", {"type": "x"}))
+        gc.collect()
 sys.stdout.write("end\n")

@@ -175,8 +175,11 @@ class Receiver:
                     reader.trim()
                 await asyncio.gather(*map(self._renew, range(len(readers)), readers))
                 self._membership.leave_emptied()
-        finally:
+        except GeneratorExit:  # the event loop was closed as it was, and nothing can be awaited
+            raise
+        except BaseException:
             await asyncio.gather(*(reader.stop() for reader in readers))
+            raise
 
     async def _renew(self, partition: int, reader: InboxReader) -> None:
         link = self._outgoing.get().links[partition]
