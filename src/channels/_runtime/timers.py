@@ -9,6 +9,7 @@ is wound up on a loop whose clock is wrong is kept by the bridge's loop, whose c
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from .clock import now
@@ -29,14 +30,17 @@ class Timer:
 
     Args:
         seconds: how long to wait.
-        callback: called without arguments.
+        callback: called on that loop.
+        *arguments: what it is called with.
     """
 
     __slots__ = ("_callback", "_due", "_handle", "_loop")
 
-    def __init__(self, seconds: float, callback: Callable[[], object]) -> None:
+    def __init__(self, seconds: float, callback: Callable[..., object], *arguments: object) -> None:
         self._loop = asyncio.get_running_loop()
-        self._callback: Callable[[], object] | None = callback
+        self._callback: Callable[[], object] | None = (
+            partial(callback, *arguments) if arguments else callback
+        )
         self._due = now() + seconds
         self._handle: asyncio.TimerHandle | None = None
         self._wind_up(seconds)
@@ -47,6 +51,10 @@ class Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+
+    def cancelled(self) -> bool:
+        """Whether it calls nothing any more: it was cancelled, or has called."""
+        return self._callback is None
 
     def _wind_up(self, seconds: float) -> None:
         if abs(self._loop.time() - now()) < _TOLERANCE:

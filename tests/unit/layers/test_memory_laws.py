@@ -69,7 +69,7 @@ class Histories(RuleBasedStateMachine):
 
     def new_message(self):
         self.n += 1
-        self.sent_at[self.n] = self.clock.now
+        self.sent_at[self.n] = self.clock.seconds
         return message(self.n)
 
     def delivered(self, channel, received, in_order=True):
@@ -83,7 +83,7 @@ class Histories(RuleBasedStateMachine):
             line.popleft()
         else:  # several receivers finished together
             line.remove(n)
-        assert self.clock.now < self.sent_at[n] + EXPIRY, f"{n} came after its time"
+        assert self.clock.seconds < self.sent_at[n] + EXPIRY, f"{n} came after its time"
 
     # Senders
 
@@ -128,7 +128,7 @@ class Histories(RuleBasedStateMachine):
         sent = self.new_message()
         members = set(self.layer.groups.get(group, ()))
         before = self.layer.statistics.sent
-        entry = (self.clock.now + EXPIRY, lambda: dict(sent))
+        entry = (self.clock.seconds + EXPIRY, lambda: dict(sent))
         self.late = self.layer.deliver_to_group(group, entry, patience)
         waiting = set() if self.late is None else {box.channel for box in self.late.mailboxes}
         assert waiting <= members & (self.consumers.keys() | self.received_from)

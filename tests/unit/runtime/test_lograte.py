@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,7 +37,7 @@ def short(monkeypatch):
 def clock(monkeypatch):
     """What the time is, in seconds."""
     now = [1000.0]
-    monkeypatch.setattr(lograte.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(lograte, "clock", SimpleNamespace(now=lambda: now[0]))
     return now
 
 

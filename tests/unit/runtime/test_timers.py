@@ -143,14 +143,27 @@ def test_timeout_is_no_disguise_for_a_cancellation():
         run(wait())
 
 
+def test_timer_gives_arguments():
+    called = []
+
+    async def main():
+        Timer(0, called.append, "argument")
+        await sleep(SHORT)
+
+    run(main())
+    assert called == ["argument"]
+
+
 def test_timer_that_was_cancelled_calls_nothing(freeze):
     called = []
 
     async def main():
         with freeze():
             timer = Timer(0, lambda: called.append("cancelled"))
+            assert not timer.cancelled()
             timer.cancel()
             timer.cancel()
+            assert timer.cancelled()
             await sleep(SHORT)
 
     run(main())
@@ -168,7 +181,7 @@ def test_timer_calls_once_and_lets_go_of_what_it_called():
 
     timer = run(main())
     assert called == ["once"]
-    assert timer._callback is None
+    assert timer.cancelled()
 
 
 def test_timer_of_a_loop_that_was_closed_meanwhile_harms_nobody(monkeypatch):
