@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import math
 import random
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from redis import exceptions as redis_errors
 from redis.asyncio import connection as _connection
@@ -53,6 +54,19 @@ _TLS_FRESH = 60.0
 _POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
 
 
+class _Parser(_connection.DefaultParser):
+    """Gives the errors of a cluster classes, which redis-py before 6 has for its own client only."""
+
+    EXCEPTION_CLASSES: ClassVar[Any] = {
+        **_connection.DefaultParser.EXCEPTION_CLASSES,
+        "ASK": redis_errors.AskError,
+        "CLUSTERDOWN": redis_errors.ClusterDownError,
+        "MASTERDOWN": redis_errors.MasterDownError,
+        "MOVED": redis_errors.MovedError,
+        "TRYAGAIN": redis_errors.TryAgainError,
+    }
+
+
 class Server(Protocol):
     """Where one partition of the keys lives."""
 
@@ -88,6 +102,8 @@ class Opener:
         self._class: type[Connection] = _class_for(options)
         if issubclass(self._class, _connection.Connection):
             options.setdefault("socket_keepalive", True)
+        if issubclass(self._class, _TlsConnection) and not _is_unverified(options):
+            options.setdefault("ssl_check_hostname", True)  # redis-py does not before version 6
         self._options = {
             **options,
             "socket_connect_timeout": options.get("socket_connect_timeout") or CONNECT_TIMEOUT,
@@ -97,6 +113,7 @@ class Opener:
             "socket_timeout": None,
             "health_check_interval": 0,
             "retry": Retry(NoBackoff(), 0),
+            "parser_class": _Parser,
         }
         #: The address that the options hold.
         self.where = _where(self.make())
@@ -158,6 +175,12 @@ def _class_for(options: dict[str, Any]) -> type[Connection]:
     if chosen is not None:
         return chosen  # type: ignore[no-any-return]
     return _connection.UnixDomainSocketConnection if "path" in options else _connection.Connection
+
+
+def _is_unverified(options: Mapping[str, Any]) -> bool:
+    """Whether the options say that a server's certificate need not be valid."""
+    wanted = options.get("ssl_cert_reqs", "required")
+    return wanted == ssl.CERT_NONE or str(wanted).lower() == "none"
 
 
 async def _answer(connection: Connection, *command: str) -> Any:
