@@ -1,8 +1,13 @@
 """What holds for every test."""
 
 import pytest
+from hypothesis import settings
 
 from channels._runtime import lograte
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

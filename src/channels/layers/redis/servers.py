@@ -54,8 +54,8 @@ _TLS_FRESH = 60.0
 _POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
 
 
-class _Parser(_connection.DefaultParser):
-    """Gives the errors of a cluster classes, which redis-py before 6 has for its own client only."""
+class _Parser(_connection.DefaultParser):  # type: ignore[misc, valid-type]
+    """Gives the errors of a cluster classes; redis-py before 6 does for its own client only."""
 
     EXCEPTION_CLASSES: ClassVar[Any] = {
         **_connection.DefaultParser.EXCEPTION_CLASSES,

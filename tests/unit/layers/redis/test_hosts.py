@@ -6,6 +6,7 @@ import ssl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import exceptions as redis_errors
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.crc import key_slot
 
@@ -118,12 +119,23 @@ class TestAddresses:
 
 
 class TestTimeouts:
-    def test_they_are_ours_whatever_the_client_library_does(self):
+    async def test_they_are_ours_whatever_the_client_library_does(self):
+        attempts = []
+
+        async def attempt():
+            attempts.append("once")
+            raise redis_errors.ConnectionError
+
+        async def forget(error):
+            pass
+
         connection = only(("h", 1))
         assert connection.socket_timeout is None  # waiting is bounded by who waits
         assert connection.socket_connect_timeout == 5
         assert connection.health_check_interval == 0
-        assert connection.retry.get_retries() == 0
+        with pytest.raises(redis_errors.ConnectionError):
+            await connection.retry.call_with_retry(attempt, forget)
+        assert attempts == ["once"]
 
     def test_they_can_be_chosen(self):
         (server,), _ = parse_hosts(

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 from redis import exceptions as redis_errors
+from redis.asyncio import Redis
 
 from channels import signals
 from channels.exceptions import SerializationError
@@ -196,10 +197,7 @@ async def test_pools_lead_where_the_entries_say(shared_broker):
     entries = [(host, port), f"redis://{host}:{port}", {"address": (host, port)}]
     for entry in decode_hosts(entries):
         pool = create_pool(entry)
-        connection = await pool.get_connection()
-        await connection.send_command("PING")
-        assert await connection.read_response() == b"PONG"
-        await pool.release(connection)
+        assert await Redis(connection_pool=pool).ping()
         await pool.disconnect()
     pool = create_pool({"sentinels": [("s", 1)], "master_name": "m", "db": 3})
     assert pool.service_name == "m"
