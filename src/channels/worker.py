@@ -20,7 +20,7 @@ from asgiref.compatibility import guarantee_single_callable
 from asgiref.server import StatelessServer
 
 from . import signals
-from ._runtime import lograte
+from ._runtime import lograte, timers
 from ._runtime.denial import printable
 from ._runtime.exits import contained, is_crash
 from ._runtime.faults import origin
@@ -211,7 +211,7 @@ class Worker(StatelessServer):
                 if message is _END:
                     continue
                 try:
-                    async with asyncio.timeout(_GIVING_BACK):
+                    async with timers.timeout(_GIVING_BACK):
                         await self.channel_layer.send(channel, message)
                 except Exception as error:  # noqa: BLE001 - whatever a layer or a broker raises
                     self._drop(channel, f"it cannot go back: {type(error).__name__}: {error}")
@@ -272,7 +272,7 @@ class Worker(StatelessServer):
                 f": {error}" if told else "",
                 exc_info=None if told else error,
             )
-            await asyncio.sleep(pause)
+            await timers.sleep(pause)
 
     # Serving
 

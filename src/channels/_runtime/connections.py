@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from . import clock, timers
 from .per_loop import PerLoop
 from .termination import Termination
 from .turns import Turns
@@ -85,7 +86,7 @@ class Writes:
         Args:
             consumers: the identities of those that may be chosen.
         """
-        now = asyncio.get_running_loop().time()
+        now = clock.now()
         chosen = [
             (self._since.get(sending, (now, None))[0], sending, writer, task)
             for sending, (writer, task) in self.under_way.items()
@@ -102,7 +103,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: timers.Timer | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.writes = Writes()
         #: Which of their handlers have created tasks.
@@ -119,7 +120,7 @@ class Connections:
         """A connection begins."""
         self.open.add(connection)
         if self._timer is None:
-            self._timer = self._loop.call_later(_LOOK, self._look)
+            self._timer = timers.Timer(_LOOK, self._look)
 
     def discard(self, connection: Drainable) -> None:
         """A connection has ended, and left nothing behind."""
@@ -144,8 +145,8 @@ class Connections:
             self.termination.disarm()
 
     def _look(self) -> None:
-        self.writes.look(self._loop.time())
-        self._timer = self._loop.call_later(_LOOK, self._look) if self.open else None
+        self.writes.look(clock.now())
+        self._timer = timers.Timer(_LOOK, self._look) if self.open else None
 
 
 #: Those of the running event loop.

@@ -8,18 +8,18 @@ goes through outlet.py.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeGuard
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
-from . import database, draining
+from . import clock, database, draining, timers
 from .announce import announce
 from .backstage import untold
 from .connections import connections
 from .denial import deny, from_server, who
+from .exits import current_task
 from .faults import (
     CRASHED,
     client_close_code,
@@ -32,7 +32,6 @@ from .faults import (
 )
 from .grace import Grace
 from .intake import Intake
-from .loops import running_loop
 from .outlet import OVERLOADED, RESTARTING, Outlet
 from .turns import turn
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
@@ -121,8 +120,8 @@ class Connection:
         #: Sends a message to the client.
         self.send: Send = self._outlet.send
         self._inbox: Inbox | None = None
-        self._close_timer: asyncio.TimerHandle | None = None
-        self._handshake_timer: asyncio.TimerHandle | None = None
+        self._close_timer: timers.Timer | None = None
+        self._handshake_timer: timers.Timer | None = None
         self._refusing: asyncio.Task[Any] | None = None
         self._started = 0.0  # when the first event was handled; 0 before that
         self._disconnected = False  # the disconnect has been given to the consumer
@@ -140,7 +139,7 @@ class Connection:
     def _expect_disconnect(self) -> None:
         """A disconnect event must follow; if the server sends none, go on without it."""
         if self._close_timer is None:
-            self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self._disconnect_missing)
+            self._close_timer = timers.Timer(CLOSE_TIMEOUT, self._disconnect_missing)
 
     def _disconnect_missing(self) -> None:
         self._client_left()
@@ -204,18 +203,19 @@ class Connection:
         """
         database.watching.set(True)
         failure: BaseException | None = None
+        task = current_task()
         try:
             if open_inbox is not None:
                 self._inbox = self._intake.inbox = await open_inbox(self._intake.wake)
             await self._dispatch_all()
         except StopConsumer:
             pass
-        except GeneratorExit:  # nothing runs this any more, perhaps not even Python
-            raise
         except BaseException as error:
-            if running_loop() is None:  # nor this, and a handler has made something else of it
-                return
-            if is_crash(error, asyncio.current_task()):
+            if current_task() is not task:  # nothing runs this any more, perhaps not even Python
+                if isinstance(error, GeneratorExit):
+                    raise
+                return  # a handler has made something else of it
+            if is_crash(error, task):
                 failure = await self._fail(error)
             elif isinstance(error, asyncio.CancelledError):
                 failure = await self._cut(error)
@@ -245,7 +245,7 @@ class Connection:
         self._connections.add(self)
         timeout = self._consumer.handshake_timeout
         if timeout is not None and self._protocol == "websocket":
-            self._handshake_timer = self._loop.call_later(timeout, self._handshake_late, timeout)
+            self._handshake_timer = timers.Timer(timeout, self._handshake_late, timeout)
         return True
 
     def _handshake_late(self, seconds: float) -> None:
@@ -376,7 +376,7 @@ class Connection:
         return _NO_STATUS if code is None else code
 
     def _open(self) -> None:
-        self._started = time.monotonic()
+        self._started = clock.now()
         consumer = self._consumer
         announce(signals.connection_opened, consumer)
 
@@ -490,7 +490,7 @@ class Connection:
                 consumer=self._consumer,
                 scope=self._scope,  # as the server made it, whatever the consumer has in its place
                 code=self._outlet.code,
-                duration=time.monotonic() - self._started,
+                duration=clock.now() - self._started,
             )
         return failure
 

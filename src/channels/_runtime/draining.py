@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import signals
-from . import termination
+from . import clock, termination
 from .connections import Connections, Drainable, connections
 
 __all__ = ["Plan", "drain", "is_draining", "prepare", "release"]
@@ -101,12 +100,12 @@ async def drain(here: Connections, plan: Plan) -> bool:
         Whether all have ended before the deadline.
     """
     here.draining = True
-    deadline = time.monotonic() + plan.deadline
+    deadline = clock.now() + plan.deadline
     signals.emit(signals.server_draining, drain, connections=len(here.open), plan=plan)
     if plan.notice:
         logger.info("Told to end: not ready any more; closing connections in %g s", plan.notice)
         await asyncio.sleep(plan.notice)
-    start = time.monotonic()
+    start = clock.now()
     here.refusing = True
     waiting = list(here.open)
     random.shuffle(waiting)
@@ -125,11 +124,11 @@ async def drain(here: Connections, plan: Plan) -> bool:
     for step in range(steps):
         for connection in waiting[step::steps]:
             close(connection)
-        pause = start + (step + 1) * duration / steps - time.monotonic()
+        pause = start + (step + 1) * duration / steps - clock.now()
         if step + 1 < steps and pause > 0:
             await asyncio.sleep(pause)
     while True:
-        left = max(deadline - time.monotonic(), 0.0)
+        left = max(deadline - clock.now(), 0.0)
         ended = await here.ended(min(left, _AGAIN))
         if ended or left <= _AGAIN:
             break
@@ -146,7 +145,7 @@ async def drain(here: Connections, plan: Plan) -> bool:
             ", ".join(sorted(str(connection) for connection in here.open)[:_SHOWN]),
         )
     elif waiting:
-        logger.info("All connections have ended, in %.1f s", time.monotonic() - start)
+        logger.info("All connections have ended, in %.1f s", clock.now() - start)
     return ended
 
 

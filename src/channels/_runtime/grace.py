@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from .. import signals
-from . import threads
+from . import threads, timers
 from .announce import announce
 from .denial import printable
 from .faults import log_about
@@ -28,7 +28,7 @@ class Grace:
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: timers.Timer | None = None
         self._overdue = False  # the running handler has been cancelled
         #: Whether the running handler's time is limited: :meth:`end` must follow it.
         self.begun = False
@@ -49,7 +49,7 @@ class Grace:
                 loop.call_soon(self._drop, self.handling)  # it may be just about to wait
         else:
             self.begun = True
-            self._timer = loop.call_later(self._consumer.disconnect_grace, self._cancel)
+            self._timer = timers.Timer(self._consumer.disconnect_grace, self._cancel)
 
     def cut(self) -> None:
         """The running handler is of no use any more. Cancel it, if it can be."""

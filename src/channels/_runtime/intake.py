@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .exits import is_crash
-from .loops import running_loop
+from .exits import current_task, is_crash
 from .types import Inbox, Message, Receive
 
 __all__ = ["READ_AHEAD", "Intake"]
@@ -94,11 +93,11 @@ class Intake:
             try:
                 await self._read(receive)
                 return
-            except GeneratorExit:  # nothing runs this any more, perhaps not even Python
-                raise
             except BaseException as error:
-                if running_loop() is None:  # nor this, and somebody has made something else of it
-                    return
+                if current_task() is not reader:  # nothing runs this any more
+                    if isinstance(error, GeneratorExit):
+                        raise
+                    return  # somebody has made something else of it
                 by_stop = self._stopped is not None and reader.cancelling() <= others + 1
                 if not (by_stop and isinstance(error, asyncio.CancelledError)):
                     if not is_crash(error, reader, others):

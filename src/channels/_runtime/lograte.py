@@ -19,11 +19,11 @@ own.
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from weakref import ReferenceType, ref
 
+from . import clock, timers
 from .forks import in_child
 
 __all__ = ["AT_ONCE", "INTERVAL", "Pace", "log", "reset"]
@@ -76,7 +76,7 @@ class Pace:
         """
         with self._lock:
             state = self._state(kind)
-            now = time.monotonic()
+            now = clock.now()
             if not 0 <= now - state.since < self.interval:
                 # While a flood goes on, an interval's first is no news.
                 state.since, state.told = now, self.at_once - 1 if state.count else 0
@@ -99,7 +99,7 @@ class Pace:
         if state is None:
             if len(self._kinds) >= _KINDS:
                 kind = ""  # for all the rest
-            state = self._kinds.setdefault(kind, _Kind(time.monotonic()))
+            state = self._kinds.setdefault(kind, _Kind(clock.now()))
         return state
 
     def _remind(self, state: _Kind, seconds: float) -> None:
@@ -112,7 +112,7 @@ class Pace:
         except RuntimeError:
             return
         state.loop = ref(loop)
-        loop.call_later(seconds, self._tell_rest, state)
+        timers.Timer(seconds, self._tell_rest, state)
 
     def _tell_rest(self, state: _Kind) -> None:
         with self._lock:
@@ -120,7 +120,7 @@ class Pace:
             count, later = state.count, state.later
             state.count, state.later = 0, None
             if count:
-                state.since, state.told = time.monotonic(), self.at_once
+                state.since, state.told = clock.now(), self.at_once
         if later is not None:
             later(count)
 

@@ -8,12 +8,12 @@ extra threads are bounded too; beyond that a client is let go of.
 import asyncio
 import logging
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .. import signals
+from . import clock, timers
 from .denial import printable, who
 from .types import Consumer
 
@@ -189,7 +189,7 @@ class Pool:
             del self._aside[call]
             self._busy[call] = None
             if self._full_since is None and len(self._busy) >= self.size:
-                self._full_since = time.monotonic()
+                self._full_since = clock.now()
 
     def _fill(self) -> None:
         """Give what is free to those that wait. With the lock held."""
@@ -206,12 +206,12 @@ class Pool:
     def full_for(self) -> float | None:
         """Seconds for which no thread has been free, once that is long; else None."""
         since = self._full_since
-        seconds = 0.0 if since is None else time.monotonic() - since
+        seconds = 0.0 if since is None else clock.now() - since
         return seconds if seconds >= FULL_AFTER else None
 
     def occupants(self) -> list[Busy]:
         """The handlers that run, the oldest first."""
-        now = time.monotonic()
+        now = clock.now()
         with self._lock:
             calls = [(call.started or now, call) for call in self._busy]
         calls.sort(key=lambda pair: pair[0])
@@ -220,14 +220,14 @@ class Pool:
     def _watch(self) -> None:
         """Look again when the pool has been full for long. On an event loop, the lock held."""
         if self._full_since is None:
-            self._full_since = time.monotonic()
+            self._full_since = clock.now()
         if self._watcher is None or self._watcher.is_closed():
             self._watcher = asyncio.get_running_loop()
-            self._watcher.call_later(FULL_AFTER, self._look)
+            timers.Timer(FULL_AFTER, self._look)
 
     def _look(self) -> None:
         self._watcher = None
-        now = time.monotonic()
+        now = clock.now()
         with self._lock:
             since, told = self._full_since, self._told
             if since is None:
@@ -238,7 +238,7 @@ class Pool:
             self._watcher = asyncio.get_running_loop()
             waiting = len(self._queue)
         left = FULL_AFTER - (now - since)
-        self._watcher.call_later(left if left > 0 else FULL_AFTER, self._look)
+        timers.Timer(left if left > 0 else FULL_AFTER, self._look)
         if left <= 0 and (told is None or now - told >= _AGAIN):
             self._told = now
             self._tell(now - since, waiting)

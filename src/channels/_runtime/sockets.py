@@ -5,9 +5,9 @@ import socket
 import stat
 import struct
 import sys
-import time
 from typing import Any
 
+from . import clock
 from .types import Scope
 
 __all__ = ["acknowledged", "acknowledged_by_address"]
@@ -80,7 +80,7 @@ _found = -_FRESH
 def _find() -> dict[tuple[Any, ...], int]:
     """The descriptors of this process's connections."""
     global _found  # noqa: PLW0603 - of the process
-    now = time.monotonic()
+    now = clock.now()
     if not 0 <= now - _found < _FRESH:
         _found = now
         _known.clear()

@@ -23,10 +23,11 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, ClassVar
+
+from . import clock, timers
 
 __all__ = ["Termination"]
 
@@ -106,7 +107,7 @@ class Termination:
             return
         if self._is_ended_by_parent():
             return
-        now, before = time.monotonic(), self._signalled_at
+        now, before = clock.now(), self._signalled_at
         if self._sockets is None:
             # Disarmed, but somebody came in between, who calls those that were here before.
             if callable(self._handler):
@@ -165,7 +166,7 @@ class Termination:
             logger.exception("Draining failed; the server ends the connections")
         if self._handler == signal.SIG_DFL and not self._told:
             # The signal went to all of Hypercorn's processes, and the parent has its own way.
-            await asyncio.sleep(_POLLED)
+            await timers.sleep(_POLLED)
         if self._sockets is not None and not self._told:
             self._hand_over()
 

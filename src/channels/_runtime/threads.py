@@ -10,7 +10,6 @@ back to that same thread for its own sync parts, as under Django's ASGI handler.
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,7 +19,7 @@ from asgiref.sync import AsyncToSync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from . import database
+from . import clock, database, timers
 from .forks import in_child
 from .pool import Pool
 from .types import Consumer
@@ -75,7 +74,7 @@ class _Call:
     def __call__(self) -> Any:
         if not self._start.acquire(blocking=False):
             return None
-        self.started = time.monotonic()
+        self.started = clock.now()
         outer, _here.call = current_call(), self if self._pool is not None else None
         # The queries of sync code are looked after here, in their own thread.
         database.watching.set(False)
@@ -197,7 +196,7 @@ async def run(
         if not call.call_off():
             while not call.done:
                 with contextlib.suppress(asyncio.CancelledError):  # being raised already
-                    await asyncio.sleep(_POLL)
+                    await timers.sleep(_POLL)
         # What asgiref took over from the thread's context may be what waited there, and waits
         # no longer.
         AsyncToSync.executors.current = outer

@@ -2,7 +2,6 @@
 
 import atexit
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from django.db import connections
+
+from . import clock
 
 __all__ = ["Workers"]
 
@@ -90,9 +91,9 @@ class Workers(Executor):
             threads = list(self._threads)
         for _ in threads:
             self._queue.put(None)
-        deadline = time.monotonic() + grace
+        deadline = clock.now() + grace
         for thread in threads:
-            thread.join(max(deadline - time.monotonic(), 0.0))
+            thread.join(max(deadline - clock.now(), 0.0))
 
 
 _all: "WeakSet[Workers]" = WeakSet()

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django.conf import settings
 
+from .._runtime import timers
 from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
 from .._runtime.denial import deny
 from .._runtime.handlers import framework
@@ -52,7 +53,7 @@ class AsyncHttpConsumer(AsyncConsumer):
     _collected = 0
     # The body was too large: what still comes is not kept.
     _refused = False
-    _lingering: asyncio.TimerHandle | None = None
+    _lingering: timers.Timer | None = None
     _ending: "asyncio.Future[None] | None" = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +166,7 @@ class AsyncHttpConsumer(AsyncConsumer):
             unread=more_body,
         )
         if more_body:
-            self._lingering = asyncio.get_running_loop().call_later(LINGER, self._end_soon)
+            self._lingering = timers.Timer(LINGER, self._end_soon)
 
     def _end_soon(self) -> None:
         self._ending = asyncio.ensure_future(self._end_refusal())

@@ -13,6 +13,7 @@ from re import Pattern
 from typing import Any
 from weakref import WeakSet
 
+from .._runtime import clock
 from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
@@ -135,7 +136,7 @@ class LocalChannels(BaseChannelLayer):
             self.require_valid_channel_name(channel)
             mailbox = Mailbox(self, channel, self.get_capacity(channel), self.overflow)
             self._mailboxes[channel] = mailbox
-            self._unattached[channel] = time.monotonic() + self.expiry
+            self._unattached[channel] = clock.now() + self.expiry
         return mailbox
 
     # Consumers
@@ -171,7 +172,7 @@ class LocalChannels(BaseChannelLayer):
         mailbox.discard_all()
         if self._mailboxes.get(channel) is mailbox:
             self._remove_from_groups(channel)
-            self._unattached[channel] = time.monotonic() + self.expiry
+            self._unattached[channel] = clock.now() + self.expiry
             self._vanish(mailbox)
 
     def waiting_loops(self) -> set[asyncio.AbstractEventLoop]:
@@ -185,7 +186,7 @@ class LocalChannels(BaseChannelLayer):
 
     def join(self, group: str, channel: str) -> None:
         """:meth:`group_add` with names known to be valid."""
-        now = time.monotonic()
+        now = clock.now()
         with self.lock:
             self._clean_expired()
             self._groups.setdefault(group, {})[channel] = time.time()
@@ -335,7 +336,7 @@ class LocalChannels(BaseChannelLayer):
         A mailbox is looked at when the first message it was made for expires, and then once in
         every ``expiry`` seconds. So the looks are at most as many as the messages sent.
         """
-        now = time.monotonic()
+        now = clock.now()
         with self.lock:
             unattached, leases = self._unattached, self._leases
             for _ in range(len(unattached)):  # each at most once
@@ -367,7 +368,7 @@ class LocalChannels(BaseChannelLayer):
 
     def _purge(self) -> None:
         """Let go of everything that has expired."""
-        now = time.monotonic()
+        now = clock.now()
         with self.lock:
             for channel in tuple(self._unattached):
                 self._look_at(channel, now)

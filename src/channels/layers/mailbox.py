@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import math
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from .._runtime import clock
 from ..exceptions import SerializationError
 from .statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE, Statistics
 
@@ -135,7 +135,7 @@ class Mailbox:
         queue = self._queue
         if self._wake is not None and self._loop is not loop and not self._alive():
             return "dead"
-        if len(queue) >= self.capacity and not self.expire(now := time.monotonic()):
+        if len(queue) >= self.capacity and not self.expire(now := clock.now()):
             if patience and self._is_waited_for(now, patience):
                 return "later"
             if self._overflow != "drop_oldest" or not queue:
@@ -222,7 +222,7 @@ class Mailbox:
                     return told
             if not queue:
                 return None
-            now = time.monotonic()
+            now = clock.now()
             with self._owner.lock:
                 if not queue:
                     continue
@@ -312,7 +312,7 @@ class Mailbox:
     def _tell_of_gap(self) -> dict[str, Any] | None:
         """The news of the gap, once it is time for it; before that, a message is to be taken."""
         with self._owner.lock:
-            now = time.monotonic()
+            now = clock.now()
             if self._queue:
                 if self._gap_after > 0:
                     self._gap_after -= 1

@@ -1,11 +1,11 @@
 """The channel layer of one process: every promise of a layer, kept without a broker."""
 
-import time
 import uuid
 from collections.abc import Mapping
 from re import Pattern
 from typing import Any, ClassVar
 
+from .._runtime import clock
 from ..exceptions import ChannelFull
 from . import nowhere
 from .local import LocalChannels
@@ -84,7 +84,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
-        entry = (time.monotonic() + self.expiry, taken(message))
+        entry = (clock.now() + self.expiry, taken(message))
         if not self.deliver(channel, entry):
             raise ChannelFull(
                 f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its "
@@ -105,7 +105,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
-        entry = (time.monotonic() + self.expiry, taken(message))
+        entry = (clock.now() + self.expiry, taken(message))
         if self._is_group(group):
             self.deliver_to_group(group, entry)
         else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from ..._runtime import clock
 from ..._runtime.draining import is_draining
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ..._runtime.threads import full_for
@@ -26,7 +26,7 @@ __all__ = ["TIMEOUT", "Health", "is_ready", "set_ready"]
 TIMEOUT = 2.0
 
 _DRAINING = "draining"
-_imported = time.monotonic()
+_imported = clock.now()
 
 # Why this process shall get no traffic, or None.
 _out_of_service: str | None = None
@@ -92,7 +92,7 @@ class Health:
 
     async def liveness(self) -> Report:
         """That the process answers, and how long its event loop keeps others waiting."""
-        up = round(time.monotonic() - _imported, 1)
+        up = round(clock.now() - _imported, 1)
         checks = {"process": Result(True, details={"pid": os.getpid(), "uptime_s": up})}
         if not is_passing(asyncio.get_running_loop()):  # which would be gone by the next question
             checks["event_loop"] = await self._lag.get().ask()

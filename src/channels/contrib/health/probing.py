@@ -14,6 +14,7 @@ from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.db import connections
 
+from ..._runtime import clock
 from ..._runtime.denial import printable
 from ...exceptions import ChannelsError
 from .report import Result
@@ -72,7 +73,7 @@ class Prober:
     async def ask(self) -> Result:
         """What the check found, at most a second ago."""
         asking = self._asking
-        if asking is None or (asking.done() and time.monotonic() >= self._fresh_until):
+        if asking is None or (asking.done() and clock.now() >= self._fresh_until):
             asking = self._asking = asyncio.get_running_loop().create_task(self._perform())
         return await asyncio.shield(asking)
 
@@ -80,7 +81,7 @@ class Prober:
         started = time.perf_counter()
         error = await self._try()
         result = Result(error is None, (time.perf_counter() - started) * 1000, error)
-        self._fresh_until = time.monotonic() + FRESH
+        self._fresh_until = clock.now() + FRESH
         if result.ok != self._was_ok:
             self._was_ok = result.ok
             if result.ok:
@@ -91,7 +92,7 @@ class Prober:
 
     async def _try(self) -> str | None:
         """What is wrong, or None."""
-        now = time.monotonic()
+        now = clock.now()
         if self._attempt is not None and not self._attempt.done():
             return f"an attempt has been hanging for {now - self._began:.0f} s"
         self._began = now

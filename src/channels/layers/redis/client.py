@@ -1,6 +1,5 @@
 """Clients and pools of redis-py for a project's own commands to the layer's servers."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.sentinel import Sentinel
 
+from ..._runtime import timers
 from .hosts import HostsError
 from .servers import Connection, Server
 
@@ -92,7 +92,7 @@ class _Pool(ConnectionPool):
             if connection.is_connected:
                 break
         else:
-            async with asyncio.timeout(self._server.response_timeout * 2):
+            async with timers.timeout(self._server.response_timeout * 2):
                 connection = await self._server.connect()
             connection.socket_timeout = self._server.response_timeout
         self._used.add(connection)

@@ -1,7 +1,6 @@
 """What the layers over Redis have in common: options, names, named channels, delivery."""
 
 import asyncio
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -9,6 +8,7 @@ from functools import partial
 from re import Pattern
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from ..._runtime import clock
 from ..._runtime.forks import in_child
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from ...exceptions import (
@@ -374,7 +374,7 @@ class RedisLayer(BaseChannelLayer):
             reason = EXPIRED if isinstance(error, TooOld) else UNDECODABLE
             self._drop(reason, name, self._here.count_members(name) if to_group else 1)
             return None
-        entry = (time.monotonic() + self.expiry - age, unpack)
+        entry = (clock.now() + self.expiry - age, unpack)
         if to_group:
             return self._here.deliver_to_group(name, entry, patience)
         return self._here.deliver_or_drop(name, entry, patience)

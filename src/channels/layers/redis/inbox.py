@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from ..._runtime import backstage, lograte
+from ..._runtime import backstage, lograte, timers
 from ..._runtime.clock import now
 from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
@@ -150,7 +150,7 @@ class InboxReader:
                 self._entries = None  # the server has them yet
                 if wire is not None:
                     await wire.aclose()
-            await asyncio.sleep(backoff(max(self._trouble.attempts, 1)))
+            await timers.sleep(backoff(max(self._trouble.attempts, 1)))
 
     def _fail_waiting(self, error: Exception) -> None:
         """Tell those who wait for the inbox to be read why it is not.
@@ -168,7 +168,7 @@ class InboxReader:
         Args:
             lost: when the connection before it was.
         """
-        async with asyncio.timeout(self._server.response_timeout * 2):
+        async with timers.timeout(self._server.response_timeout * 2):
             connection = await self._server.connect()
         try:
             await self._register(connection)
@@ -194,7 +194,7 @@ class InboxReader:
         return 0.0 if self._entries is not None else min(wire.silence, now() - self._asked)
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
-        async with asyncio.timeout(self._server.response_timeout):
+        async with timers.timeout(self._server.response_timeout):
             await connection.send_command(*command, check_health=False)
             return await connection.read_response()
 

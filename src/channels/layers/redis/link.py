@@ -13,11 +13,10 @@ not be repeated is called so, and ends as :class:`Unconfirmed`.
 import asyncio
 import itertools
 import math
-import time
 from collections import deque
 from typing import Any
 
-from ..._runtime import backstage
+from ..._runtime import backstage, clock, timers
 from ...exceptions import BrokerError, BrokerUnavailable, Unconfirmed
 from .errors import backoff, explain, is_transient
 from .pipeline import Call, Pipeline
@@ -91,7 +90,7 @@ class Link:
         self, command: tuple[Any, ...], repeat: bool, number_at: int = 0
     ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
-        now = time.monotonic()
+        now = clock.now()
         # Whoever cancels everything is about to close the event loop, as a rule. Should it go on,
         # so does the link.
         closed = self._closing or now - self._cancelled < _LAST_SECONDS
@@ -123,7 +122,7 @@ class Link:
         try:
             await self._send_all()
         except asyncio.CancelledError:
-            self._cancelled = time.monotonic()
+            self._cancelled = clock.now()
             raise
         finally:
             self._have_rested()
@@ -144,14 +143,14 @@ class Link:
                 self._give_up(error)
                 if self._waiting:
                     self._trouble.failed(error)
-                    await asyncio.sleep(backoff(self._trouble.attempts))
+                    await timers.sleep(backoff(self._trouble.attempts))
 
     async def _converse(self) -> None:
         """Connect, and send what waits for as long as the connection holds.
 
         One that breaks while nothing is under way is no error, since nothing is lost.
         """
-        async with asyncio.timeout(self._server.response_timeout * 2):
+        async with timers.timeout(self._server.response_timeout * 2):
             connection = await self._server.connect()
         pipeline = Pipeline(self._server, connection, self._waiting, self._numbers, self._expire)
         self._pipeline = pipeline
@@ -180,7 +179,7 @@ class Link:
             self._waiting.popleft().fail(explain(error))
 
     def _expire(self, error: Exception | None = None) -> None:
-        now = time.monotonic()
+        now = clock.now()
         while self._waiting and (self._closing or self._waiting[0].deadline <= now):
             reason = f": {error}" if error else ""
             failure = BrokerUnavailable(

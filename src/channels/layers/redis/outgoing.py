@@ -5,6 +5,7 @@ import contextlib
 import uuid
 from typing import Any
 
+from ..._runtime import timers
 from .changes import Changes
 from .hosts import Server
 from .link import Link
@@ -55,6 +56,6 @@ class Outgoing:
     async def aclose(self) -> None:
         """Finish what is under way and disconnect."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSING_PATIENCE):
+            async with timers.timeout(_CLOSING_PATIENCE):
                 await asyncio.gather(*(changes.finish() for changes in self.changes))
         await asyncio.gather(*(link.aclose() for link in self.links))

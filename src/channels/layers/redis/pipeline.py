@@ -1,7 +1,6 @@
 """What is under way over one connection: calls are written together, and answered in order."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
+from ..._runtime import clock, timers
 from ...exceptions import Unconfirmed
 from .errors import explain, heed_move, is_moving, is_transient
 from .scripts import SCRIPTS
@@ -102,7 +102,7 @@ class Pipeline:
         self._flushing = False
         self._finishing = self._leaving = False
         self._sent = 0.0
-        self._watching: asyncio.TimerHandle | None = None
+        self._watching: timers.Timer | None = None
         self.over = self._wire.over
         self.worked = False
 
@@ -135,7 +135,7 @@ class Pipeline:
                 written.append(call)
                 commands.append(call.numbered(self._numbers))
         if commands:
-            self._sent = self._loop.time()
+            self._sent = clock.now()
             if self._watching is None:
                 self._watch()
             self._wire.send(commands)
@@ -158,11 +158,11 @@ class Pipeline:
         if not self._written:
             return
         patience = self._server.response_timeout
-        left = max(self._sent, self._wire.heard) + patience - self._loop.time()
+        left = max(self._sent, self._wire.heard) + patience - clock.now()
         if left <= 0 and last_look:
             self._wire.end(TimeoutError(f"no answer for {patience:g} seconds"))
         else:
-            self._watching = self._loop.call_later(
+            self._watching = timers.Timer(
                 max(left, _LAST_LOOK), lambda: self._watch(last_look=left <= 0)
             )
 
@@ -221,7 +221,7 @@ class Pipeline:
         self._take_back()
         if others:
             self._flushing = True
-            self._loop.call_later(_MOVING_PAUSE, self._go_on, others[0])
+            timers.Timer(_MOVING_PAUSE, self._go_on, others[0])
         else:
             self._teach()
 
@@ -238,7 +238,7 @@ class Pipeline:
             if isinstance(error, Exception):
                 self._unteachable = error
 
-        deadline = time.monotonic() + self._server.response_timeout
+        deadline = clock.now() + self._server.response_timeout
         for script in SCRIPTS.values():
             future: asyncio.Future[Any] = self._loop.create_future()
             future.add_done_callback(heed)

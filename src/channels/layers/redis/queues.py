@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
-from ..._runtime import backstage
+from ..._runtime import backstage, timers
 from ..._runtime.clock import now
 from .errors import backoff, explain, forget, heed_move, is_transient
 from .link import BrokerUnavailable, Link
@@ -176,7 +176,7 @@ class QueueReader:
         def stopped(unblocked: "asyncio.Future[int]") -> None:
             failed = unblocked.cancelled() or unblocked.exception()
             if not failed and not unblocked.result():  # the read had not begun, or is over
-                unblocked.get_loop().call_later(_PAUSE, self._stop_reading)
+                timers.Timer(_PAUSE, self._stop_reading)
 
         if self._reading and self._client and not self._callers:
             self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(stopped)
@@ -230,7 +230,7 @@ class QueueReader:
         while await self._want():
             connection: Connection | None = None
             try:
-                async with asyncio.timeout(self._server.response_timeout * 2):
+                async with timers.timeout(self._server.response_timeout * 2):
                     connection = await self._server.connect()
                     with contextlib.suppress(redis_errors.ResponseError):
                         self._client = await self._ask(connection, "CLIENT", "ID")
@@ -245,7 +245,7 @@ class QueueReader:
                     with contextlib.suppress(Exception):
                         await connection.disconnect(nowait=True)
             if trouble.attempts:
-                await asyncio.sleep(backoff(trouble.attempts))
+                await timers.sleep(backoff(trouble.attempts))
 
     def _failed(self, error: Exception) -> None:
         """See to an error of the server: the callers are told, or the log is."""
@@ -267,7 +267,7 @@ class QueueReader:
                 return False
             self._wanted.clear()
             try:
-                async with asyncio.timeout(_HOLD if self._held else _IDLE):
+                async with timers.timeout(_HOLD if self._held else _IDLE):
                     await self._wanted.wait()
             except TimeoutError:
                 if not self._callers and not self._held:
@@ -304,11 +304,11 @@ class QueueReader:
         while await self._want():
             if now() - seen > _BLOCK:
                 seen = now()
-                async with asyncio.timeout(self._server.response_timeout):
+                async with timers.timeout(self._server.response_timeout):
                     await self._open_queue(connection, sweep=False)
                 continue
             self._reading = True
-            async with asyncio.timeout(_BLOCK + _GRACE):
+            async with timers.timeout(_BLOCK + _GRACE):
                 answer = await self._ask(
                     connection, "XREADGROUP", "GROUP", _GROUP, self._name,
                     "COUNT", len(self._callers) or 1, "BLOCK", int(_BLOCK * 1000),
@@ -322,7 +322,7 @@ class QueueReader:
 
     async def _read_again(self, connection: Connection) -> None:
         """Have what was handed out over a connection that broke."""
-        async with asyncio.timeout(self._server.response_timeout):
+        async with timers.timeout(self._server.response_timeout):
             answer = await self._ask(
                 connection, "XREADGROUP", "GROUP", _GROUP, self._name, "STREAMS", self._queue, "0"
             )

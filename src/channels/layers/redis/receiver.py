@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from ..._runtime import backstage
+from ..._runtime import backstage, timers
 from ..._runtime.loops import PerLoop, bridge, is_passing
 from .errors import forget
 from .inbox import RENEWED_AT_ONCE, InboxReader
@@ -85,7 +85,7 @@ class Receiver:
                 # then is told so.
                 if heartbeat is None or not (heartbeat.done() or heartbeat.cancelling()):
                     raise
-                await asyncio.sleep(_ENDING)
+                await timers.sleep(_ENDING)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called on the event loop that reads, if there is one."""
@@ -112,8 +112,8 @@ class Receiver:
             BrokerUnavailable: a server has not answered.
             BrokerError: one refused.
         """
-        while self._resting:  # noqa: ASYNC110 - on another event loop, perhaps
-            await asyncio.sleep(_ENDING)
+        while self._resting:
+            await timers.sleep(_ENDING)
         if self.is_ready():
             return
         with self._starting:
@@ -131,7 +131,7 @@ class Receiver:
     async def _until_ready(self, ready: "asyncio.Future[None]") -> None:
         loop = ready.get_loop()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with timers.timeout(PATIENCE):
                 if loop is asyncio.get_running_loop():
                     await asyncio.shield(ready)
                 else:
@@ -170,7 +170,7 @@ class Receiver:
         """Give signs of life, for as long as the event loop runs."""
         try:
             while True:
-                await asyncio.sleep(self._lease / 3)
+                await timers.sleep(self._lease / 3)
                 for reader in readers:
                     reader.trim()
                 await asyncio.gather(*map(self._renew, range(len(readers)), readers))

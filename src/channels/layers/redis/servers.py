@@ -5,12 +5,10 @@ There is no pool that a burst of callers could drain, and no timeout or retry th
 did not set itself.
 """
 
-import asyncio
 import contextlib
 import math
 import random
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -21,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
+from ..._runtime import clock, timers
 from ...exceptions import BrokerError, ChannelsError
 from .refusals import explain_opening, shorn
 
@@ -122,9 +121,9 @@ class Opener:
         """A connection that is not open yet, to ``host`` and ``port`` if given."""
         connection = self._class(**{**self._options, **where})
         if isinstance(connection, _TlsConnection):
-            if time.monotonic() > self._tls_until:
+            if clock.now() > self._tls_until:
                 self._tls = connection.ssl_context
-                self._tls_until = time.monotonic() + _TLS_FRESH
+                self._tls_until = clock.now() + _TLS_FRESH
             connection.ssl_context = self._tls
         return connection
 
@@ -143,7 +142,7 @@ class Opener:
 
     async def ask(self, address: Address, *command: str) -> Any:
         """What the server at ``address`` answers to one command."""
-        async with asyncio.timeout(_ASKING_TIMEOUT):
+        async with timers.timeout(_ASKING_TIMEOUT):
             connection = await self.open(host=address[0], port=address[1])
             try:
                 return await _answer(connection, *command)
@@ -284,7 +283,7 @@ class SentinelServer:
 
     async def _require_master(self, connection: Connection, name: str) -> None:
         try:
-            async with asyncio.timeout(self.response_timeout):
+            async with timers.timeout(self.response_timeout):
                 role = await _answer(connection, "ROLE")
         except redis_errors.NoPermissionError:
             return  # then it is found out with the first message

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis import exceptions as redis_errors
 
-from ..._runtime import backstage, lograte
+from ..._runtime import backstage, clock, lograte, timers
 from ..._runtime.clock import now
 from ..local import Late
 from .errors import backoff, explain, heed_move, is_transient
@@ -217,11 +217,11 @@ class Subscription:
                     self._tell_of(error)
             finally:
                 await self._disconnect()
-            await asyncio.sleep(backoff(self._trouble.attempts))
+            await timers.sleep(backoff(self._trouble.attempts))
 
     async def _connect(self) -> None:
         """Connect, and subscribe to all topics."""
-        async with asyncio.timeout(self._server.response_timeout * 2):
+        async with timers.timeout(self._server.response_timeout * 2):
             connection = await self._server.connect()
         self._wire = Wire(connection, self._receive_all)
         for topic, future in self._topics.items():
@@ -271,17 +271,17 @@ class Subscription:
         wire = self._wire
         if wire is None:
             return
-        probed = self._loop.time()
+        probed = clock.now()
         while not wire.over.done():
             await asyncio.wait((wire.over,), timeout=PING_EVERY)
-            if self._loop.time() - probed >= PROBE_EVERY - PING_EVERY / 2:
-                probed = self._loop.time()
+            if clock.now() - probed >= PROBE_EVERY - PING_EVERY / 2:
+                probed = clock.now()
                 self._find_out_who_hears(wire)
             if wire.silence >= PING_EVERY / 2:
                 self.barrier()
             if wire.silence >= PING_EVERY + self._server.response_timeout:
                 # An event loop that was held up now takes what has come meanwhile.
-                await asyncio.sleep(PING_EVERY / 20)
+                await timers.sleep(PING_EVERY / 20)
                 if wire.silence >= PING_EVERY:
                     raise ConnectionError(f"nothing came for {wire.silence:.0f} seconds")
         wire.over.result()
@@ -417,7 +417,7 @@ def _fail(future: "asyncio.Future[None]", error: Exception) -> None:
 
 async def _patiently(future: "asyncio.Future[None]") -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with timers.timeout(PATIENCE):
             await asyncio.shield(future)
     except TimeoutError:
         raise BrokerUnavailable(f"The broker did not answer for {PATIENCE:g} seconds") from None

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from ..._runtime import timers
 from ...exceptions import ChannelsError
 
 __all__ = ["Loop", "LoopEnded", "across", "hand_over"]
@@ -41,7 +42,7 @@ async def across(loop: Loop, work: Coroutine[Any, Any, _T]) -> _T:
         future.cancel()
     if inspect.getcoroutinestate(work) == inspect.CORO_CREATED and not loop.is_running():
         work.close()
-    await asyncio.sleep(_LOOK)  # it may be about to end
+    await timers.sleep(_LOOK)  # it may be about to end
     raise LoopEnded
 
 

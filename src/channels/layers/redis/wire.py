@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from ..._runtime import backstage
+from ..._runtime import backstage, clock
 from .packing import pack
 from .servers import Connection
 
@@ -41,7 +41,7 @@ class Wire:
     def __init__(self, connection: Connection, receive: Callable[[Iterable[Any]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
-        self.heard = self._loop.time()
+        self.heard = clock.now()
         self.quiet = 0.0
         self._connection = connection
         self._receive = receive
@@ -59,7 +59,7 @@ class Wire:
     @property
     def silence(self) -> float:
         """Seconds since something last came, or would have come."""
-        return 0.0 if self.paused else self._loop.time() - self.heard
+        return 0.0 if self.paused else clock.now() - self.heard
 
     @property
     def paused(self) -> bool:
@@ -78,7 +78,7 @@ class Wire:
         resumed, self._resumed = self._resumed, None
         if resumed is None or self.over.done():
             return
-        self.heard = self._loop.time()
+        self.heard = clock.now()
         if self._parser is not None:
             self._parser.hand_on()
         if not self.paused:
@@ -101,7 +101,7 @@ class Wire:
         """Hand on what has come."""
         if self.over.done():
             return
-        now = self._loop.time()
+        now = clock.now()
         self.quiet, self.heard = now - self.heard, now
         try:
             self._receive(replies)
