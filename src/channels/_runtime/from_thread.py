@@ -203,7 +203,9 @@ class SendFromThread:
     def _hand_in(self, item: _Item) -> None:
         self._queue.append(item)
         if self._task is None:
-            self._task = self._loop.create_task(self._send_all())
+            # Not by the loop's task factory, which may have it begin, or even end, before this is
+            # set (Python 3.12 has an eager one).
+            self._task = asyncio.Task(self._send_all(), loop=self._loop)
 
     async def _send_all(self) -> None:
         # The context is the handler's: asgiref would have sync code run in the handler's thread,

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from channels._runtime import from_thread, threads
+from channels._runtime.eager import begin
 from channels._runtime.from_thread import KEPT, SendFromThread
 from channels.exceptions import EventLoopRunning
 from channels.generic.websocket import WebsocketConsumer
@@ -80,6 +81,30 @@ def test_a_loop_that_has_stopped_is_not_waited_for(close, monkeypatch):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+def eager(loop, coro, **options):
+    """As ``asyncio.eager_task_factory`` of Python 3.12: runs what it can before there is a task."""
+    rest = begin(coro)
+    if rest is not None:
+        return asyncio.Task(rest, loop=loop, **options)
+    over = loop.create_future()
+    over.set_result(None)
+    return over
+
+
+@pytest.mark.parametrize("factory", [eager, getattr(asyncio, "eager_task_factory", eager)])
+async def test_tasks_that_begin_at_once_do_not_stop_it(client, send, factory):
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)
+    for n in "123":
+        await asyncio.wait_for(in_thread(send, text(n)), 5)
+        send(text(n + " on the loop"))
+        async with asyncio.timeout(5):
+            await send.settle()
+    loop.set_task_factory(None)
+    assert client.sent == [n + end for n in "123" for end in ("", " on the loop")]
+    assert send.settled
 
 
 async def test_a_client_that_does_not_read_holds_up_no_handler(client):
