@@ -117,9 +117,11 @@ class Intake:
         """Stop reading the client; whether it was being read."""
         if self._reader is None:
             return False
-        self._stopped = stopped = self._loop.create_future()
-        self._resumed = self._loop.create_future()
-        self._reader.cancel()
+        stopped = self._stopped
+        if stopped is None:  # else somebody else is stopping it this very moment
+            self._stopped = stopped = self._loop.create_future()
+            self._resumed = self._loop.create_future()
+            self._reader.cancel()
         await asyncio.wait((stopped,), timeout=1)
         return True
 

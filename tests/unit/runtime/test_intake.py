@@ -230,6 +230,17 @@ async def test_ended_while_it_is_stopped_it_ends(client):
     await client.reader
 
 
+async def test_stopped_by_two_at_once_it_is_not_taken_for_cancelled(client):
+    client.read()
+    await asyncio.sleep(0)
+    stops = [asyncio.create_task(client.intake.stop()) for _ in range(2)]
+    assert [await stop for stop in stops] == [True, True]
+    client.intake.resume()
+    client.put_nowait({"type": "event"})
+    await until(client.empty)
+    assert client.intake.next() == {"type": "event"}
+
+
 async def test_ended_before_it_starts_it_reads_nothing(client):
     await client.intake.end()
     client.put_nowait({"type": "event"})
