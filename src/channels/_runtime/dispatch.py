@@ -319,9 +319,10 @@ class Connection:
         if database.opened:
             await database.release()
         grace = self._grace
-        grace.handling = message_type or "?"
-        if self._outlet.gone and not self._disconnected:
-            grace.begin()
+        if not self._disconnected:  # disconnect() may take its time
+            grace.handling = message_type or "?"
+            if self._outlet.gone:
+                grace.begin()
         try:
             await dispatch(message)
         except UnknownMessageType as error:

@@ -36,7 +36,8 @@ class Grace:
         self.dropped = False
         #: The task that runs the handlers.
         self.task: asyncio.Task[Any] | None = None
-        #: The type of the message that is being handled, or None.
+        #: The type of the message that is being handled, or None; also while it is the disconnect,
+        #: whose handler is always called and never cancelled here.
         self.handling: str | None = None
 
     def begin(self) -> None:
@@ -62,11 +63,8 @@ class Grace:
             self._drop(self.handling)
 
     def _drop(self, handling: str) -> bool:
-        """See to it that a handler which waits for a thread is not called; whether there was one.
-
-        The handler of the disconnect is always called.
-        """
-        if self.handling != handling or handling.endswith(".disconnect"):
+        """See to it that a handler which waits for a thread is not called; whether one did."""
+        if self.handling != handling:
             return False
         if threads.drop(self._consumer):
             self.dropped = True

@@ -7,6 +7,7 @@ import weakref
 import pytest
 from asgiref.sync import async_to_sync
 
+from channels._runtime import dispatch
 from channels.consumer import AsyncConsumer
 from channels.exceptions import UnknownMessageType
 from channels.generic.http import AsyncHttpConsumer
@@ -234,3 +235,33 @@ async def test_a_class_that_has_served_is_freed(base):
         return gone() is None
 
     await until(freed)
+
+
+@pytest.mark.parametrize("ends", ["by a message", "by itself"])
+async def test_disconnect_takes_its_time_whatever_the_client_does_meanwhile(ends, monkeypatch):
+    monkeypatch.setattr(dispatch, "CLOSE_TIMEOUT", 0.01)
+    gate, log = asyncio.Event(), Log()
+
+    class Consumer(AsyncRecorder):
+        disconnect_grace = 0.0
+
+        async def receive(self, **data):
+            await self.close()
+
+        async def disconnect(self, code):
+            self.log.append("begun")
+            await gate.wait()
+            self.log.append("done")
+
+    Consumer.log = log
+    server = await Server(Consumer.as_asgi()).connect()
+    if ends == "by a message":
+        await get_channel_layer().send(log.name, {"type": "websocket.disconnect"})
+    else:
+        server.text("close")
+    await until(lambda: "begun" in log)
+    server.put("websocket.disconnect", code=1000)
+    await asyncio.sleep(0.1)  # for what would cancel it
+    gate.set()
+    await server.ended()
+    assert log == ["connect", "begun", "done"]
