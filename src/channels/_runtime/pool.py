@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from .. import signals
 from . import clock, timers
@@ -65,10 +65,11 @@ class Busy:
 class Ticket:
     """A call that waits for a thread."""
 
-    __slots__ = ("call", "loop", "turn")
+    __slots__ = ("call", "key", "loop", "turn")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, key: int) -> None:
         self.call = call
+        self.key = key  # in the queue
         self.loop = asyncio.get_running_loop()
         self.turn: asyncio.Future[bool] = self.loop.create_future()
 
@@ -97,7 +98,8 @@ class Pool:
         self._lock = threading.Lock()
         self._busy: dict[Call, None] = {}
         self._aside: dict[Call, None] = {}  # those that wait for a client
-        # By the identity of the consumer, which has one handler at a time.
+        # By the identity of the consumer, which has one handler at a time; if a project has called
+        # a second one meanwhile, that is in the queue by its own.
         self._queue: OrderedDict[int, Ticket] = OrderedDict()
         self._full_since: float | None = None
         # Of the last report, while the pool has been full since.
@@ -125,7 +127,10 @@ class Pool:
             self._watch()
             if free:
                 return None
-            ticket = self._queue[_key(call)] = Ticket(call)
+            key = id(call if call.owner is None else call.owner)
+            if key in self._queue:
+                key = id(call)
+            ticket = self._queue[key] = Ticket(call, key)
         return ticket
 
     async def wait(self, ticket: "Ticket") -> bool:
@@ -137,11 +142,10 @@ class Pool:
         try:
             return await ticket.turn
         except asyncio.CancelledError:
-            key = _key(ticket.call)
             with self._lock:
-                waiting = self._queue.get(key) is ticket
+                waiting = self._queue.get(ticket.key) is ticket
                 if waiting:
-                    del self._queue[key]
+                    del self._queue[ticket.key]
             if not waiting:
                 self.leave(ticket.call)
             raise
@@ -263,7 +267,3 @@ class Pool:
             waiting=waiting,
             handlers=handlers,
         )
-
-
-def _key(call: Any) -> int:
-    return id(call if call.owner is None else call.owner)

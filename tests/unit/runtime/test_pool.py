@@ -61,6 +61,19 @@ async def test_what_is_dropped_never_runs():
     assert pool.enter(call()) is None
 
 
+async def test_a_consumer_that_has_two_handlers_called_at_once_gets_both():
+    pool, first, second, third = Pool(1), call(), call(), call()
+    third.owner = second.owner
+    pool.enter(first)
+    tasks = [await entering(pool, made) for made in (second, third)]
+    for running, task in zip((first, second), tasks, strict=True):
+        pool.leave(running)
+        async with asyncio.timeout(5):
+            assert await task
+    pool.leave(third)
+    assert pool.enter(call()) is None
+
+
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_wait_takes_no_place(granted):
     pool, first, second = Pool(1), call(), call()
