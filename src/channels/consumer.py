@@ -170,6 +170,8 @@ class SyncConsumer(AsyncConsumer):
         try:
             outcome = await threads.run(handler, message, pooled=pooled, owner=self)
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._sender is not None:
+                self._sender.cancel()  # a client that does not read does not hold up the end
             with contextlib.suppress(Exception):  # the first failure is the one that is told
                 await self._settle()
             if pooled and isinstance(error, KeyboardInterrupt):  # it comes to the main thread only

@@ -134,6 +134,11 @@ class SendFromThread:
             finally:
                 del failure  # it refers to this frame
 
+    def cancel(self) -> None:
+        """Give up what the server has not taken yet. On the event loop."""
+        if self._task is not None:
+            self._task.cancel()
+
     # In a thread
 
     def _send_from_elsewhere(self, message: Message) -> None:

@@ -342,3 +342,37 @@ async def test_a_failure_that_comes_late_is_a_crash(caplog):
     [record] = [record for record in caplog.records if record.exc_info]
     assert str(record.exc_info[1]) == "the server is broken"
     await server.leave()
+
+
+async def test_a_cancellation_waits_for_no_client_that_does_not_read():
+    sent, leave, left = threading.Event(), threading.Event(), []
+
+    class Consumer(WebsocketConsumer):
+        send_timeout = None
+
+        def receive(self, text_data=None, bytes_data=None):
+            self.send("x")
+            sent.set()
+            leave.wait(10)
+
+        def disconnect(self, code):
+            left.append(code)
+
+    server = await Server(Consumer.as_asgi()).connect()
+    never = asyncio.Event()
+
+    async def take(message):
+        if message["type"] == "websocket.send":
+            await never.wait()
+
+    server.on_send = take
+    server.text("1")
+    await until(sent.is_set)
+    server.task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await server.ended()
+    assert server.task.cancelled()
+    assert left == [1012]
