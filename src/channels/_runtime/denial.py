@@ -25,7 +25,10 @@ def from_server(scope: Scope) -> bool:
 
 def printable(text: object, limit: int = 200) -> str:
     """``text`` fit for one line of a log: no control characters, at most ``limit`` characters."""
-    shown = str(text)[: limit + 1]  # one more, to see that there is more
+    try:
+        shown = str(text)[: limit + 1]  # one more, to see that there is more
+    except Exception as error:  # noqa: BLE001 - of an exception that a project has made
+        return f"(no text: str() raised {type(error).__name__})"
     if not shown.isprintable():
         shown = shown.encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."

@@ -447,15 +447,25 @@ class Connection:
         Returns:
             What is to be raised to whoever called, if that is no server.
         """
-        explain(self._consumer, error)
+        code = CRASHED
+        try:
+            explain(self._consumer, error)
+            if from_server(self._scope):
+                code = report(self._consumer, error, of_client=not self._intake.from_layer)
+        except Exception as failure:  # noqa: BLE001 - of whatever a project has put in the way
+            self._cannot_tell(failure)
         if from_server(self._scope):
-            code = report(self._consumer, error, of_client=not self._intake.from_layer)
             await self._attempt(partial(self._outlet.say_goodbye, code))
             return None
         # Whoever called gets the exception instead of a goodbye.
         self._outlet.code = client_close_code(error) or CRASHED
         self._outlet.stop()
         return contained(error, who(self._consumer))
+
+    def _cannot_tell(self, failure: Exception) -> None:
+        """A crash could not be told of as usual, which must not keep the connection from ending."""
+        message = f"{type(self._consumer).__qualname__} crashed, and to say so failed as well"
+        self._loop.call_exception_handler({"message": message, "exception": failure})
 
     async def _cut(self, error: asyncio.CancelledError) -> asyncio.CancelledError:
         """The task was cancelled: say goodbye, and return what is to be raised."""
@@ -512,11 +522,14 @@ class Connection:
                 if isinstance(error, asyncio.CancelledError):
                     return error
                 raise
-            explain(self._consumer, error)
-            kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
-            log_about(self._consumer, logging.ERROR, kind, text, exc_info=error)
-            if from_server(self._scope):
-                announce(signals.consumer_crashed, self._consumer, exception=error)
+            try:
+                explain(self._consumer, error)
+                kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
+                log_about(self._consumer, logging.ERROR, kind, text, exc_info=error)
+                if from_server(self._scope):
+                    announce(signals.consumer_crashed, self._consumer, exception=error)
+            except Exception as failure:  # noqa: BLE001 - see _fail()
+                self._cannot_tell(failure)
         return None
 
     async def _leave(self) -> None:

@@ -19,6 +19,7 @@ own.
 import asyncio
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
 from weakref import ReferenceType, ref
@@ -172,5 +173,9 @@ def _write(
     if count > 1:
         message += " (one of %d such lines; the others were left out)"
         arguments = (*arguments, count)
-    # The line is the caller's, for those who log where it came from.
-    logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
+    try:
+        # The line is the caller's, for those who log where it came from.
+        logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
+    except Exception:  # noqa: BLE001 - of a project's filter: no connection's end may depend on it
+        if logging.raiseExceptions:  # as logging itself does when a handler fails
+            traceback.print_exc()

@@ -17,7 +17,11 @@ from channels._runtime.connections import connections
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    WebsocketConsumer,
+)
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from tests.asgi import Server, until
 
@@ -588,6 +592,62 @@ async def test_a_crash_is_logged_once_signalled_and_closed_with_1011(caplog, hea
     assert [n for n, _ in heard] == ["connection_opened", "consumer_crashed", "connection_closed"]
     assert heard[-1][1]["code"] == 1011
     assert heard[-1][1]["duration"] >= 0
+
+
+class Unsayable(ValueError):
+    def __str__(self):
+        raise RuntimeError("this has no text")
+
+
+@pytest.mark.parametrize("error", [LookupError, Unsayable])
+async def test_a_crash_that_cannot_be_logged_ends_its_connection_all_the_same(error, capsys):
+    left = []
+
+    class Consumer(AsyncJsonWebsocketConsumer):
+        @classmethod
+        async def decode_json(cls, text_data):
+            raise error
+
+        async def disconnect(self, code):
+            left.append(code)
+
+    def unfit(record):
+        raise AttributeError("this record has no request")
+
+    logger = logging.getLogger("channels.consumer")
+    logger.addFilter(unfit)
+    try:
+        server = await Server(Consumer.as_asgi()).connect()
+        server.text("x")
+        await until(lambda: "websocket.close" in server.types())
+        await server.leave()
+    finally:
+        logger.removeFilter(unfit)
+    code = 1007 if error is Unsayable else 1011
+    assert server.sent[-1]["code"] == code
+    assert left == [code]
+    assert "this record has no request" in capsys.readouterr().err
+
+
+async def test_a_crash_of_a_consumer_that_has_put_away_its_scope_ends_its_connection(caplog):
+    left = []
+
+    class Consumer(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.scope = None
+            raise LookupError
+
+        async def disconnect(self, code):
+            left.append(code)
+            raise LookupError
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await server.ended()
+    assert server.sent[-1]["code"] == 1011
+    assert left == [1011]
+    assert [record.name for record in caplog.records] == ["asyncio", "asyncio"]
+    assert "LookupError" in caplog.text  # what it was about
 
 
 async def test_a_crash_before_accept_refuses_with_500_where_the_server_can(caplog):
