@@ -17,9 +17,9 @@ local expiry = math.max(tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[2]) o
 local expired = redis.call('XTRIM', KEYS[1], 'MINID', now - expiry)
 local abandoned = {}
 if ARGV[7] ~= '0' then
-  for _, pending in ipairs(redis.call(
-    'XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[6], '-', '+', ARGV[7]
-  )) do
+  -- A command is on the line of its call: where a right is missing, Redis tells the line only.
+  local idle = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[6], '-', '+', ARGV[7])
+  for _, pending in ipairs(idle) do
     local entry = redis.call('XRANGE', KEYS[1], pending[1], pending[1])[1]
     if entry then
       redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[5], 0, pending[1], 'JUSTID')
