@@ -25,6 +25,7 @@ __all__ = ["check_channel_layers", "check_deployed_channel_layers"]
 _TAG = "channels"
 _LAYER_KEYS = {"BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG"}
 _ROUND_TRIP_TIMEOUT = 3.0  # seconds; a broker that needs longer is no broker for real time
+_SHORT_SECRET = 8  # characters; a shorter secret may be a part of ordinary words
 _CLOSING_TIMEOUT = 6.0  # seconds; a layer whose broker is away needs some
 
 _CHOOSE_A_BROKER = "Configure a channel layer that has a broker, such as Redis, in CHANNEL_LAYERS."
@@ -118,7 +119,7 @@ def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[C
             id="channels.E005",
         )
         return
-    useless = [f"{name} = {value}" for name, value in _limits(layer) if value <= 0]
+    useless = [f"{name} = {value}" for name, value in _limits(layer, config) if value <= 0]
     if useless:
         yield Warning(
             f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
@@ -136,13 +137,13 @@ def _is_one_of_ours(backend: Any) -> bool:
     return isinstance(backend, type) and issubclass(backend, ours)
 
 
-def _limits(layer: Any) -> Iterator[tuple[str, float]]:
+def _limits(layer: Any, config: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """What a layer has of messages and seconds."""
     for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease"):
         if hasattr(layer, name):
             yield name, getattr(layer, name)
-    for pattern, count in layer.channel_capacity:
-        yield f"channel_capacity for {pattern.pattern!r}", count
+    for key, count in (config.get("channel_capacity") or {}).items():
+        yield f"channel_capacity for {getattr(key, 'pattern', key)!r}", count
 
 
 def _suggest(config: dict[str, Any], parameters: inspect.Signature) -> str:
@@ -278,9 +279,16 @@ def _describe(error: BaseException) -> str:
 
 
 def _without_secrets(text: str, config: Any) -> str:
-    """``text`` without the passwords in ``config``, which the errors of others may repeat."""
+    """``text`` without the passwords in ``config``, which the errors of others may repeat.
+
+    A secret as short as an ordinary word is hidden only where it stands alone: otherwise the
+    password "key" would make the names of options unreadable, and be told by what is missing.
+    """
     for secret in sorted(set(_secrets(config)), key=len, reverse=True):
-        text = text.replace(secret, "***")
+        pattern = re.escape(secret)
+        if len(secret) < _SHORT_SECRET:
+            pattern = rf"(?<![A-Za-z_]){pattern}(?![A-Za-z_])"
+        text = re.sub(pattern, "***", text)
     return text
 
 

@@ -1,5 +1,6 @@
 """System checks of CHANNEL_LAYERS with Redis: all that can be known without connecting."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -107,6 +108,21 @@ def test_options_with_which_nothing_arrives(settings, backend, config):
     [message] = found(settings, backend, **config)
     assert message.id == "channels.W008"
     assert next(iter(config)) in message.msg
+
+
+@BOTH
+def test_a_capacity_of_zero_is_told_by_the_pattern_that_the_settings_have(settings, backend):
+    [message] = found(settings, backend, channel_capacity={"jobs.*": 0, re.compile("x+"): 0})
+    assert "channel_capacity for 'jobs.*' = 0, channel_capacity for 'x+' = 0 in" in message.msg
+
+
+@BOTH
+@pytest.mark.parametrize("key", ["key", "s", "list"])
+def test_a_short_key_is_hidden_without_making_the_error_unreadable(settings, backend, key):
+    [message] = found(settings, backend, symmetric_encryption_keys=key)
+    assert "symmetric_encryption_keys must be a" in message.msg
+    assert "possible keys" in message.msg
+    assert f" {key} " not in message.msg
 
 
 @pytest.mark.parametrize("config", [{"lease": 0}, {"inbox_capacity": 0}])
