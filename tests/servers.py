@@ -160,7 +160,14 @@ SERVERS = {
     ),
     "daphne": ServerKind(
         package="daphne",
-        command=("daphne", "--bind=127.0.0.1", "--port={port}", "{application}"),
+        command=(
+            "daphne",
+            "--bind=127.0.0.1",
+            "--port={port}",
+            # Longer than a busy machine takes to come to a handshake; 5 s by default.
+            "--websocket_connect_timeout=30",
+            "{application}",
+        ),
         quiet=("--verbosity=0",),
         strict=(
             "--root-path=/base",

@@ -202,7 +202,7 @@ class TestExit:
     def test_a_broker_that_is_down_does_not_delay_it_for_long(self):
         nowhere = Broker("no server", port=free_port())
         before = time.monotonic()
-        output = run("exit_without_broker", nowhere, complains="does not answer")
+        output = run("exit_without_broker", nowhere, complains="does not work")
         assert output == "CallTimeout\n"
         assert time.monotonic() - before < 20
 
