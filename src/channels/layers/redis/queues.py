@@ -166,9 +166,18 @@ class QueueReader:
     def _keep(self, entry: _Entry) -> None:
         """Keep an entry for the next caller, since the one that was to have it has gone."""
         self._held.appendleft(entry)
+        if len(self._held) > 1:
+            self._put_in_order()
         self._serve()
         self._wanted.set()
         self._stop_reading()
+
+    def _put_in_order(self) -> None:
+        """Let what is held be in the order of the queue, however callers gave up.
+
+        The script ``give_back`` goes back to before the first.
+        """
+        self._held = deque(sorted(self._held, key=lambda entry: _order(entry.id)))
 
     def _stop_reading(self) -> None:
         """Have the server hand out nothing more, if nobody waits for it."""
@@ -330,12 +339,15 @@ class QueueReader:
 
     def _hold(self, entries: list[Any], since: float = -math.inf) -> None:
         """Take over entries that were handed out, and give them to those who wait."""
+        before = len(self._held)
         known = self._tickets.keys() | {entry.id for entry in self._held}
         for entry_id, fields in entries:
             if not fields or entry_id in self._taken:  # it was trimmed, or a caller has it
                 self._remove(entry_id)
             elif entry_id not in known:
                 self._held.append(_Entry(entry_id, fields, since))
+        if before:
+            self._put_in_order()
         self._serve()
 
     def _serve(self) -> None:
@@ -406,6 +418,12 @@ class QueueReader:
         await self.aclose()
         if self._returning:
             await asyncio.wait(self._returning, timeout=_CLOSING_PATIENCE)
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    """IDs of entries compare as pairs of numbers."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
 
 
 def _is_gone(error: Exception) -> bool:

@@ -428,6 +428,32 @@ async def test_what_goes_back_gets_its_old_place(workshop, shared_broker, put, m
     assert await take(other, 3) == ["first", "second", "third"]
 
 
+async def test_what_several_gave_up_at_once_goes_back_in_order(
+    workshop, shared_broker, redis, monkeypatch
+):
+    monkeypatch.setattr(queues_module, "_HOLD", 0.05)
+    reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
+    monkeypatch.setattr(reader, "_stop_reading", lambda: None)
+    receiving = [asyncio.create_task(reader.receive()) for _ in range(2)]
+    await until(lambda: reader._reading and len(reader._callers) == 2)
+    serve = reader._serve
+
+    def serve_and_give_up():  # they come in the very turn of the event loop in which all give up
+        serve()
+        for task in receiving:
+            task.cancel()
+
+    monkeypatch.setattr(reader, "_serve", serve_and_give_up)
+    names = ["first", "second", "third", "fourth"]
+    with redis.pipeline(transaction=True) as together:
+        for name in names:
+            together.xadd(workshop.queue, {"m": name})
+        together.execute()
+    await asyncio.wait(receiving)
+    await until(lambda: redis.xpending(workshop.queue, "readers")["pending"] == 0)
+    assert await take(other, 4) == names
+
+
 async def test_nothing_that_is_being_handled_comes_again_when_something_goes_back(
     workshop, shared_broker, redis, put, monkeypatch
 ):
