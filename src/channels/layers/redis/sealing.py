@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ..._runtime.clock import wall
 from ...exceptions import SerializationError
+from ..options import LONGEST
 from ..serializers import Key
 
 __all__ = ["Seal", "TooOld"]
@@ -48,7 +49,7 @@ class Seal:
             for key in keys
         ]
         self._prefix = prefix.encode("utf-8", "surrogatepass")
-        self._life = max(int(expiry * 1000), 0)
+        self._life = max(int(min(expiry, LONGEST) * 1000), 0)
 
     def close(self, kind: str, name: str, data: bytes) -> bytes:
         """Seal a message.

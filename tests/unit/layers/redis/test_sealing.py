@@ -38,6 +38,12 @@ def test_what_is_sealed_can_be_opened_at_its_destination(kind, name, data):
     assert Seal(KEYS, "asgi", 5).open(kind, name, seal.close(kind, name, data)) == data
 
 
+def test_an_endless_expiry_is_one_that_can_be_sealed():
+    for expiry in (float("inf"), 1e20):
+        seal = Seal(KEYS, "asgi", expiry)
+        assert seal.open("group", "g", seal.close("group", "g", b"data")) == b"data"
+
+
 DESTINATIONS = [
     ("asgi", "group", "ab"), ("asgi", "channel", "ab"), ("asgi", "group", "a"),
     ("asg", "group", "iab"), ("asgi", "group", "abc"), ("", "group", "ab"),
