@@ -219,6 +219,15 @@ def test_group_send_counts_for_a_full_inbox_what_it_missed(run, redis, key, make
     assert redis.get(key("lost", "p")) == b"3"
 
 
+def test_what_a_full_inbox_missed_is_known_as_long_as_the_inbox(
+    run, redis, key, make_inbox, group_send
+):
+    redis.pexpire(make_inbox("p"), 10 * LEASE)
+    run("join", [key("group", "g")], "p:p", 10 * LEASE)
+    group_send(1, capacity=1)
+    assert redis.pttl(key("lost", "p")) > 9 * LEASE
+
+
 def test_group_send_to_queues(run, redis, key, group_send):
     run("join", [key("group", "g")], "q:jobs", LEASE)
     run("join", [key("group", "g")], "r:elsewhere", LEASE)

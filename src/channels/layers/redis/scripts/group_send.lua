@@ -65,7 +65,7 @@ local function append_to_inbox(member, process, length)
   if length and length >= limit then
     local lost = base .. ':lost:' .. process
     redis.call('INCR', lost)
-    redis.call('PEXPIRE', lost, ARGV[2])
+    redis.call('PEXPIRE', lost, math.max(ARGV[2], redis.call('PTTL', inbox)))
   elseif length and redis.call('XADD', inbox, 'NOMKSTREAM', '*', ARGV[4], ARGV[5], 's', origin) then
     sent = sent + 1
   else
