@@ -86,8 +86,13 @@ def packed(message: Any) -> bytes | None:
     For most messages this is a matter of compiled code. None means that :func:`plain` is to look
     at each value.
     """
-    if type(message) is not dict or not is_plain(message):
+    if type(message) is not dict:
         return None
+    for key, value in message.items():  # sooner than is_plain() if it is flat, as most are
+        if type(key) is not str or type(value) not in PLAIN:
+            if not is_plain(message):
+                return None
+            break
     return pack(message)
 
 

@@ -201,7 +201,8 @@ class RedisPubSubChannelLayer(RedisLayer):
             self._drop(UNCONFIRMED, group)
             self._tell_of_unsure(partition, f"{self._bases[partition]}:group:{group}")
             return
-        await self._enqueue_each(named, data)
+        if named:
+            await self._enqueue_each(named, data)
 
     def _tell_of_unsure(self, partition: int, topic: str, head: bytes = b"") -> None:
         """Let those who listen to a topic know, soon, that a message to them may have been lost."""

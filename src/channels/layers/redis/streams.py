@@ -155,7 +155,8 @@ class RedisChannelLayer(RedisLayer):
             self._drop(CAPACITY, group, full)
         if expired:
             self._drop(EXPIRED, group, expired)
-        await self._enqueue_each(elsewhere, data)
+        if elsewhere:
+            await self._enqueue_each(elsewhere, data)
 
     def _queue_capacity(self) -> int:
         """The capacity of every named channel, or -1 if each is to be sent to by itself."""

@@ -164,8 +164,8 @@ class _Parser(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on what is complete."""
         self._reader.feed(data)
-        if not self._wire.paused:
-            self.hand_on()
+        if self._wire._resumed is None:
+            self._wire.received(iter(self._reader.gets, _NOTHING))
 
     def hand_on(self) -> None:
         """Hand on what is complete and has not been taken."""
