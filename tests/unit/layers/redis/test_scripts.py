@@ -421,6 +421,20 @@ def test_an_entry_can_be_taken_from_a_server_that_is_full(redis, key, enqueue, o
     assert redis.xlen(key("queue", "q")) == 0
 
 
+def test_the_queue_of_a_server_that_is_full_can_be_read(redis, key, enqueue, open_queue):
+    open_queue()
+    enqueue(1)
+    redis.config_set("maxmemory", "1")
+    try:
+        assert open_queue() == [0, []]
+        assert redis.xreadgroup("readers", "r", {key("queue", "q"): ">"})
+        redis.xgroup_destroy(key("queue", "q"), "readers")
+        with pytest.raises(ResponseError, match="maxmemory"):
+            open_queue()
+    finally:
+        redis.config_set("maxmemory", "0")
+
+
 def test_what_a_reader_was_handed_is_another_ones_after_a_while(redis, key, enqueue, open_queue):
     queue = key("queue", "q")
     open_queue()
