@@ -65,7 +65,7 @@ class AsyncConsumer:
     disconnect_grace: float = 0.05
 
     #: Seconds within which a WebSocket has to be accepted or closed, before the client is refused
-    #: with 503; None for as long as it takes. No longer than browsers wait (Firefox: 20 s) helps.
+    #: with 503; None for as long as it takes. Browsers may give up sooner (Firefox after 20 s).
     handshake_timeout: float | None = 30.0
 
     #: Seconds that a client may take nothing of what it is sent, before it is disconnected (with
