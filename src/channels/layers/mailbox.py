@@ -160,7 +160,8 @@ class Mailbox:
             return False
         if self._wake is None and not self.readers and self._waiters is None:
             return False  # nobody has ever waited for anything here
-        return now - (self._queue[0][0] - self._owner.expiry) < patience
+        age = now - (self._queue[0][0] - self._owner.expiry)
+        return not age >= patience  # which is not known if messages never expire
 
     def _alive(self) -> bool:
         return self._loop is not None and not self._loop.is_closed()

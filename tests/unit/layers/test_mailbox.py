@@ -47,6 +47,19 @@ def test_an_idle_mailbox_occupies_next_to_nothing():
     assert sys.getsizeof(layer._find("a")._queue) < 100
 
 
+@pytest.mark.parametrize("expiry", [60, float("inf")])
+async def test_a_consumer_that_reads_is_waited_for_whatever_the_expiry(expiry):
+    layer = InMemoryChannelLayer(capacity=1, expiry=expiry)
+    mailbox = layer.open_mailbox("a", lambda: None)
+    await layer.group_add("group", "a")
+    await layer.send("a", message(0))
+    late = layer.deliver_to_group("group", (expiry + 1e9, lambda: message(1)), patience=60.0)
+    assert late is not None
+    assert take_all(mailbox) == [0]
+    late.settle()
+    assert take_all(mailbox) == [1]
+
+
 @pytest.mark.parametrize("attached", [True, False])
 @pytest.mark.parametrize("way", ["send", "group_send"])
 @pytest.mark.parametrize(
