@@ -80,6 +80,17 @@ class Writes:
                 logger.exception("A client that does not read could not be let go of")
         self._since = since
 
+    def let_go_of_all(self) -> None:
+        """Have every WebSocket whose client is still waited for give up: the process ends."""
+        now = clock.now()
+        for sending, (writer, task) in list(self.under_way.items()):
+            try:
+                if writer.consumer.scope["type"] == "websocket":
+                    since = self._since.get(sending, (now, None))[0]
+                    writer.give_up(sending, task, now - since, "this process ends")
+            except Exception:  # one must not keep the others connected
+                logger.exception("A client that does not read could not be let go of")
+
     def let_go_of_one(self, consumers: "set[int]") -> None:
         """Have the one give up that has not got on for longest.
 

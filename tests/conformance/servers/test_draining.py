@@ -157,6 +157,19 @@ async def test_the_deadline_is_kept(start: Start):
         await asyncio.to_thread(site.server.wait, ENDED)
 
 
+@pytest.mark.parametrize("flavour", ["async", "sync"])
+async def test_a_client_that_does_not_read_keeps_no_process(start: Start, flavour: str):
+    """A handler waits for it when the deadline comes, and it reads nothing afterwards either."""
+    async with draining(start, SPREAD=0, DEADLINE=1) as site:
+        client = await site.connect(f"{flavour}/", ping_interval=None)
+        client.transport.pause_reading()
+        await client.send("!pour")
+        await site.events.wait(client.key, "pouring")
+        site.server.terminate()
+        await asyncio.to_thread(site.server.wait, ENDED)
+        assert len(site.events.of(client.key, "disconnect")) == 1
+
+
 async def test_a_second_signal_is_the_servers_at_once(kind: ServerKind, start: Start):
     if kind.package in {"hypercorn", "granian"}:
         pytest.skip(f"the main process of {kind.package} passes one signal on")
