@@ -148,7 +148,7 @@ class RedisChannelLayer(RedisLayer):
         base = self._bases[partition]
         _, full, expired, *elsewhere = await self._outgoing.get().append(
             partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}",
-            self._sealed("group", group, data),
+            data if self._seal is None else self._sealed("group", group, data),
             self.inbox_capacity, self._milliseconds(self.expiry), self._queue_capacity(),
         )  # fmt: skip
         if full:
@@ -160,10 +160,10 @@ class RedisChannelLayer(RedisLayer):
 
     def _queue_capacity(self) -> int:
         """The capacity of every named channel, or -1 if each is to be sent to by itself."""
-        if self._seal is not None:
+        if self._seal is not None or self.channel_capacity:
             return -1
         own = type(self).get_capacity is not BaseChannelLayer.get_capacity
-        return -1 if own or self.channel_capacity else self.capacity
+        return -1 if own else self.capacity
 
     # Groups
 
