@@ -85,6 +85,8 @@ class _Stage:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_OWN)
+            # What a cancelled task has raised leads to the frames of whoever ran the loop.
+            self._last = self._empty = None
 
     def abandon(self) -> None:
         """The event loop has been closed, or nobody is ever going to run it."""
