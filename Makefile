@@ -6,7 +6,7 @@
 VENV ?= .venv
 PORT ?= 8000
 ARGS ?=
-JOBS ?= 3
+JOBS ?= 5
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -34,7 +34,7 @@ demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001
 	@$(CHAT) runserver $(PORT)
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev ## Check style, types, import directions and Django projects
 	$(BIN)/ruff check .
