@@ -14,11 +14,11 @@ BIN := $(abspath $(VENV))/bin
 CHAT := cd examples/chat && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench e2e screenshots clean
+.PHONY: help demo test test-all check docs bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  \1\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
 
 demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001)
 	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
@@ -34,7 +34,10 @@ demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001
 	@$(CHAT) runserver $(PORT)
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
+
+test-all: $(VENV)/.installed-test ## Run those that take long, too; the browser's are in e2e
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not e2e" $(ARGS)
 
 check: $(VENV)/.installed-dev ## Check style, types, import directions and Django projects
 	$(BIN)/ruff check .

@@ -160,15 +160,9 @@ SERVERS = {
     ),
     "daphne": ServerKind(
         package="daphne",
-        command=(
-            "daphne",
-            "--bind=127.0.0.1",
-            "--port={port}",
-            # Longer than a busy machine takes to come to a handshake; 5 s by default.
-            "--websocket_connect_timeout=30",
-            "{application}",
-        ),
-        quiet=("--verbosity=0",),
+        command=("daphne", "--bind=127.0.0.1", "--port={port}", "{application}"),
+        # A busy machine may take longer to come to a handshake than the 5 s that Daphne gives it.
+        quiet=("--verbosity=0", "--websocket_connect_timeout=30"),
         strict=(
             "--root-path=/base",
             "--ping-interval=1",
