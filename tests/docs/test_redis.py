@@ -79,7 +79,7 @@ class TestSizes:
             pytest.approx(figure, rel=0.2) for figure in first
         ]
         assert self.stated("Each further process with members in that group") == [
-            pytest.approx(figure, rel=0.3, abs=8) for figure in further
+            pytest.approx(figure, rel=0.3, abs=12) for figure in further
         ]
 
     async def test_a_process(self) -> None:
@@ -96,8 +96,10 @@ class TestSizes:
                 measured.append((readings[-1] - readings[0]) / (len(layers) - 1))
                 for layer in layers:
                     await layer.aclose()
+        # After some time a server takes back the buffers of idle connections: sooner or later
+        # within this test, depending on how busy the machine is.
         assert self.stated("A process: its inbox and its two connections") == [
-            pytest.approx(figure, rel=0.2) for figure in measured
+            pytest.approx(figure, rel=0.35) for figure in measured
         ]
 
 

@@ -58,7 +58,7 @@ def long(text):
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_what_cannot_be_passed_on_is_refused_where_it_comes_in(text, reason, wrap):
     if wrap is long and (not text or reason.startswith("Expecting")):
-        reason = "Expecting"
+        reason = "Expecting|Illegal trailing comma"  # from Python 3.13 on
     if wrap is long and text.startswith("{not"):
         reason = "Expecting property name"
     with pytest.raises(json.JSONDecodeError, match=reason) as caught:
