@@ -257,3 +257,33 @@ def test_the_error_of_a_hostile_type_is_one_short_line():
             find(AsyncConsumer(), message_type)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"type": "no.such.thing"}, "No handler for message type no.such.thing"),
+        ({"type": "groups"}, "No handler for message type groups"),
+        ({"type": "accept"}, "names a method of the framework"),
+        ({"type": "send"}, "names a method of the framework"),
+        ({"type": "close"}, "names a method of the framework"),
+        ({"type": "dispatch"}, "names a method of the framework"),
+        ({"type": "base.send"}, "names a method of the framework"),
+        ({"type": "channel_layer"}, "names a method of the framework"),
+        ({"type": "as.asgi"}, "names a method of the framework"),
+        ({"type": "_secret"}, "leading underscore"),
+        ({"type": ".secret"}, "leading underscore"),
+        ({"type": ""}, ""),
+        ({"type": "evil\n\x1b[31mline"}, "evil\\n\\x1b[31mline"),
+        ({"type": "x" * 5000}, "..."),
+        ({"type": 5}, "must be a string"),
+        ({"type": None}, "must be a string"),
+        ({"no": "type"}, "has no 'type'"),
+    ],
+)
+@pytest.mark.parametrize("consumer_class", [AsyncWebsocketConsumer, WebsocketConsumer])
+def test_what_is_said_of_messages_that_nothing_handles(consumer_class, message, complaint):
+    with pytest.raises(UnknownMessageType) as caught:
+        find_handler(type("Own", (consumer_class,), {"groups": []})(), message)
+    assert complaint in str(caught.value)
+    assert len(str(caught.value)) < 500
