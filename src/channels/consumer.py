@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
-from ._runtime.denial import from_server
 from ._runtime.dispatch import Connection
 from ._runtime.faults import contained, is_interrupt
 from ._runtime.from_thread import SendFromThread
 from ._runtime.handlers import find_handler, framework, get_handler_name
 from ._runtime.kinds import refuse_coroutine, refuse_plain
+from ._runtime.scopes import from_server
 from ._runtime.types import Inbox, Message, Receive, Scope, Send
 
 # Some are imported from here, and replaced here by tests, although they are not used here.

@@ -9,10 +9,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.urls.resolvers import RoutePattern, URLPattern, URLResolver
 
-from ._runtime.denial import deny, from_server
+from ._runtime.denial import deny
 from ._runtime.hints import explain_scope
 from ._runtime.installed import remind
 from ._runtime.nesting import is_wsgi, routes_further
+from ._runtime.scopes import from_server
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 from .exceptions import NoRouteFound
 from .lifespan import Lifespan

@@ -21,8 +21,9 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import LazyObject
 from django.utils.http import http_date
 
-from ._runtime.denial import deny, from_server
+from ._runtime.denial import deny
 from ._runtime.merging import merging
+from ._runtime.scopes import from_server
 from ._runtime.types import ASGIApplication, Message, Receive, Scope, Send
 from .db import database_sync_to_async
 from .exceptions import ScopeError

@@ -21,9 +21,9 @@ from asgiref.server import StatelessServer
 
 from . import signals
 from ._runtime import lograte, timers
-from ._runtime.denial import printable
 from ._runtime.exits import contained, is_crash
 from ._runtime.faults import origin
+from ._runtime.logtext import printable
 from ._runtime.types import ASGIApplication, Message, Scope
 from .exceptions import (
     BrokerError,

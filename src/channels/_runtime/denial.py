@@ -6,39 +6,13 @@ from http import HTTPStatus
 
 from .. import signals
 from . import lograte
-from .types import Consumer, Scope, Send
+from .logtext import printable
+from .scopes import from_server
+from .types import Scope, Send
 
-__all__ = ["deny", "from_server", "phrase", "printable", "respond", "who"]
+__all__ = ["deny", "phrase", "respond"]
 
 logger = logging.getLogger("channels.handshake")
-
-
-def from_server(scope: Scope) -> bool:
-    """Whether a server made this scope, rather than a test or a worker.
-
-    The ASGI specification requires every server to put ``asgi`` into the scope; communicators and
-    workers do not. Errors that a server's client caused are answered and logged; a test or a
-    worker gets them raised instead.
-    """
-    return "asgi" in scope
-
-
-def printable(text: object, limit: int = 200) -> str:
-    """``text`` fit for one line of a log: no control characters, at most ``limit`` characters."""
-    try:
-        shown = str(text)[: limit + 1]  # one more, to see that there is more
-    except Exception as error:  # noqa: BLE001 - of an exception that a project has made
-        return f"(no text: str() raised {type(error).__name__})"
-    if not shown.isprintable():
-        shown = shown.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
-
-
-def who(consumer: Consumer) -> str:
-    """A consumer and where it was called, for the log."""
-    scope = consumer.scope
-    place = scope.get("path") or scope.get("channel") or scope["type"]
-    return f"{type(consumer).__qualname__} at {printable(place)}"
 
 
 async def deny(

@@ -18,7 +18,7 @@ from . import clock, database, draining, timers
 from .announce import announce
 from .backstage import untold
 from .connections import connections
-from .denial import deny, from_server, who
+from .denial import deny
 from .exits import current_task
 from .faults import (
     CRASHED,
@@ -32,7 +32,9 @@ from .faults import (
 )
 from .grace import Grace
 from .intake import Intake
+from .logtext import describe
 from .outlet import OVERLOADED, RESTARTING, Outlet
+from .scopes import from_server
 from .turns import turn
 from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
 
@@ -132,7 +134,7 @@ class Connection:
         self._cancelled = False  # by the server, or by whoever ends the event loop
 
     def __str__(self) -> str:
-        return who(self._consumer)
+        return describe(self._consumer)
 
     # The client's end
 
@@ -269,7 +271,7 @@ class Connection:
         try:
             await deny(self._scope, self._raw_send, status=503, reason=reason, sender=sender)
         except Exception:
-            logger.debug("%s: refusing failed", who(self._consumer), exc_info=True)
+            logger.debug("%s: refusing failed", describe(self._consumer), exc_info=True)
         finally:
             self._disconnect_missing()
 
@@ -460,7 +462,7 @@ class Connection:
         # Whoever called gets the exception instead of a goodbye.
         self._outlet.code = client_close_code(error) or CRASHED
         self._outlet.stop()
-        return contained(error, who(self._consumer))
+        return contained(error, describe(self._consumer))
 
     def _cannot_tell(self, failure: Exception) -> None:
         """A crash could not be told of as usual, which must not keep the connection from ending."""

@@ -12,9 +12,10 @@ from ..exceptions import (
 )
 from . import lograte
 from .announce import announce
-from .denial import from_server, printable, who
 from .exits import contained, is_crash, is_interrupt
 from .hints import explain_scope
+from .logtext import describe, printable
+from .scopes import from_server
 from .types import Consumer
 
 __all__ = [
@@ -136,7 +137,7 @@ def log_about(
         level,
         f"{type(consumer).__qualname__} {kind}",
         message,
-        who(consumer),
+        describe(consumer),
         *arguments,
         limited=from_server(consumer.scope),
         exc_info=exc_info,

@@ -7,8 +7,8 @@ from typing import Any
 from .. import signals
 from . import threads, timers
 from .announce import announce
-from .denial import printable
 from .faults import log_about
+from .logtext import printable
 from .types import Consumer
 
 __all__ = ["Grace"]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from ..exceptions import UnknownMessageType
-from .denial import printable
+from .logtext import printable
 
 __all__ = ["find_handler", "framework", "get_handler_name"]
 

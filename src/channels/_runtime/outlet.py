@@ -9,10 +9,11 @@ from .. import signals
 from .announce import announce
 from .connections import Writes
 from .daphne import find_socket
-from .denial import respond, who
+from .denial import respond
 from .eager import begin
 from .faults import log_about
 from .intake import Intake
+from .logtext import describe
 from .transports import abort, taken
 from .types import Consumer, Message, Send
 
@@ -228,7 +229,7 @@ class Outlet:
                 await respond(scope, self._raw_send, status=403 if refused else status)
         except Exception:
             self.code = code
-            logger.debug("%s: closing failed", who(self._consumer), exc_info=True)
+            logger.debug("%s: closing failed", describe(self._consumer), exc_info=True)
 
     async def _close_with(self, code: int) -> None:
         """Close with ``code``, or with 1000 on a server that takes it for the client's to send."""
@@ -244,7 +245,7 @@ class Outlet:
             try:
                 await self.send({"type": "http.response.body", "body": b""})
             except Exception:
-                logger.debug("%s: ending failed", who(self._consumer), exc_info=True)
+                logger.debug("%s: ending failed", describe(self._consumer), exc_info=True)
         self.stop()
 
 

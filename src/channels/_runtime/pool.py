@@ -14,7 +14,7 @@ from typing import Protocol
 
 from .. import signals
 from . import clock, timers
-from .denial import printable, who
+from .logtext import describe, printable
 from .types import Consumer
 
 __all__ = ["ASIDE_PER_THREAD", "FULL_AFTER", "Busy", "Call", "Pool", "Ticket"]
@@ -58,7 +58,7 @@ class Busy:
     seconds: float
 
     def __str__(self) -> str:
-        place = "" if self.consumer is None else f"{who(self.consumer)}, "
+        place = "" if self.consumer is None else f"{describe(self.consumer)}, "
         return f"{place}{printable(self.handler)} for {self.seconds:.1f} s"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._runtime import threads
-from .._runtime.denial import from_server
+from .._runtime.scopes import from_server
 from .._runtime.types import Message
 from ..exceptions import StopConsumer
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from inspect import signature
 from typing import Any
 
-from .._runtime.denial import from_server
 from .._runtime.faults import blame_client
+from .._runtime.scopes import from_server
 from ..layers.values import is_text
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.db import transaction
 
 from .. import DEFAULT_CHANNEL_LAYER
-from .._runtime.denial import printable
+from .._runtime.logtext import printable
 from .._runtime.loops import bridge, running_loop
 from ..exceptions import (
     BridgeClosed,

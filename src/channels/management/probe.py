@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from channels._runtime.denial import printable
+from channels._runtime.logtext import printable
 from channels.exceptions import ChannelsError
 
 __all__ = ["ProbeFailed", "Target", "ask_http", "ask_websocket"]

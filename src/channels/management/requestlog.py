@@ -5,7 +5,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-from channels._runtime.denial import printable
+from channels._runtime.logtext import printable
 from channels._runtime.types import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["RequestLog"]

@@ -15,7 +15,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.http import is_same_domain
 
-from .._runtime.denial import deny, printable
+from .._runtime.denial import deny
+from .._runtime.logtext import printable
 from .._runtime.types import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["AllowedHostsOriginValidator", "OriginValidator", "WebsocketDenier"]

@@ -3,11 +3,9 @@
 import logging
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from channels import signals
-from channels._runtime.denial import deny, from_server, printable, respond
+from channels._runtime.denial import deny, respond
 
 WEBSOCKET = {"type": "websocket", "path": "/chat/"}
 DENIABLE = {**WEBSOCKET, "extensions": {"websocket.http.response": {}}}
@@ -37,55 +35,6 @@ def refusals():
     signals.connection_refused.connect(hear)
     yield heard
     signals.connection_refused.disconnect(hear)
-
-
-def test_a_server_is_known_by_its_scope():
-    assert from_server({"type": "http", "asgi": {"version": "3.0"}})
-    assert not from_server({"type": "http"})
-
-
-# Text for the log
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("grün 日本 🎉", "grün 日本 🎉"),
-        ("", ""),
-        ("a\r\nb", "a\\r\\nb"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("right\u202eleft", "right\\u202eleft"),
-        ("line\u2028", "line\\u2028"),
-        ("\udc80", "\\udc80"),
-        (None, "None"),
-        (b"bytes", "b'bytes'"),
-    ],
-)
-def test_printable(text, shown):
-    assert printable(text) == shown
-
-
-@given(st.text(st.characters()) | st.text(min_size=190), st.integers(4, 250))
-def test_printable_text_is_one_short_line(text, limit):
-    shown = printable(text, limit)
-    assert shown.isprintable()
-    assert len(shown) <= limit
-    if text.isprintable() and len(text) <= limit:
-        assert shown == text
-
-
-def test_text_that_is_cut_says_so():
-    assert printable("x" * 300) == "x" * 197 + "..."
-    assert printable("x" * 200) == "x" * 200
-    assert printable("\n" * 200).endswith("\\n...") or printable("\n" * 200).endswith("...")
-
-
-def test_a_huge_text_is_not_escaped_as_a_whole():
-    assert len(printable("\x00" * 10_000_000)) == 200
-
-
-# Answers
 
 
 @pytest.mark.parametrize("scope", [HTTP, DENIABLE])

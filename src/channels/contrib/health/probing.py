@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connections
 
 from ..._runtime import clock
-from ..._runtime.denial import printable
+from ..._runtime.logtext import printable
 from ...exceptions import ChannelsError
 from .report import Result
 
