@@ -27,6 +27,7 @@ ALL_PAGES = [
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
     README,
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
 ]
 PAGES_IN_A_PROJECT = [
     page
