@@ -14,13 +14,13 @@ from ._runtime.from_thread import SendFromThread
 from ._runtime.handlers import find_handler, framework, get_handler_name
 from ._runtime.kinds import refuse_coroutine, refuse_plain
 from ._runtime.scopes import from_server
-from ._runtime.types import Inbox, Message, Receive, Scope, Send
+from ._runtime.types import Mailbox, Message, Receive, Scope, Send
 
 # Some are imported from here, and replaced here by tests, although they are not used here.
 from .db import aclose_old_connections, database_sync_to_async
 from .exceptions import StopConsumer
 from .layers import get_channel_layer
-from .layers.inbox import open_inbox
+from .layers.receiving import open_mailbox
 from .utils import await_many_dispatch
 
 __all__ = [
@@ -89,13 +89,13 @@ class AsyncConsumer:
     def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
         return connection.send
 
-    async def _open_channel(self, wake: Callable[[], None]) -> Inbox | None:
+    async def _open_channel(self, wake: Callable[[], None]) -> Mailbox | None:
         self.channel_layer = layer = get_channel_layer(self.channel_layer_alias)
         if layer is None:
             return None
         self.channel_name = name = await layer.new_channel()
         self.channel_receive = functools.partial(layer.receive, name)
-        return open_inbox(layer, name, wake)
+        return open_mailbox(layer, name, wake)
 
     async def dispatch(self, message: Message) -> None:
         """Give ``message`` to its handler.

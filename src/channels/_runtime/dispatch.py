@@ -36,7 +36,7 @@ from .logtext import describe
 from .outlet import OVERLOADED, RESTARTING, Outlet
 from .scopes import from_server
 from .turns import turn
-from .types import Consumer, Inbox, Message, OpenInbox, Receive, Send
+from .types import Consumer, Mailbox, Message, OpenMailbox, Receive, Send
 
 __all__ = ["CLOSE_TIMEOUT", "Connection"]
 
@@ -88,10 +88,10 @@ class Connection:
         "_ended",
         "_grace",
         "_handshake_timer",
-        "_inbox",
         "_intake",
         "_interrupted",
         "_loop",
+        "_mailbox",
         "_outlet",
         "_protocol",
         "_raw_send",
@@ -121,7 +121,7 @@ class Connection:
         )
         #: Sends a message to the client.
         self.send: Send = self._outlet.send
-        self._inbox: Inbox | None = None
+        self._mailbox: Mailbox | None = None
         self._close_timer: timers.Timer | None = None
         self._handshake_timer: timers.Timer | None = None
         self._refusing: asyncio.Task[Any] | None = None
@@ -165,13 +165,13 @@ class Connection:
 
     # The life
 
-    async def run(self, receive: Receive, open_inbox: OpenInbox | None) -> None:
+    async def run(self, receive: Receive, open_mailbox: OpenMailbox | None) -> None:
         """Run until the connection has ended, and leave nothing behind.
 
         Args:
             receive: the server's.
-            open_inbox: given what wakes this connection, makes the consumer's inbox; None without
-                a channel layer.
+            open_mailbox: given what wakes this connection, makes the consumer's mailbox, or None
+                without a channel layer.
 
         Raises:
             Exception: what a handler raised, if the caller is no server; a server's client gets
@@ -179,7 +179,7 @@ class Connection:
         """
         if from_server(self._scope) and not await self._admit():
             return
-        life = self._grace.task = untold(self._loop.create_task(self._live(open_inbox)))
+        life = self._grace.task = untold(self._loop.create_task(self._live(open_mailbox)))
         try:
             await self._intake.read(receive)
         except asyncio.CancelledError:
@@ -198,7 +198,7 @@ class Connection:
             self._connections.discard(self)
             del life  # what it raised refers to this frame
 
-    async def _live(self, open_inbox: OpenInbox | None) -> None:
+    async def _live(self, open_mailbox: OpenMailbox | None) -> None:
         """Run the handlers, and see to the end.
 
         Whatever they raise stays within: what this raises is for whoever called, if for anybody.
@@ -207,8 +207,8 @@ class Connection:
         failure: BaseException | None = None
         task = current_task()
         try:
-            if open_inbox is not None:
-                self._inbox = self._intake.inbox = await open_inbox(self._intake.wake)
+            if open_mailbox is not None:
+                self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
             await self._dispatch_all()
         except StopConsumer:
             pass
@@ -276,11 +276,11 @@ class Connection:
             self._disconnect_missing()
 
     async def _dispatch_all(self) -> None:
-        intake, inbox, outlet, burst = self._intake, self._inbox, self._outlet, 0
+        intake, mailbox, outlet, burst = self._intake, self._mailbox, self._outlet, 0
         turns = self._connections.turns
         before: int | None = None  # tasks there were before the last handler; None after a turn
         while not self._ended:
-            if inbox is not None and inbox.overflowed and not outlet.closed:
+            if mailbox is not None and mailbox.overflowed and not outlet.closed:
                 await self._shed()
             if self._draining and not outlet.closed and await self._end_for_restart():
                 break
@@ -487,7 +487,7 @@ class Connection:
         Returns:
             The same, or if there was none, the cancellation that has come meanwhile.
         """
-        for step in (self._intake.end, self._leave, self._disconnect_once, self._close_inbox):
+        for step in (self._intake.end, self._leave, self._disconnect_once, self._close_mailbox):
             cancelled = await self._attempt(step)
             if failure is None:
                 failure = cancelled
@@ -547,11 +547,11 @@ class Connection:
             await turn()  # for what the last handler has started
             await self._dispatch(self._make_disconnect())
 
-    async def _close_inbox(self) -> None:
-        if self._inbox is not None:
-            inbox, self._inbox = self._inbox, None
-            self._intake.inbox = None
-            await inbox.close()
+    async def _close_mailbox(self) -> None:
+        if self._mailbox is not None:
+            mailbox, self._mailbox = self._mailbox, None
+            self._intake.mailbox = None
+            await mailbox.close()
 
 
 def may_close_with(code: Any) -> TypeGuard[int]:

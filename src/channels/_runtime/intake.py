@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .exits import current_task, is_crash
-from .types import Inbox, Message, Receive
+from .types import Mailbox, Message, Receive
 
 __all__ = ["READ_AHEAD", "Intake"]
 
@@ -17,7 +17,7 @@ READ_AHEAD = 8
 class Intake:
     """Two sources, merged: in order per source, and in turn while both have something.
 
-    One task reads the client, up to a bound ahead of the handlers. The inbox is filled by whoever
+    One task reads the client, up to a bound ahead of the handlers. The mailbox is filled by whoever
     sends, from wherever. Both wake the one task that waits here.
 
     Args:
@@ -33,7 +33,7 @@ class Intake:
         "_failed",
         "_loop",
         "_over",
-        "_prefer_inbox",
+        "_prefer_mailbox",
         "_read_ahead",
         "_reader",
         "_resumed",
@@ -43,7 +43,7 @@ class Intake:
         "failure",
         "from_layer",
         "hold",
-        "inbox",
+        "mailbox",
     )
 
     def __init__(
@@ -67,9 +67,9 @@ class Intake:
         self._stopped: asyncio.Future[None] | None = None  # awaited by who stops the reading
         self._resumed: asyncio.Future[None] | None = None  # awaited by the reader meanwhile
         self._waiter: asyncio.Future[None] | None = None
-        self._prefer_inbox = False
-        #: The consumer's inbox; None while it has none, and when its messages are not wanted.
-        self.inbox: Inbox | None = None
+        self._prefer_mailbox = False
+        #: The consumer's mailbox; None while it has none, and when its messages are not wanted.
+        self.mailbox: Mailbox | None = None
         #: Whether the message that :meth:`next` gave last came from the layer.
         self.from_layer = False
         #: Stops (True) and resumes (False) reading the client, where the server reads on unasked.
@@ -183,17 +183,17 @@ class Intake:
 
     def next(self) -> Message | None:
         """The next message, or None when neither source has one."""
-        inbox, events = self.inbox, self._events
+        mailbox, events = self.mailbox, self._events
         if not events and self._room is not None:
             self._make_room()
-        if inbox is not None and (self._prefer_inbox or not events):
-            message = inbox.take()
+        if mailbox is not None and (self._prefer_mailbox or not events):
+            message = mailbox.take()
             if message is not None:
-                self._prefer_inbox = False
+                self._prefer_mailbox = False
                 self.from_layer = True
                 return message
         if events:
-            self._prefer_inbox = True
+            self._prefer_mailbox = True
             self.from_layer = False
             if self._room is not None and self._disconnect_type:
                 self._make_room()

@@ -159,7 +159,7 @@ class Outlet:
     def stop(self) -> None:
         """Nothing more can be sent, so what the layer has for the client is of no use."""
         self.gone = True
-        self._intake.inbox = None
+        self._intake.mailbox = None
 
     # A client that does not read
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol, TypeAlias
 __all__ = [
     "ASGIApplication",
     "Consumer",
-    "Inbox",
+    "Mailbox",
     "Message",
-    "OpenInbox",
+    "OpenMailbox",
     "Receive",
     "Scope",
     "Send",
@@ -33,7 +33,7 @@ class Consumer(Protocol):
         """Handle one message."""
 
 
-class Inbox(Protocol):
+class Mailbox(Protocol):
     """Where a connection finds the messages that its channel layer delivered."""
 
     overflowed: bool
@@ -45,4 +45,4 @@ class Inbox(Protocol):
         """Drop what is undelivered, leave every group, and free the channel."""
 
 
-OpenInbox: TypeAlias = Callable[[Callable[[], None]], Awaitable[Inbox | None]]
+OpenMailbox: TypeAlias = Callable[[Callable[[], None]], Awaitable[Mailbox | None]]

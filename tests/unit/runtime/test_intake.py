@@ -10,7 +10,7 @@ from channels._runtime.intake import READ_AHEAD, Intake
 from tests.asgi import until
 
 
-class Inbox:
+class Mailbox:
     overflowed = False
 
     def __init__(self, *messages):
@@ -50,7 +50,7 @@ async def client():
 async def test_the_sources_take_turns(client):
     for n in range(4):
         client.put_nowait({"type": "event", "n": n})
-    client.intake.inbox = Inbox(*({"type": "message", "n": n} for n in range(4)))
+    client.intake.mailbox = Mailbox(*({"type": "message", "n": n} for n in range(4)))
     client.read()
     await until(client.empty)
     got = [client.intake.next() for _ in range(9)]
@@ -61,7 +61,7 @@ async def test_the_sources_take_turns(client):
 
 
 async def test_it_knows_where_a_message_came_from(client):
-    client.intake.inbox = Inbox({"type": "message"})
+    client.intake.mailbox = Mailbox({"type": "message"})
     client.intake.next()
     assert client.intake.from_layer
     client.intake.put({"type": "event"})

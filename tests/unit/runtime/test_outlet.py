@@ -134,12 +134,12 @@ async def test_what_comes_after_the_close_is_dropped_and_signalled(bench, droppe
 async def test_what_comes_after_the_client_has_gone_is_dropped_and_signalled(bench, dropped):
     one = bench()
     await one.say(ACCEPT)
-    one.intake.inbox = object()
+    one.intake.mailbox = object()
     one.outlet.stop()
     await one.say(TEXT, CLOSE)
     assert one.sent == [ACCEPT]
     assert dropped == ["websocket.send", "websocket.close"]
-    assert one.intake.inbox is None  # what the layer has is of no use
+    assert one.intake.mailbox is None  # what the layer has is of no use
     assert not one.outlet.closed
 
 

@@ -1,4 +1,4 @@
-"""The inbox of a connection over any layer, also one that knows only the well-known methods."""
+"""The mailbox of a connection over any layer, also one that knows only the well-known methods."""
 
 import asyncio
 from collections import defaultdict
@@ -7,7 +7,7 @@ import pytest
 
 from channels.exceptions import ChannelsError
 from channels.layers import InMemoryChannelLayer
-from channels.layers.inbox import ReceivingInbox, open_inbox
+from channels.layers.receiving import ReceivingMailbox, open_mailbox
 
 from .helpers import message, until
 
@@ -57,18 +57,18 @@ async def wakes():
 
 
 @pytest.fixture
-async def inbox(layer, wakes):
-    inbox = open_inbox(layer, "minimal!1", lambda: wakes.append(1))
-    yield inbox
-    await inbox.close()
+async def mailbox(layer, wakes):
+    mailbox = open_mailbox(layer, "minimal!1", lambda: wakes.append(1))
+    yield mailbox
+    await mailbox.close()
 
 
-async def take(inbox):
-    """What the inbox gives next, as a connection that is woken would find it."""
+async def take(mailbox):
+    """What the mailbox gives next, as a connection that is woken would find it."""
     found = []
 
     def look():
-        taken = inbox.take()
+        taken = mailbox.take()
         if taken is not None:
             found.append(taken)
         return found
@@ -85,31 +85,31 @@ async def test_a_layer_with_mailboxes_gives_one_and_needs_no_task():
     layer = InMemoryChannelLayer()
     woken = []
     before = running_tasks()
-    inbox = open_inbox(layer, "a", lambda: woken.append(1))
+    mailbox = open_mailbox(layer, "a", lambda: woken.append(1))
     assert running_tasks() == before
     await layer.send("a", message(1))
     assert woken
-    assert inbox.take() == message(1)
-    assert inbox.take() is None
-    await inbox.close()
+    assert mailbox.take() == message(1)
+    assert mailbox.take() is None
+    await mailbox.close()
 
 
-async def test_any_other_layer_is_received_from(layer, inbox):
-    assert isinstance(inbox, ReceivingInbox)
-    assert inbox.overflowed is False
-    assert inbox.take() is None
+async def test_any_other_layer_is_received_from(layer, mailbox):
+    assert isinstance(mailbox, ReceivingMailbox)
+    assert mailbox.overflowed is False
+    assert mailbox.take() is None
 
 
-async def test_messages_come_in_order_and_each_wakes(layer, inbox, wakes):
+async def test_messages_come_in_order_and_each_wakes(layer, mailbox, wakes):
     await layer.group_add("group", "minimal!1")
     for n in range(20):
         await layer.group_send("group", message(n))
-    assert [await take(inbox) for _ in range(20)] == [message(n) for n in range(20)]
+    assert [await take(mailbox) for _ in range(20)] == [message(n) for n in range(20)]
     assert len(wakes) == 20
-    assert inbox.take() is None
+    assert mailbox.take() is None
 
 
-async def test_what_is_not_asked_for_stays_in_the_layer(layer, inbox, wakes):
+async def test_what_is_not_asked_for_stays_in_the_layer(layer, mailbox, wakes):
     for n in range(10):
         await layer.send("minimal!1", message(n))
     await until(lambda: wakes)
@@ -118,52 +118,52 @@ async def test_what_is_not_asked_for_stays_in_the_layer(layer, inbox, wakes):
     assert layer.received == 1
     assert layer.queues["minimal!1"].qsize() == 9
     for taken in range(1, 5):
-        await take(inbox)
+        await take(mailbox)
         for _ in range(20):
             await asyncio.sleep(0)
         assert layer.received == taken + 1
 
 
-async def test_a_failing_receive_reaches_whoever_takes(layer, inbox, wakes):
+async def test_a_failing_receive_reaches_whoever_takes(layer, mailbox, wakes):
     await layer.send("minimal!1", message(1))
     await layer.send("minimal!1", ConnectionError("the broker is gone"))
-    assert await take(inbox) == message(1)  # what came before it first
+    assert await take(mailbox) == message(1)  # what came before it first
     await until(lambda: len(wakes) == 2)
     for _ in range(2):
         with pytest.raises(ConnectionError, match="the broker is gone"):
-            inbox.take()
+            mailbox.take()
 
 
 async def test_a_receive_that_is_cancelled_within_the_layer_does_not_go_unnoticed(
-    layer, inbox, wakes
+    layer, mailbox, wakes
 ):
     await layer.send("minimal!1", asyncio.CancelledError())
     await until(lambda: wakes)
     with pytest.raises(ChannelsError, match="cancelled its own receive"):
-        inbox.take()
+        mailbox.take()
 
 
 async def test_closing_stops_receiving(layer):
     before = running_tasks()
-    inbox = open_inbox(layer, "minimal!1", lambda: None)
+    mailbox = open_mailbox(layer, "minimal!1", lambda: None)
     await until(lambda: layer.queues["minimal!1"]._getters)
-    await inbox.close()
+    await mailbox.close()
     assert running_tasks() == before
     await layer.send("minimal!1", message())
     await asyncio.sleep(0)
     assert layer.queues["minimal!1"].qsize() == 1
-    await inbox.close()
+    await mailbox.close()
 
 
 @pytest.mark.parametrize("stage", ["not started", "has a message", "failed"])
 async def test_closing_at_any_stage(layer, stage):
     before = running_tasks()
-    inbox = open_inbox(layer, "minimal!1", lambda: None)
+    mailbox = open_mailbox(layer, "minimal!1", lambda: None)
     if stage == "has a message":
         await layer.send("minimal!1", message())
         await until(lambda: layer.received)
     elif stage == "failed":
         await layer.send("minimal!1", ValueError("broken"))
-        await until(inbox._task.done)
-    await inbox.close()
+        await until(mailbox._task.done)
+    await mailbox.close()
     assert running_tasks() == before

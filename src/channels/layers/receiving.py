@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .._runtime.exits import is_crash
-from .._runtime.types import Inbox
+from .._runtime.types import Mailbox
 from ..exceptions import ChannelsError
 
-__all__ = ["ReceivingInbox", "open_inbox"]
+__all__ = ["ReceivingMailbox", "open_mailbox"]
 
 # Messages read ahead from a layer that only has receive(). What more there is stays in the layer,
 # under its own capacity.
 _READ_AHEAD = 1
 
 
-def open_inbox(layer: Any, channel: str, wake: Callable[[], None]) -> Inbox:
-    """The inbox of ``channel``.
+def open_mailbox(layer: Any, channel: str, wake: Callable[[], None]) -> Mailbox:
+    """The mailbox of ``channel``.
 
     A layer with ``open_mailbox`` hands messages over by itself. For any other, a task receives
     them one after the other.
@@ -29,13 +29,13 @@ def open_inbox(layer: Any, channel: str, wake: Callable[[], None]) -> Inbox:
     """
     open_mailbox = getattr(layer, "open_mailbox", None)
     if open_mailbox is not None:
-        inbox: Inbox = open_mailbox(channel, wake)
-        return inbox
-    return ReceivingInbox(layer, channel, wake)
+        mailbox: Mailbox = open_mailbox(channel, wake)
+        return mailbox
+    return ReceivingMailbox(layer, channel, wake)
 
 
-class ReceivingInbox:
-    """An inbox over a layer that knows only ``receive``."""
+class ReceivingMailbox:
+    """A mailbox over a layer that knows only ``receive``."""
 
     overflowed = False
 
