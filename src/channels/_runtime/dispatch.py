@@ -15,9 +15,9 @@ from typing import Any, TypeGuard
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import clock, database, draining, timers
-from .announce import announce
 from .backstage import untold
 from .connections import connections
+from .consumer_signals import send_signal
 from .denial import deny
 from .exits import current_task
 from .faults import (
@@ -30,10 +30,10 @@ from .faults import (
     origin,
     report,
 )
-from .grace import Grace
 from .intake import Intake
 from .logtext import describe
 from .outlet import OVERLOADED, RESTARTING, Outlet
+from .running_handler import RunningHandler
 from .scopes import from_server
 from .turns import turn
 from .types import Consumer, Mailbox, Message, OpenMailbox, Receive, Send
@@ -86,7 +86,7 @@ class Connection:
         "_disconnected",
         "_draining",
         "_ended",
-        "_grace",
+        "_handler",
         "_handshake_timer",
         "_intake",
         "_interrupted",
@@ -109,8 +109,8 @@ class Connection:
         self._disconnect_type = _DISCONNECTS.get(self._protocol)
         self._loop = asyncio.get_running_loop()
         self._connections = connections.get()
-        self._grace = Grace(consumer)
-        self._intake = Intake(self._disconnect_type, self._client_left, self._grace.begin)
+        self._handler = RunningHandler(consumer)
+        self._intake = Intake(self._disconnect_type, self._client_left, self._handler.limit)
         self._outlet = Outlet(
             consumer,
             send,
@@ -150,7 +150,7 @@ class Connection:
     def _client_left(self) -> None:
         """The client's disconnect has been read: stop sending, and bound the running handler."""
         self._outlet.stop()
-        self._grace.begin()
+        self._handler.limit()
 
     def _client_stalled(self) -> None:
         self._outlet.code = OVERLOADED
@@ -179,7 +179,7 @@ class Connection:
         """
         if from_server(self._scope) and not await self._admit():
             return
-        life = self._grace.task = untold(self._loop.create_task(self._live(open_mailbox)))
+        life = self._handler.task = untold(self._loop.create_task(self._live(open_mailbox)))
         try:
             await self._intake.read(receive)
         except asyncio.CancelledError:
@@ -266,7 +266,7 @@ class Connection:
             f"{name} has neither accepted nor closed it within {seconds:g} s "
             "(a higher handshake_timeout waits longer)"
         )
-        self._grace.cut()
+        self._handler.cancel()
         sender = type(self._consumer)
         try:
             await deny(self._scope, self._raw_send, status=503, reason=reason, sender=sender)
@@ -320,24 +320,24 @@ class Connection:
             self._open()
         if database.opened:
             await database.release()
-        grace = self._grace
+        handler = self._handler
         if not self._disconnected:  # disconnect() may take its time
-            grace.handling = message_type or "?"
+            handler.message_type = message_type or "?"
             if self._outlet.gone:
-                grace.begin()
+                handler.limit()
         try:
             await dispatch(message)
         except UnknownMessageType as error:
             self._unhandled(error)
         except asyncio.CancelledError:
-            if not grace.was_all():
+            if not handler.was_cancelled_here():
                 raise  # somebody else's
         finally:
-            grace.handling = None
-            if grace.begun:
-                grace.end()
-        if grace.dropped:
-            grace.dropped = False
+            handler.message_type = None
+            if handler.limited:
+                handler.ended()
+        if handler.skipped:
+            handler.skipped = False
             if first:  # the consumer does not know of the client, who is to disconnect from nothing
                 self._ended = self._disconnected = True
         if database.opened:
@@ -381,7 +381,7 @@ class Connection:
     def _open(self) -> None:
         self._started = clock.now()
         consumer = self._consumer
-        announce(signals.connection_opened, consumer)
+        send_signal(signals.connection_opened, consumer)
 
     def _unhandled(self, error: UnknownMessageType) -> None:
         """A message that no handler takes: one line, unless somebody is there to be told."""
@@ -494,8 +494,8 @@ class Connection:
         for timer in (self._close_timer, self._handshake_timer):
             if timer is not None:
                 timer.cancel()
-        self._grace.end()
-        self._grace.task = self._close_timer = self._handshake_timer = self._refusing = None
+        self._handler.ended()
+        self._handler.task = self._close_timer = self._handshake_timer = self._refusing = None
         if self._started:
             signals.emit(
                 signals.connection_closed,
@@ -529,7 +529,7 @@ class Connection:
                 kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
                 log_about(self._consumer, logging.ERROR, kind, text, exc_info=error)
                 if from_server(self._scope):
-                    announce(signals.consumer_crashed, self._consumer, exception=error)
+                    send_signal(signals.consumer_crashed, self._consumer, exception=error)
             except Exception as failure:  # noqa: BLE001 - see _fail()
                 self._cannot_tell(failure)
         return None

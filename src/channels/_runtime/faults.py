@@ -11,7 +11,7 @@ from ..exceptions import (
     UnknownMessageType,
 )
 from . import lograte
-from .announce import announce
+from .consumer_signals import send_signal
 from .exits import contained, is_crash, is_interrupt
 from .hints import explain_scope
 from .logtext import describe, printable
@@ -119,7 +119,7 @@ def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) 
     else:
         kind = f"{kind} {origin(error)}"
         log_about(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
-    announce(signals.consumer_crashed, consumer, exception=error)
+    send_signal(signals.consumer_crashed, consumer, exception=error)
     return CRASHED
 
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .. import signals
-from .announce import announce
 from .connections import Writes
+from .consumer_signals import send_signal
 from .daphne import find_socket
 from .denial import respond
-from .eager import begin
 from .faults import log_about
+from .inline import start_inline
 from .intake import Intake
 from .logtext import describe
 from .transports import abort, taken
@@ -110,7 +110,7 @@ class Outlet:
             if message_type == "websocket.close":
                 # Granian's close waits until nobody receives.
                 reading = await self._intake.stop()
-            sending = begin(self._send(message))
+            sending = start_inline(self._send(message))
             if sending is None:
                 return
             self._under_way[sending] = self, asyncio.current_task()
@@ -154,7 +154,7 @@ class Outlet:
             self._disconnect_due()
 
     def _drop(self, message_type: str) -> None:
-        announce(signals.send_dropped, self._consumer, message_type=message_type)
+        send_signal(signals.send_dropped, self._consumer, message_type=message_type)
 
     def stop(self) -> None:
         """Nothing more can be sent, so what the layer has for the client is of no use."""
@@ -193,7 +193,7 @@ class Outlet:
             seconds,
             hint,
         )
-        announce(signals.client_stalled, self._consumer, seconds=seconds)
+        send_signal(signals.client_stalled, self._consumer, seconds=seconds)
         self.stop()
         self._stalled()
         # No close could reach it, and what waits to be sent would wait for as long as it likes.

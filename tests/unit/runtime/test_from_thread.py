@@ -9,8 +9,8 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from channels._runtime import from_thread, threads
-from channels._runtime.eager import begin
 from channels._runtime.from_thread import KEPT, SendFromThread
+from channels._runtime.inline import start_inline
 from channels.exceptions import EventLoopRunning
 from channels.generic.websocket import WebsocketConsumer
 from tests.asgi import Server, until
@@ -85,7 +85,7 @@ def test_a_loop_that_has_stopped_is_not_waited_for(close, monkeypatch):
 
 def eager(loop, coro, **options):
     """As ``asyncio.eager_task_factory`` of Python 3.12: runs what it can before there is a task."""
-    rest = begin(coro)
+    rest = start_inline(coro)
     if rest is not None:
         return asyncio.Task(rest, loop=loop, **options)
     over = loop.create_future()

@@ -1,6 +1,6 @@
 from django.dispatch import Signal
 
-from channels._runtime.announce import announce
+from channels._runtime.consumer_signals import send_signal
 
 
 class Consumer:
@@ -14,5 +14,5 @@ def test_listeners_get_the_consumer_its_scope_and_the_rest():
         told.append((sender, arguments))
 
     signal.connect(listen)
-    announce(signal, consumer, code=1000)
+    send_signal(signal, consumer, code=1000)
     assert told == [(Consumer, {"consumer": consumer, "scope": consumer.scope, "code": 1000})]

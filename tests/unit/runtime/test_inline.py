@@ -1,32 +1,32 @@
-"""What begins at once behaves as if it had been awaited."""
+"""A coroutine that is started inline behaves as if it had been awaited."""
 
 import asyncio
 import contextlib
 
 import pytest
 
-from channels._runtime.eager import begin
+from channels._runtime.inline import start_inline
 from tests.asgi import until
 
 
 async def run(work):
     """What Outlet does: await the rest, if there is one."""
-    rest = begin(work)
+    rest = start_inline(work)
     if rest is not None:
         await rest
 
 
-async def test_what_need_not_wait_is_done_at_once():
+async def test_a_coroutine_that_does_not_wait_is_finished_at_once():
     done = []
 
     async def work():
         done.append(asyncio.current_task())
 
-    assert begin(work()) is None
+    assert start_inline(work()) is None
     assert done == [asyncio.current_task()]
 
 
-async def test_what_has_to_wait_is_begun_and_goes_on_in_the_same_task():
+async def test_a_coroutine_that_waits_goes_on_in_the_same_task():
     steps = []
 
     async def work():
@@ -34,7 +34,7 @@ async def test_what_has_to_wait_is_begun_and_goes_on_in_the_same_task():
             steps.append((step, asyncio.current_task()))
             await asyncio.sleep(0.001 if step else 0)
 
-    rest = begin(work())
+    rest = start_inline(work())
     assert [step for step, _ in steps] == [0]
     await rest
     assert steps == [(step, asyncio.current_task()) for step in range(3)]
@@ -53,7 +53,7 @@ async def test_errors_come_out(waits):
 
 async def test_what_is_no_plain_coroutine_is_left_to_be_awaited():
     future = asyncio.get_running_loop().create_future()
-    assert begin(future) is future
+    assert start_inline(future) is future
 
 
 async def test_a_cancellation_reaches_it():
@@ -118,7 +118,7 @@ async def test_what_is_thrown_away_unfinished_is_closed():
         finally:
             log.append("closed")
 
-    rest = begin(work())
+    rest = start_inline(work())
     rest.send(None)
     rest.close()
     assert log == ["closed"]

@@ -1,0 +1,107 @@
+"""How long a handler may outlive its client. What connections make of it is in test_dispatch."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from channels import signals
+from channels._runtime.running_handler import RunningHandler
+
+
+class Consumer(SimpleNamespace):
+    pass
+
+
+@pytest.fixture
+def cancelled():
+    """The types of the messages whose handlers were cancelled."""
+    types = []
+
+    def listen(signal, sender, message_type, **arguments):
+        types.append((sender, message_type))
+
+    signals.handler_cancelled.connect(listen)
+    yield types
+    signals.handler_cancelled.disconnect(listen)
+
+
+def make(grace=0.0, *, sync=False, message_type="chat.message"):
+    consumer = Consumer(disconnect_grace=grace, scope={"type": "websocket", "path": "/ws/"})
+    consumer._sync = sync
+    made = RunningHandler(consumer)
+    made.message_type = message_type
+    made.task = asyncio.current_task()
+    return made
+
+
+async def handle(seconds=5.0):
+    await asyncio.sleep(seconds)
+
+
+async def test_a_handler_without_its_client_is_cancelled_with_one_line_and_one_signal(
+    cancelled, caplog
+):
+    handler = make()
+    handler.limit()
+    handler.limit()  # noticed twice
+    assert handler.limited
+    with pytest.raises(asyncio.CancelledError):
+        await handle()
+    assert handler.was_cancelled_here()
+    handler.ended()
+    assert asyncio.current_task().cancelling() == 0
+    assert not handler.limited
+    assert not handler.was_cancelled_here()
+    assert cancelled == [(Consumer, "chat.message")]
+    [record] = caplog.records
+    assert "Consumer at /ws/: the handler of chat.message was still running 0 s" in record.message
+
+
+async def test_a_handler_that_ends_in_time_is_not_cancelled(cancelled):
+    handler = make(0.01)
+    handler.limit()
+    handler.message_type = None
+    handler.ended()
+    await handle(0.05)
+    assert cancelled == []
+
+
+@pytest.mark.parametrize("options", [{"sync": True}, {"message_type": None}])
+async def test_nothing_is_cancelled_where_a_thread_or_no_handler_runs(cancelled, options):
+    handler = make(**options)
+    handler.limit()
+    assert not handler.limited
+    handler.cancel()
+    await handle(0.02)
+    assert not handler.was_cancelled_here()
+    assert cancelled == []
+
+
+async def test_a_handler_can_be_cancelled_at_once_and_without_a_line(cancelled, caplog):
+    handler = make(60.0)
+    handler.cancel()
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handle()
+    assert handler.was_cancelled_here()
+    handler.ended()
+    assert asyncio.current_task().cancelling() == 0
+    assert cancelled == caplog.records == []
+
+
+async def test_a_cancellation_by_another_is_not_taken_for_its_own():
+    handler = make()
+    handler.limit()
+    task = asyncio.current_task()
+    asyncio.get_running_loop().call_later(0.02, task.cancel)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await handle()
+        with pytest.raises(asyncio.CancelledError):
+            await handle()
+        assert not handler.was_cancelled_here()
+    finally:
+        handler.ended()
+    assert task.cancelling() == 1
+    task.uncancel()
