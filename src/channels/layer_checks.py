@@ -132,7 +132,7 @@ def _is_one_of_ours(backend: Any) -> bool:
     """Whether it is, or extends, a layer of this package; those that are not imported are not."""
     from .layers.local import LocalChannels  # noqa: PLC0415
 
-    redis = sys.modules.get("channels.layers.redis.common")
+    redis = sys.modules.get("channels.layers.redis.layer")
     ours = (LocalChannels, redis.RedisLayer) if redis else (LocalChannels,)
     return isinstance(backend, type) and issubclass(backend, ours)
 
@@ -219,10 +219,10 @@ def _check_eviction(alias: str, layer: Any) -> Iterator[CheckMessage]:
 
 async def _find_evicting(layer: Any) -> dict[str, str]:
     """The servers that evict keys; none if the layer is on no Redis, or they do not tell."""
-    if "channels.layers.redis.common" not in sys.modules:  # which such a layer has imported
+    if "channels.layers.redis.layer" not in sys.modules:  # which such a layer has imported
         return {}
-    from .layers.redis.common import RedisLayer  # noqa: PLC0415
-    from .layers.redis.eviction import find_evicting  # noqa: PLC0415
+    from .layers.redis.connection.eviction import find_evicting  # noqa: PLC0415
+    from .layers.redis.layer import RedisLayer  # noqa: PLC0415
 
     with suppress(Exception):
         async with asyncio.timeout(_ROUND_TRIP_TIMEOUT):

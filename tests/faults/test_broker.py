@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from channels.layers.redis.link import BrokerError
+from channels.layers.redis.connection.commands import BrokerError
 
 from ..asgi import until
 from ..brokers import running
@@ -120,7 +120,7 @@ async def test_losing_all_keys_is_told_once_and_membership_comes_back(layers, br
 
 async def test_a_quiet_process_notices_that_its_inbox_is_gone(layers, broker, monkeypatch):
     """Long before its lease would be renewed."""
-    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.2)
+    monkeypatch.setattr("channels.layers.redis.streams.inbox._BLOCK", 0.2)
     here, there = layers(broker.address), layers(broker.address)
     async with Room(here) as room:
         broker.cli("FLUSHALL")

@@ -162,8 +162,8 @@ async def test_a_reset_while_a_process_registers_or_reads(layers, broker, proxy,
 
 async def test_a_network_that_swallows_everything_for_a_while(layers, broker, proxy, monkeypatch):
     """No reset tells of it: only the answers do not come."""
-    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.2)
-    monkeypatch.setattr("channels.layers.redis.inbox._GRACE", 0.3)
+    monkeypatch.setattr("channels.layers.redis.streams.inbox._BLOCK", 0.2)
+    monkeypatch.setattr("channels.layers.redis.streams.inbox._GRACE", 0.3)
     host = {"address": proxy.address, "socket_timeout": 0.3}
     here, there = layers(host), layers(host)
     async with Room(here) as room, sending(there) as senders:
@@ -232,11 +232,11 @@ async def test_a_drop_is_counted_once_when_its_answer_is_lost(layers, broker, pr
 
 
 async def test_an_unreachable_broker_is_reported_after_the_patience(broker, proxy):
-    from channels.layers.redis.link import BrokerUnavailable, Link
+    from channels.layers.redis.connection.commands import BrokerUnavailable, CommandConnection
 
     layer = make_layer(proxy.address)
     proxy.refuse()
-    link = Link(layer.servers[0], patience=0.5)
+    link = CommandConnection(layer.servers[0], patience=0.5)
     with pytest.raises(BrokerUnavailable, match=r"did not answer for 0\.5 seconds"):
         await link.call("PING")
     proxy.accept()

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from channels.layers.redis.link import BrokerError
+from channels.layers.redis.connection.commands import BrokerError
 
 from ..asgi import until
 from .harness import GROUP, Room, Sender, balanced, check_gap_told, check_nothing_lost
@@ -93,7 +93,7 @@ async def test_rubbish_among_the_members_of_a_group_harms_nobody(layer_class, ki
 
 
 async def test_something_else_in_place_of_an_inbox_makes_way(layers, broker, monkeypatch):
-    monkeypatch.setattr("channels.layers.redis.inbox._BLOCK", 0.2)
+    monkeypatch.setattr("channels.layers.redis.streams.inbox._BLOCK", 0.2)
     here, there = layers(broker.address), layers(broker.address)
     async with Room(here) as room:
         sender = Sender(there)

@@ -17,7 +17,7 @@ from asgiref.sync import async_to_sync
 
 from channels.layers import SyncChannelLayer
 from channels.layers.redis import RedisChannelLayer
-from channels.layers.redis.link import BrokerUnavailable, Link
+from channels.layers.redis.connection.commands import BrokerUnavailable, CommandConnection
 from channels.layers.sync import CallTimeout
 from tests.brokers import Broker, running
 from tests.ports import free_port
@@ -295,7 +295,7 @@ class TestFailures:
     @pytest.fixture
     def impatient(self, monkeypatch):
         """Half a second is all that a call to the broker is repeated."""
-        monkeypatch.setitem(Link.__init__.__kwdefaults__, "patience", 0.5)
+        monkeypatch.setitem(CommandConnection.__init__.__kwdefaults__, "patience", 0.5)
 
     @pytest.mark.usefixtures("impatient")
     @pytest.mark.parametrize("way", WAYS)

@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 
 from channels.exceptions import ChannelsError
 from channels.layers.redis import RedisChannelLayer
-from channels.layers.redis.hosts import parse_hosts
+from channels.layers.redis.connection.hosts import parse_hosts
 from channels.testing.conformance import LayerConformance
 
 from ..brokers import running as running_broker

@@ -8,9 +8,9 @@ import pytest
 
 from channels.exceptions import BrokerUnavailable
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from channels.layers.redis import inbox as inbox_module
-from channels.layers.redis import link as link_module
-from channels.layers.redis import subscription as subscription_module
+from channels.layers.redis.connection import commands as commands_module
+from channels.layers.redis.pubsub import subscription as subscription_module
+from channels.layers.redis.streams import inbox as inbox_module
 
 from ..asgi import until
 from ..brokers import find_servers, running
@@ -92,8 +92,10 @@ async def test_those_who_listened_to_a_demoted_master_are_told(
 
 @pytest.mark.parametrize("layer_class", LAYERS)
 async def test_a_master_that_stays_a_replica_is_an_error(pair, layers, layer_class, monkeypatch):
-    monkeypatch.setattr(link_module, "PATIENCE", 0.5)
-    monkeypatch.setattr(link_module.Link.__init__, "__kwdefaults__", {"patience": 0.5})
+    monkeypatch.setattr(commands_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(
+        commands_module.CommandConnection.__init__, "__kwdefaults__", {"patience": 0.5}
+    )
     old, _ = pair
     layer = layers(layer_class, old.address)
     channel = await layer.new_channel()

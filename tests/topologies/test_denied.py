@@ -9,7 +9,7 @@ import redis
 
 from channels.exceptions import BrokerError, ChannelsError
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from channels.layers.redis import inbox as inbox_module
+from channels.layers.redis.streams import inbox as inbox_module
 
 from ..asgi import until
 from ..brokers import find_servers, running

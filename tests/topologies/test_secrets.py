@@ -109,9 +109,12 @@ async def test_servers_that_refuse_or_are_not_there(
     broker, mute, layer_class, caplog, capfd, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("channels.layers.redis.link.Link.__init__.__kwdefaults__", {"patience": 1})
-    monkeypatch.setattr("channels.layers.redis.receiver.PATIENCE", 1)
-    monkeypatch.setattr("channels.layers.redis.subscription.PATIENCE", 1)
+    monkeypatch.setattr(
+        "channels.layers.redis.connection.commands.CommandConnection.__init__.__kwdefaults__",
+        {"patience": 1},
+    )
+    monkeypatch.setattr("channels.layers.redis.streams.receiver.PATIENCE", 1)
+    monkeypatch.setattr("channels.layers.redis.pubsub.subscription.PATIENCE", 1)
 
     async def written(hosts):
         layer = layer_class([hosts])

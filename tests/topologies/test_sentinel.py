@@ -7,8 +7,8 @@ import pytest
 
 from channels.exceptions import ChannelsError
 from channels.layers.redis import RedisChannelLayer
-from channels.layers.redis.hosts import parse_hosts
-from channels.layers.redis.link import Link
+from channels.layers.redis.connection.commands import CommandConnection
+from channels.layers.redis.connection.hosts import parse_hosts
 from channels.testing.conformance import LayerConformance
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
@@ -164,7 +164,7 @@ async def test_a_master_that_becomes_a_replica_is_left(version):
     """Without a word: nobody has closed the connections."""
     with running_broker(version) as broker:
         (server,), (base,) = parse_hosts([broker.address], "x")
-        link = Link(server)
+        link = CommandConnection(server)
         inbox = f"{base}:inbox:p"
         arguments = [60_000, "cname", b"data", 100]
         broker.cli("XADD", inbox, "*", "h", "")

@@ -8,7 +8,7 @@ from channels.exceptions import BrokerUnavailable, StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
-from channels.layers.redis import link
+from channels.layers.redis.connection import commands
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from tests.asgi import Server, until
@@ -268,7 +268,7 @@ async def test_a_request(layer):
 
 @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
 async def test_the_broker_is_down(one, layer, layer_class, monkeypatch, caplog):
-    monkeypatch.setitem(link.Link.__init__.__kwdefaults__, "patience", 0.5)
+    monkeypatch.setitem(commands.CommandConnection.__init__.__kwdefaults__, "patience", 0.5)
     servers = find_servers()
     if "valkey" not in servers:
         unavailable("Valkey")

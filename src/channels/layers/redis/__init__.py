@@ -8,7 +8,7 @@ except ImportError as error:
         'pip install "channels[redis]"'
     ) from error
 
-from .pubsub import RedisPubSubChannelLayer
-from .streams import RedisChannelLayer
+from .pubsub.layer import RedisPubSubChannelLayer
+from .streams.layer import RedisChannelLayer
 
 __all__ = ["RedisChannelLayer", "RedisPubSubChannelLayer"]

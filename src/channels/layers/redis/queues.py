@@ -23,11 +23,11 @@ from redis import exceptions as redis_errors
 
 from ..._runtime import backstage, timers
 from ..._runtime.clock import now
-from .errors import backoff, explain, forget, heed_move, is_transient
-from .link import BrokerUnavailable, Link
+from .connection.commands import BrokerUnavailable, CommandConnection
+from .connection.errors import backoff, explain, forget, heed_move, is_transient
+from .connection.servers import Connection, Server
+from .connection.trouble import Trouble
 from .scripts import SCRIPTS
-from .servers import Connection, Server
-from .trouble import Trouble
 
 __all__ = ["QueueReader"]
 
@@ -82,7 +82,7 @@ class QueueReader:
     Args:
         server: where the queue is.
         link: for what is to be given back.
-        append: has a script run once that is given the number of the call; see :class:`Outgoing`.
+        append: has a script run once that is given the number of the call; see :class:`Sender`.
         queue: the queue's key.
         process: the name of this process.
         channel: the channel's name.
@@ -95,7 +95,7 @@ class QueueReader:
     def __init__(
         self,
         server: Server,
-        link: Link,
+        link: CommandConnection,
         append: "Callable[..., asyncio.Future[Any]]",
         queue: str,
         process: str,

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from channels.layers.redis.hosts import parse_hosts
+from channels.layers.redis.connection.hosts import parse_hosts
 
 from ....brokers import running
 

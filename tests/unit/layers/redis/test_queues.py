@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from channels.layers.redis import queues as queues_module
-from channels.layers.redis.hosts import parse_hosts
-from channels.layers.redis.link import BrokerError, BrokerUnavailable
-from channels.layers.redis.outgoing import Outgoing
+from channels.layers.redis.connection.commands import BrokerError, BrokerUnavailable
+from channels.layers.redis.connection.hosts import parse_hosts
+from channels.layers.redis.connection.sender import Sender
 from channels.layers.redis.queues import QueueReader
 
 from ....asgi import until
@@ -35,7 +35,7 @@ class Workshop:
 
     def reader(self, address, *, expiry=60.0, process="p", link_address=None):
         (server,), _ = parse_hosts([address], self.prefix)
-        outgoing = Outgoing(*parse_hosts([link_address or address], self.prefix))
+        outgoing = Sender(*parse_hosts([link_address or address], self.prefix))
         reader = QueueReader(
             server,
             outgoing.links[0],

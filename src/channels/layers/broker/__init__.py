@@ -1,0 +1,1 @@
+"""What every layer with a broker is made of: names, delivery, receiving."""

@@ -1,0 +1,1 @@
+"""What speaks to Redis servers: where they are, connections, commands, errors."""

@@ -1,0 +1,277 @@
+"""What is under way over one connection: calls are written together, and answered in order."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from ...._runtime import clock, timers
+from ....exceptions import Unconfirmed
+from ..scripts import SCRIPTS
+from .errors import explain, heed_move, is_moving, is_transient
+from .raw import RawConnection
+from .servers import Connection, Server
+
+__all__ = ["Call", "Pipeline"]
+
+# Calls that are written together. Scripts rely on there being fewer than 512 under way.
+_BATCH = 500
+
+# Seconds between attempts while a cluster moves slots.
+_MOVING_PAUSE = 0.05
+
+# Seconds for an event loop that was held up to take what has come meanwhile.
+_LAST_LOOK = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A command, and the future that gets its answer.
+
+    Attributes:
+        command: its words.
+        future: done when the caller has given up, too.
+        deadline: until when it is tried, on the monotonic clock.
+        repeat: it may be sent again when nobody knows whether the server carried it out.
+        number_at: where among the words its number belongs, or 0 if it takes none.
+        number: under which the server may have carried it out, or 0.
+    """
+
+    command: tuple[Any, ...]
+    future: "asyncio.Future[Any]"
+    deadline: float
+    repeat: bool = True
+    number_at: int = 0
+    number: int = 0
+
+    def numbered(self, numbers: Iterator[int]) -> tuple[Any, ...]:
+        """The command to send."""
+        if not self.number_at:
+            return self.command
+        self.number = self.number or next(numbers)
+        return (*self.command[: self.number_at], self.number, *self.command[self.number_at :])
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Pipeline:
+    """Sends what waits over a connection, for as long as that holds.
+
+    What waits is sent together when all that was sent before has been answered. No task has a
+    part in it, and there is one timer for all.
+
+    Args:
+        server: at the other end.
+        connection: set up, with no answer outstanding. It belongs to the pipeline from now on.
+        waiting: the calls, in the order in which they are to be sent.
+        numbers: for those that take one.
+        expire: called with the reason when what waits has been delayed.
+
+    Attributes:
+        over: a future that gets the error which ended the pipeline, or None if it was finished.
+        worked: whether the server has answered something.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        connection: Connection,
+        waiting: deque[Call],
+        numbers: Iterator[int],
+        expire: Callable[[Exception], None],
+    ) -> None:
+        self._server = server
+        self._waiting = waiting
+        self._numbers = numbers
+        self._expire = expire
+        self._loop = asyncio.get_running_loop()
+        # What the server may have got, in the order in which it answers.
+        self._written: deque[Call] = deque()
+        # What it refused of that and is to be repeated, and why.
+        self._refused: list[Call] = []
+        self._refusals: list[Exception] = []
+        # Why it cannot be taught scripts, if it cannot.
+        self._unteachable: Exception | None = None
+        self._wire = RawConnection(connection, self._receive)
+        self._flushing = False
+        self._finishing = self._leaving = False
+        self._sent = 0.0
+        self._watching: timers.Timer | None = None
+        self.over = self._wire.over
+        self.worked = False
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are."""
+        return len(self._written) + len(self._refused)
+
+    # Writing
+
+    def flush_soon(self) -> None:
+        """Have what waits sent when this turn of the event loop is over, or after the answers."""
+        if not self._flushing and not self._written:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Have what waits sent."""
+        self._flushing = False
+        waiting, written = self._waiting, self._written
+        if written or self.over.done():
+            return
+        if self._leaving:
+            self._wire.end()
+            return
+        commands: list[tuple[Any, ...]] = []
+        while waiting and len(commands) < _BATCH:
+            call = waiting.popleft()
+            if not call.future.done():  # or its caller has given up
+                written.append(call)
+                commands.append(call.numbered(self._numbers))
+        if commands:
+            self._sent = clock.now()
+            if self._watching is None:
+                self._watch()
+            self._wire.send(commands)
+        elif self._finishing:
+            self._wire.end()
+
+    def finish(self) -> None:
+        """End when nothing waits any more."""
+        self._finishing = True
+        self.flush_soon()
+
+    def leave(self) -> None:
+        """End when what has been sent is answered; what waits is for another one."""
+        self._leaving = True
+        self.flush_soon()
+
+    def _watch(self, *, last_look: bool = False) -> None:
+        """End a connection over which an answer is late."""
+        self._watching = None
+        if not self._written:
+            return
+        patience = self._server.response_timeout
+        left = max(self._sent, self._wire.heard) + patience - clock.now()
+        if left <= 0 and last_look:
+            self._wire.end(TimeoutError(f"no answer for {patience:g} seconds"))
+        else:
+            self._watching = timers.Timer(
+                max(left, _LAST_LOOK), lambda: self._watch(last_look=left <= 0)
+            )
+
+    # Answers
+
+    def _receive(self, replies: Iterable[Any]) -> None:
+        """Give each call its answer."""
+        written = self._written
+        for reply in replies:
+            if isinstance(reply, redis_errors.ConnectionError) and is_transient(reply):
+                raise reply  # such as that it is loading
+            if not written:
+                raise ConnectionError(f"the server said {reply!r} unasked")
+            call = written.popleft()
+            if isinstance(reply, Exception):
+                self._settle_refused(call, reply)
+                continue
+            if self._refused:
+                self._renumber()
+            if not call.future.done():
+                call.future.set_result(reply)
+        if written:
+            return
+        if self._refused:
+            self._heed()
+        self.worked = True
+        # Even if nothing waits: what those who were answered call next is to go along.
+        self.flush_soon()
+
+    def _settle_refused(self, call: Call, error: Exception) -> None:
+        """Have a call repeated if that may help; else tell its caller."""
+        if isinstance(error, redis_errors.NoScriptError):
+            error = self._unteachable or error
+        if is_transient(error) or isinstance(error, redis_errors.NoScriptError):
+            self._refused.append(call)
+            self._refusals.append(error)
+        else:
+            self._renumber()
+            call.fail(explain(error))
+
+    def _renumber(self) -> None:
+        """Let refused calls have other numbers, since the server may have carried out a later one.
+
+        Else they keep theirs: over an earlier connection they may have been carried out.
+        """
+        for call in self._refused:
+            call.number = 0
+
+    def _heed(self) -> None:
+        """Do what gives refused calls a chance; raise if that needs another connection."""
+        others = [e for e in self._refusals if not isinstance(e, redis_errors.NoScriptError)]
+        for error in others:
+            error = heed_move(self._server, error)
+            if not is_moving(error):
+                raise error
+        self._take_back()
+        if others:
+            self._flushing = True
+            timers.Timer(_MOVING_PAUSE, self._go_on, others[0])
+        else:
+            self._teach()
+
+    def _go_on(self, error: Exception) -> None:
+        """Try again what was refused while the keys were moving."""
+        self._expire(error)
+        self.flush()
+
+    def _teach(self) -> None:
+        """Teach the server the scripts it has forgotten, or never knew, before all else."""
+
+        def heed(future: "asyncio.Future[Any]") -> None:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, Exception):
+                self._unteachable = error
+
+        deadline = clock.now() + self._server.response_timeout
+        for script in SCRIPTS.values():
+            future: asyncio.Future[Any] = self._loop.create_future()
+            future.add_done_callback(heed)
+            self._waiting.appendleft(Call(("SCRIPT", "LOAD", script.source), future, deadline))
+
+    # The end
+
+    def _take_back(self) -> None:
+        """Let what was written or refused wait again, before what has never been sent."""
+        if self._written:  # these keep their numbers, so they come first
+            self._renumber()
+        again = [call for call in (*self._written, *self._refused) if not call.future.done()]
+        self._waiting.extendleft(reversed(again))
+        self._written.clear()
+        self._refused.clear()
+        self._refusals.clear()
+
+    async def aclose(self) -> None:
+        """Disconnect. What is under way waits again, unless it may not be repeated, and fails."""
+        why: BaseException | None = None
+        if self.over.done() and not self.over.cancelled():
+            why = self.over.exception()
+        for call in self._written:
+            if not call.repeat:
+                reason = f": {why}" if why else ""
+                failure = Unconfirmed(f"The connection ended before the broker answered{reason}")
+                failure.__cause__ = why
+                call.fail(failure)
+        self._take_back()
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._wire.aclose()
+
+    def abandon(self) -> None:
+        """Let go without an event loop, which has been closed."""
+        self._wire.abandon()

@@ -1,0 +1,1 @@
+"""Redis pub/sub carries the messages: one topic for each group."""

@@ -1,0 +1,1 @@
+"""Redis streams carry the messages: one inbox for each process."""

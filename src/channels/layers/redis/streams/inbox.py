@@ -1,0 +1,396 @@
+"""Reading the inbox of this process from one server, for as long as the process wants it."""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from ...._runtime import backstage, lograte, timers
+from ...._runtime.clock import now
+from ...broker.patience import Patience
+from ...local import Late
+from ..connection.commands import BrokerUnavailable
+from ..connection.errors import backoff, explain, heed_move, is_transient
+from ..connection.raw import RawConnection
+from ..connection.servers import Connection, Server
+from ..connection.trouble import Trouble
+from ..scripts import SCRIPTS
+
+__all__ = ["RENEWED_AT_ONCE", "InboxReader", "Recipient"]
+
+logger = logging.getLogger("channels.layers")
+
+# Seconds that a read waits for something to come, and that its answer may be late. Together they
+# bound how long a connection that died without a word goes unnoticed.
+_BLOCK, _GRACE = 5.0, 5.0
+
+# Seconds for an event loop that was held up to take what has come meanwhile.
+_LAST_LOOK = 0.05
+
+#: Memberships that one script renews.
+RENEWED_AT_ONCE = 1000
+
+# Entries in one read, and entries read before the server may drop them. They are dropped at the
+# latest when the lease is renewed.
+_BATCH = 1000
+_TRIM_EVERY = 256
+
+# Senders remembered for knowing a repeat: as many again, from before, are at hand. There is one for
+# each event loop of each process that sends.
+_SENDERS = 10_000
+
+
+class Recipient(Protocol):
+    """Who gets what an inbox holds."""
+
+    def inbox_received(self, field: bytes, data: bytes, age: float, patience: float) -> Late | None:
+        """An entry came; it was appended ``age`` seconds ago by the server's clock.
+
+        What is returned is left to be done later. See :meth:`~..mailbox.Mailbox.put` on patience.
+        """
+
+    def inbox_read(self, partition: int, last: str) -> None:
+        """Entries up to ``last`` are no longer needed."""
+
+    def inbox_lost(self, partition: int, reason: str) -> None:
+        """Messages may have been lost."""
+
+    def inbox_overflowed(self, partition: int, count: int) -> None:
+        """The inbox had no room for some group messages."""
+
+    def inbox_groups(self, partition: int) -> Iterable[str]:
+        """The keys of the groups to be a member of."""
+
+    def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
+        """The server knew nothing of these memberships; it does again."""
+
+
+class InboxReader:
+    """Keeps one inbox alive, and hands on what comes in.
+
+    Args:
+        server: where the inbox is.
+        partition: the number of the server.
+        base: of all keys there.
+        process: the name of this process.
+        lease: seconds for which the inbox outlives the last sign of life.
+        recipient: who gets what it holds.
+        capacity: messages that the inbox holds.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        partition: int,
+        base: str,
+        process: str,
+        lease: float,
+        recipient: Recipient,
+        capacity: int = 10_000,
+    ) -> None:
+        self._server = server
+        self._partition = partition
+        self.inbox = f"{base}:inbox:{process}"
+        self.lost = f"{base}:lost:{process}"
+        self.member = f"p:{process}"
+        self._lease = int(lease * 1000)
+        self._recipient = recipient
+        self._last: str | None = None
+        # The replication id of the server that held the inbox when it was last registered.
+        self._origin: bytes | None = None
+        # How many messages the inbox had no room for, of those that the recipient knows of.
+        self._overflowed = 0
+        self._untrimmed = 0
+        # What has been read takes room until it is dropped.
+        self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
+        # The last number of each sender: of those that sent of late, and of those before them.
+        self._seen: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
+        # Why messages may have been lost, until the recipient has been told.
+        self._gap: str | None = None
+        # What to add to our clock to have the server's, in seconds.
+        self._offset = 0.0
+        # When the last read was begun, and the last one of those that left nothing in the inbox.
+        self._asked = self._emptied = -math.inf
+        # What was read and is to be handed over yet, and whether it was all that the inbox held.
+        self._entries: Iterator[Any] | None = None
+        self._all = False
+        self._patience = Patience()
+        self._wire: RawConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._trouble = Trouble(server, "receiving")
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+
+    def start(self) -> None:
+        """Start reading."""
+        self._task = backstage.start(self._run())
+
+    def resume_from(self, other: "InboxReader") -> None:
+        """Go on where a reader on another event loop has stopped."""
+        self._last, self._origin, self._seen = other._last, other._origin, other._seen
+        self._overflowed, self._emptied = other._overflowed, other._emptied
+        other._patience.stop()
+
+    async def _run(self) -> None:
+        lost = now()
+        while True:
+            try:
+                await self._read(lost)
+            except Exception as error:  # noqa: BLE001 - the log is told, or those who wait
+                if self._trouble.attempts == 0:
+                    lost = now()
+                error = heed_move(self._server, error)
+                self._trouble.failed(error)
+                if not is_transient(error):
+                    self._fail_waiting(error)
+            finally:
+                wire, self._wire = self._wire, None
+                self._entries = None  # the server has them yet
+                if wire is not None:
+                    await wire.aclose()
+            await timers.sleep(backoff(max(self._trouble.attempts, 1)))
+
+    def _fail_waiting(self, error: Exception) -> None:
+        """Tell those who wait for the inbox to be read why it is not.
+
+        Whoever wants it read from now on waits for the next attempt.
+        """
+        ready, self.ready = self.ready, self.ready.get_loop().create_future()
+        if not ready.done():
+            ready.set_exception(explain(error, "to let this process receive"))
+            ready.exception()  # nobody may be waiting
+
+    async def _read(self, lost: float) -> None:
+        """Connect, and read for as long as the connection holds and there is an inbox.
+
+        Args:
+            lost: when the connection before it was.
+        """
+        async with timers.timeout(self._server.response_timeout * 2):
+            connection = await self._server.connect()
+        try:
+            await self._register(connection)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+            raise
+        self._trouble.over()
+        self._patience.note_delay(now() - lost)
+        if not self.ready.done():
+            self.ready.set_result(None)
+        self._wire = wire = RawConnection(connection, self._receive)
+        self._ask_for_more()
+        while not wire.over.done():
+            patience = _BLOCK + _GRACE - self._silence(wire)
+            await asyncio.wait((wire.over,), timeout=max(patience, _LAST_LOOK))
+            if patience <= 0 and self._silence(wire) >= _BLOCK + _GRACE:
+                raise TimeoutError(f"nothing came for {wire.silence:.0f} seconds")
+        wire.over.result()
+
+    def _silence(self, wire: RawConnection) -> float:
+        """Seconds for which the server has owed an answer, at most."""
+        return 0.0 if self._entries is not None else min(wire.silence, now() - self._asked)
+
+    async def _ask(self, connection: Connection, *command: Any) -> Any:
+        async with timers.timeout(self._server.response_timeout):
+            await connection.send_command(*command, check_health=False)
+            return await connection.read_response()
+
+    async def _register(self, connection: Connection) -> None:
+        """Have an inbox, know where to go on in it, and be a member of the groups."""
+        script = SCRIPTS["register"].source
+        before, asked = self._last, now()
+        time, made, raw_last, known, origin, former_origin = await self._ask(
+            connection, "EVAL", script, 1, self.inbox, self._lease, before or ""
+        )
+        self._set_clock(time)
+        last = raw_last.decode()
+        took_over = bool(self._origin) and former_origin == self._origin  # some tell neither
+        self._origin = origin
+        if before is None:
+            self._last, self._emptied = last, asked
+        elif made:
+            self._last = last
+            self._gap = "the inbox was gone"
+        elif not known or took_over:
+            if _order(last) < _order(before):
+                self._last = last
+            self._gap = "another server took over" if took_over else "the server has an older state"
+        groups = list(self._recipient.inbox_groups(self._partition))
+        for command in self.renewals(groups):
+            renewed = await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
+            self.heed_renewal(renewed, anew=bool(made), told=self._gap is not None)
+        # Whoever may not read is told now, and does not take the inbox to be read.
+        await self._ask(connection, "XREAD", "COUNT", 1, "STREAMS", self.inbox, self._last)
+        # Only now, so that who is told misses nothing that comes after.
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            logger.warning("Messages to %s may have been lost: %s", self.inbox, gap)
+            self._recipient.inbox_lost(self._partition, gap)
+
+    def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:
+        """The arguments of the script that renews the lease, a thousand groups at a time."""
+        starts = range(0, len(groups) or 1, RENEWED_AT_ONCE)
+        chunks = [groups[start : start + RENEWED_AT_ONCE] for start in starts]
+        return [
+            (2 + len(chunk), self.inbox, self.lost, *chunk, self.member, self._lease)
+            for chunk in chunks
+        ]
+
+    def heed_renewal(self, answer: list[Any], *, anew: bool = False, told: bool = False) -> bool:
+        """Take note of what the script that renews the lease answered.
+
+        Args:
+            answer: the script's.
+            anew: the inbox has just been made, so the server may have forgotten its count, too.
+            told: everybody is about to be told of a gap, so nobody need be of the groups' own.
+
+        Returns:
+            Whether the inbox was still there.
+        """
+        time, alive, overflowed, foreign, missing = answer
+        self._set_clock(time)
+        if foreign:
+            logger.error("These keys should hold groups and hold something else: %s", foreign)
+        if anew and overflowed < self._overflowed:
+            self._overflowed = 0
+        more = overflowed - self._overflowed
+        if more > 0:  # two connections ask, and an answer may be older than the one before it
+            self._overflowed = overflowed
+            self._recipient.inbox_overflowed(self._partition, more)
+        if missing and not told:
+            self._recipient.inbox_groups_missing(self._partition, missing)
+        return bool(alive)
+
+    def _set_clock(self, time: int) -> None:
+        """Take note of what the server's clock says now, in milliseconds."""
+        self._offset = time / 1000 - now()
+
+    def _ask_for_more(self) -> None:
+        if self._wire is not None:
+            self._asked = now()
+            block = int(_BLOCK * 1000)
+            command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last)
+            self._wire.send((command,))
+
+    def _receive(self, replies: Iterable[Any]) -> None:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+            if reply is None and self._wire is not None:  # nothing came for long
+                self._patience.note_delay(now() - self._asked - _BLOCK)
+                self._emptied = self._asked
+                # Is it there? And a server that has become a replica refuses this.
+                self._wire.send((("PEXPIRE", self.inbox, self._lease),))
+                continue
+            if reply == 0:
+                raise ConnectionError("the inbox is gone")  # nothing can come any more
+            if isinstance(reply, list):
+                self._take(reply[0][1])
+            else:
+                self._loop.call_soon(self._ask_for_more)
+
+    def _take(self, entries: list[Any]) -> None:
+        """Hand over what a read has brought, and then read on."""
+        patience, waited = self._patience, now() - self._asked
+        if waited > 1:
+            # It came when it was there, unless the server or this event loop stood still.
+            age = now() + self._offset - int(entries[0][0].partition(b"-")[0]) / 1000
+            patience.note_delay(max(min(age, waited), waited - _BLOCK))
+        self._all = len(entries) < _BATCH
+        self._entries = iter(entries)
+        if patience.pausing:  # with what came over the connection before this one
+            return
+        self._hand_over()
+        if patience.catching_up and self._all and not patience.pausing:
+            patience.rest()
+
+    def _hand_over(self) -> None:
+        """Hand over what has been read, until that has to wait."""
+        entries, patience, raw_id = self._entries, self._patience, None
+        if entries is None:  # the connection is no more
+            return
+        received, moment = self._recipient.inbox_received, now()
+        # The server's clock may have been set: nothing is older than the last read that left
+        # nothing in the inbox.
+        clock, oldest = moment + self._offset, moment - self._emptied
+        for raw_id, fields in entries:
+            self._untrimmed += 1
+            if fields and not (len(fields) == 4 and self._is_repeat(fields[3])):
+                age = clock - int(raw_id.partition(b"-")[0]) / 1000
+                if age > oldest:
+                    age = oldest
+                try:
+                    late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
+                except Exception as error:  # noqa: BLE001 - what follows is handed over
+                    lograte.log(
+                        logger, logging.ERROR, "inbox", "An entry of %s could not be handed over",
+                        self.inbox, exc_info=error,
+                    )  # fmt: skip
+                    continue
+                if late is not None and patience.wait(late, self._hand_over):
+                    break
+        if raw_id is not None:
+            self._last = raw_id.decode()
+        if self._untrimmed >= self._trim_every:
+            self.trim()
+        if patience.pausing:
+            return
+        self._entries = None
+        if self._all:
+            self._emptied = self._asked
+        # When what came has been dealt with, there is more to be had in one go.
+        self._loop.call_soon(self._ask_for_more)
+
+    def _is_repeat(self, origin: bytes) -> bool:
+        """Whether an entry was read before.
+
+        A server does not append a message twice, unless it has lost its memory of the first time:
+        it was restarted or its replica took over, after this process had read the message and
+        before the sender knew. A sender's numbers grow.
+        """
+        sender, _, digits = origin.rpartition(b":")
+        try:
+            number = int(digits)
+        except ValueError:
+            return False
+        latest, earlier = self._seen
+        if number <= (latest.get(sender) or earlier.get(sender, 0)):
+            return True
+        latest[sender] = number
+        if len(latest) >= _SENDERS:
+            self._seen = ({}, latest)
+        return False
+
+    def trim(self) -> None:
+        """Let the server drop what has been read."""
+        if self._untrimmed and self._last is not None:
+            self._untrimmed = 0
+            self._recipient.inbox_read(self._partition, self._last)
+
+    async def reset(self) -> None:
+        """Connect and register anew."""
+        if self._wire is not None:
+            self._wire.end(ConnectionError("the inbox is to be registered anew"))
+
+    def hurry(self) -> None:
+        """Hand over at once what has been read, whether there is room for it or not."""
+        self._patience.hurry()
+
+    async def stop(self) -> None:
+        """Stop reading; nothing is left behind but the inbox."""
+        self._patience.stop()
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=1)
+        if not self.ready.done():
+            self._fail_waiting(BrokerUnavailable("The layer has been closed"))
+
+
+def _order(stream_id: str) -> tuple[int, int]:
+    """Stream ids compare as pairs of numbers."""
+    milliseconds, _, sequence = stream_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,275 @@
+import asyncio
+
+import pytest
+
+from channels.layers.redis.connection import commands as commands_module
+from channels.layers.redis.connection.commands import (
+    BrokerError,
+    BrokerUnavailable,
+    CommandConnection,
+    Unconfirmed,
+)
+from channels.layers.redis.connection.hosts import parse_hosts
+
+from .....asgi import until
+from .....proxy import Proxy
+
+
+@pytest.fixture
+async def link(server):
+    link = CommandConnection(server)
+    yield link
+    await link.aclose()
+
+
+@pytest.fixture
+async def proxy(shared_broker):
+    async with Proxy(shared_broker.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy, prefix):
+    link = CommandConnection(parse_hosts([proxy.address], prefix)[0][0])
+    yield link
+    await link.aclose()
+
+
+def connections_made(redis):
+    return redis.info("stats")["total_connections_received"]
+
+
+async def test_calls_are_answered_in_order(link, prefix):
+    answers = await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+    assert answers == list(range(1, 2001))
+
+
+async def test_a_burst_needs_one_connection(link, redis, prefix):
+    before = connections_made(redis)
+    await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+    assert connections_made(redis) == before + 1
+
+
+async def test_what_is_called_in_one_turn_travels_together(proxied, proxy, prefix):
+    await proxied.call("PING")
+    seen = []
+    proxy.on_request = seen.append
+    await asyncio.gather(*(proxied.call("INCR", prefix) for _ in range(50)))
+    assert len(seen) == 1
+
+
+async def test_nothing_is_opened_before_it_is_needed(server, redis):
+    before = connections_made(redis)
+    link = CommandConnection(server)
+    await link.aclose()
+    assert connections_made(redis) == before
+
+
+async def test_an_error_is_that_of_its_call_alone(link, redis, prefix):
+    redis.set(prefix, "text")
+    wrong, right = link.call("INCR", prefix), link.call("GET", prefix)
+    with pytest.raises(BrokerError, match="not an integer"):
+        await wrong
+    assert await right == b"text"
+
+
+async def test_who_gives_up_before_it_is_sent_has_nothing_sent(link, prefix):
+    first, second = link.call("INCR", prefix), link.call("INCR", prefix)
+    first.cancel()
+    assert await second == 1
+
+
+async def test_who_gives_up_while_the_broker_does_not_answer_has_nothing_sent(
+    proxied, proxy, redis, prefix
+):
+    await proxied.call("PING")
+    proxy.stall()
+    before, given_up = proxied.call("INCR", prefix), proxied.call("INCR", prefix)
+    await asyncio.sleep(0)  # these are written
+    late = proxied.call("INCR", prefix)
+    for call in (given_up, late):
+        call.cancel()
+    proxy.flow()
+    assert await before == 1
+    assert await proxied.call("INCR", prefix) == 3
+
+
+async def test_scripts_are_taught_when_they_are_unknown(link, redis, base):
+    redis.script_flush()
+    assert await link.run("join", [f"{base}:group:g"], ["p:p", 1000]) == []
+
+
+async def test_numbered_scripts_get_rising_numbers(link, redis, base):
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    runs = [link.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
+    assert await asyncio.gather(*runs) == [[1, 0]] * 5
+    assert redis.get(keys[-1]) == b"5"
+
+
+async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
+    proxied, proxy, redis, base
+):
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+    cuts = []
+
+    def cut(reply):
+        if len(cuts) < 3:
+            cuts.append(reply)
+            proxy.cut()
+
+    proxy.on_reply = cut
+    await proxied.run("enqueue", keys, [9000, "second", 100, 9000], numbered=True)
+    assert len(cuts) == 3
+    assert [fields for _, fields in redis.xrange(keys[0])] == [{b"m": b"first"}, {b"m": b"second"}]
+
+
+async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scripts(
+    proxied, proxy, redis, base
+):
+    """As one does that was started again, with all its keys."""
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+
+    def cut(reply):
+        proxy.on_reply = None
+        proxy.cut()
+        redis.script_flush()
+
+    proxy.on_reply = cut
+    second, third = (
+        proxied.run("enqueue", keys, [9000, name, 100, 9000], numbered=True)
+        for name in ("second", "third")
+    )
+    await asyncio.gather(second, third)
+    await proxied.run("enqueue", keys, [9000, "fourth", 100, 9000], numbered=True)
+    names = [fields[b"m"] for _, fields in redis.xrange(keys[0])]
+    assert names == [b"first", b"second", b"third", b"fourth"]
+
+
+async def test_what_may_not_be_repeated_is_unconfirmed(proxied, proxy, redis, prefix):
+    await proxied.call("PING")
+    proxy.on_reply = lambda reply: proxy.cut()
+    once = proxied.call("INCR", prefix, repeat=False)
+    with pytest.raises(Unconfirmed):
+        await once
+    proxy.on_reply = None
+    assert await proxied.call("GET", prefix) == b"1"
+
+
+async def test_too_many_waiting_calls_are_refused_at_once(monkeypatch, proxied, proxy):
+    monkeypatch.setattr(commands_module, "MAX_WAITING", 3)
+    proxy.stall()
+    calls = [proxied.call("PING") for _ in range(3)]
+    with pytest.raises(BrokerUnavailable, match="behind by 3 commands"):
+        await proxied.call("PING")
+    proxy.flow()
+    assert await asyncio.gather(*calls) == [b"PONG"] * 3
+
+
+async def test_a_closed_link_refuses_calls(server):
+    link = CommandConnection(server)
+    assert await link.call("PING") == b"PONG"
+    await link.aclose()
+    await link.aclose()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await link.call("PING")
+
+
+async def test_closing_finishes_what_waits(server, redis, prefix):
+    link = CommandConnection(server)
+    calls = [link.call("INCR", prefix) for _ in range(1000)]
+    await link.aclose()
+    assert [call.result() for call in calls] == list(range(1, 1001))
+
+
+async def test_closing_ends_calls_that_get_no_answer(proxied, proxy):
+    await proxied.call("PING")
+    proxy.stall()
+    call = proxied.call("PING")
+    async with asyncio.timeout(4):
+        await proxied.aclose()
+        with pytest.raises(BrokerUnavailable):
+            await call
+
+
+def test_a_loop_that_ends_takes_its_link_along(server, shared_broker):
+    """Without a warning; and what is called as it ends starts nothing new."""
+
+    async def main():
+        link = CommandConnection(server)
+        await link.call("PING")
+
+        async def clean_up():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                with pytest.raises(BrokerUnavailable):
+                    await link.call("PING")
+
+        cleaning = asyncio.create_task(clean_up())
+        await asyncio.sleep(0)
+        return cleaning
+
+    assert asyncio.run(main()).done()
+
+
+async def test_a_link_whose_task_was_cancelled_goes_on_later(monkeypatch, link):
+    monkeypatch.setattr(commands_module, "_LAST_SECONDS", 0.1)
+    await link.call("PING")
+    link._task.cancel()
+    await until(link._task.done)
+    with pytest.raises(BrokerUnavailable):
+        await link.call("PING")
+    await asyncio.sleep(0.11)
+    assert await link.call("PING") == b"PONG"
+
+
+# Rest
+
+
+async def test_a_link_at_rest_has_no_connection_and_connects_for_the_next_call(proxied, proxy):
+    await proxied.rest()
+    for count in range(1, 4):
+        assert await proxied.call("PING") == b"PONG"
+        await asyncio.gather(proxied.rest(), proxied.rest())
+        await until(lambda: not proxy.open)
+        assert proxied._task.done()
+        assert proxy.connections == count
+
+
+async def test_rest_waits_for_no_calls_but_those_that_were_sent(proxied, proxy, prefix):
+    """However busy the link is, it is soon over, and no call fails or gets lost."""
+
+    async def count_on(name):
+        for n in range(1, 101):
+            assert await proxied.call("INCR", f"{prefix}:{name}") == n
+
+    counting = [asyncio.create_task(count_on(name)) for name in range(20)]
+    async with asyncio.timeout(20):
+        while not all(task.done() for task in counting):
+            await proxied.rest()
+            await asyncio.sleep(0)
+        await asyncio.gather(*counting)
+    assert proxy.connections > 1
+
+
+async def test_rest_leaves_calls_to_a_silent_server_under_way(proxied, proxy, monkeypatch):
+    monkeypatch.setattr(commands_module, "_CLOSING_PATIENCE", 0.1)
+    await proxied.call("PING")
+    proxy.stall()
+    first = proxied.call("PING")
+    await until(lambda: proxied._pipeline.under_way)
+    second = proxied.call("PING")
+    await proxied.rest()
+    assert [call.done() for call in (first, second)] == [False, False]
+    proxy.flow()
+    assert await asyncio.gather(first, second) == [b"PONG"] * 2
+
+
+async def test_a_link_that_is_connecting_comes_to_rest_when_its_calls_are_done(proxied, proxy):
+    call = proxied.call("PING")
+    await asyncio.gather(proxied.rest(), call)
+    await until(lambda: not proxy.open)
+    assert await proxied.call("PING") == b"PONG"

@@ -1,0 +1,219 @@
+import asyncio
+import itertools
+import time
+import uuid
+from collections import deque
+
+import pytest
+from redis import exceptions as redis_errors
+
+from channels.exceptions import BrokerError, Unconfirmed
+from channels.layers.redis.connection import pipeline as pipeline_module
+from channels.layers.redis.connection.hosts import parse_hosts
+from channels.layers.redis.connection.pipeline import Call, Pipeline
+from channels.layers.redis.scripts import SCRIPTS
+
+from .....asgi import until
+from .....proxy import Proxy
+
+PATIENCE = 0.5
+
+
+@pytest.fixture
+async def proxy(shared_broker):
+    async with Proxy(shared_broker.address) as proxy:
+        yield proxy
+
+
+class Harness:
+    """A pipeline, and the calls that wait for it."""
+
+    def __init__(self):
+        self.waiting = deque()
+        self.expired = []
+        self.pipeline = None
+
+    def call(self, *command, **options):
+        future = asyncio.get_running_loop().create_future()
+        call = Call(command, future, time.monotonic() + 10, **options)
+        self.waiting.append(call)
+        if self.pipeline is not None:
+            self.pipeline.flush_soon()
+        return future
+
+    async def connect(self, address, **options):
+        host = {"address": address, "socket_timeout": PATIENCE, **options}
+        server = parse_hosts([host], "x")[0][0]
+        self.pipeline = Pipeline(
+            server, await server.connect(), self.waiting, itertools.count(1), self.expired.append
+        )
+        self.pipeline.flush()
+        return self.pipeline
+
+
+@pytest.fixture
+async def harness():
+    harness = Harness()
+    yield harness
+    if harness.pipeline is not None:
+        await harness.pipeline.aclose()
+
+
+async def test_what_waits_is_sent_with_what_its_answers_lead_to(harness, proxy, prefix):
+    sizes = []
+    await harness.connect(proxy.address)
+    proxy.on_request = lambda data: sizes.append(data.count(b"INCR"))
+
+    async def caller():
+        for _ in range(3):
+            await harness.call("INCR", prefix)
+
+    await asyncio.gather(*(caller() for _ in range(10)))
+    assert sizes == [10, 10, 10]
+
+
+async def test_no_more_than_a_batch_is_under_way(monkeypatch, harness, proxy, prefix):
+    monkeypatch.setattr(pipeline_module, "_BATCH", 4)
+    sizes = []
+    proxy.on_request = lambda data: sizes.append(data.count(b"INCR"))
+    calls = [harness.call("INCR", prefix) for _ in range(10)]
+    await harness.connect(proxy.address)
+    assert harness.pipeline.under_way == 4
+    assert await asyncio.gather(*calls) == list(range(1, 11))
+    assert [size for size in sizes if size] == [4, 4, 2]
+
+
+async def test_what_was_given_up_takes_no_room_and_no_number(harness, shared_broker, redis, base):
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    command = ("EVALSHA", SCRIPTS["enqueue"].sha, 3, *keys, 9000, "m", 100, 9000)
+    calls = [harness.call(*command, number_at=6) for _ in range(4)]
+    for call in calls[:3]:
+        call.cancel()
+    pipeline = await harness.connect(shared_broker.address)
+    assert pipeline.under_way == 1
+    assert await calls[3] == [1, 0]
+    assert redis.get(keys[-1]) == b"1"
+
+
+async def test_an_answer_that_is_late_ends_it(harness, proxy):
+    pipeline = await harness.connect(proxy.address)
+    await harness.call("PING")
+    proxy.stall()
+    started = time.monotonic()
+    call = harness.call("PING")
+    with pytest.raises(TimeoutError, match="no answer for"):
+        await pipeline.over
+    assert PATIENCE <= time.monotonic() - started < PATIENCE + 5
+    assert not call.done()
+
+
+async def test_silence_is_no_fault_while_nothing_is_under_way(harness, proxy):
+    pipeline = await harness.connect(proxy.address)
+    await harness.call("PING")
+    proxy.stall()
+    await asyncio.sleep(PATIENCE * 2)
+    assert not pipeline.over.done()
+    proxy.flow()
+    assert await harness.call("PING") == b"PONG"
+
+
+async def test_an_event_loop_that_was_held_up_takes_what_has_come(harness, shared_broker):
+    pipeline = await harness.connect(shared_broker.address)
+    await harness.call("PING")
+    call = harness.call("PING")
+    await asyncio.sleep(0)  # it is sent
+    time.sleep(PATIENCE * 2)
+    assert await call == b"PONG"
+    assert not pipeline.over.done()
+
+
+async def test_answers_that_keep_coming_are_not_late(harness, shared_broker, prefix):
+    calls = [harness.call("BLPOP", prefix, PATIENCE / 3) for _ in range(6)]
+    pipeline = await harness.connect(shared_broker.address)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*calls) == [None] * 6
+    assert not pipeline.over.done()
+
+
+async def test_what_may_not_be_repeated_fails_and_all_else_waits_again(harness, proxy, prefix):
+    pipeline = await harness.connect(proxy.address)
+    await harness.call("PING")
+    proxy.stall()
+    first, once, third = (
+        harness.call("INCR", prefix, repeat=repeat) for repeat in (True, False, True)
+    )
+    await asyncio.sleep(0)
+    never_sent = harness.call("INCR", prefix, repeat=False)
+    assert pipeline.under_way == 3
+    proxy.cut()
+    with pytest.raises((OSError, redis_errors.ConnectionError)):
+        await pipeline.over
+    await pipeline.aclose()
+    with pytest.raises(Unconfirmed):
+        await once
+    assert [call.future for call in harness.waiting] == [first, third, never_sent]
+    proxy.flow()
+    await harness.connect(proxy.address)
+    assert await asyncio.gather(first, third, never_sent)
+
+
+async def test_it_ends_when_it_is_finished(harness, shared_broker, prefix):
+    calls = [harness.call("INCR", prefix) for _ in range(3)]
+    pipeline = await harness.connect(shared_broker.address)
+    harness.call("INCR", prefix)
+    pipeline.finish()
+    assert await pipeline.over is None
+    assert [call.result() for call in calls] == [1, 2, 3]
+    assert not harness.waiting
+
+
+async def test_scripts_are_taught_before_all_that_waits(harness, shared_broker, redis, base):
+    redis.script_flush()
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    sha = SCRIPTS["enqueue"].sha
+    calls = [
+        harness.call("EVALSHA", sha, 3, *keys, 9000, n, 100, 9000, number_at=6) for n in range(3)
+    ]
+    await harness.connect(shared_broker.address)
+    assert await asyncio.gather(*calls) == [[1, 0]] * 3
+    assert [fields[b"m"] for _, fields in redis.xrange(keys[0])] == [b"0", b"1", b"2"]
+    assert redis.script_exists(*(script.sha for script in SCRIPTS.values())) == [1] * len(SCRIPTS)
+
+
+async def test_a_refused_call_gets_another_number_when_a_later_one_was_carried_out(
+    harness, proxy, redis, base
+):
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
+    source, sha = SCRIPTS["enqueue"].source, SCRIPTS["enqueue"].sha
+    redis.script_flush()
+    rest = (3, *keys, 9000, "m", 100, 9000)
+    refused = harness.call("EVALSHA", sha, *rest, number_at=6)
+    carried_out = harness.call("EVAL", source, *rest, number_at=6)
+    await harness.connect(proxy.address)
+    assert await asyncio.gather(refused, carried_out) == [[1, 0]] * 2
+    assert redis.xlen(keys[0]) == 2
+    assert redis.get(keys[-1]) == b"3"
+
+
+async def test_who_may_not_teach_scripts_is_told(harness, shared_broker, redis, base):
+    redis.script_flush()
+    name = uuid.uuid4().hex
+    redis.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", "-script")
+    try:
+        call = harness.call("EVALSHA", SCRIPTS["join"].sha, 1, f"{base}:group:g", "p:p", 1000)
+        await harness.connect(shared_broker.address, username=name, password="secret")
+        async with asyncio.timeout(5):
+            with pytest.raises(BrokerError, match="script"):
+                await call
+        assert await harness.call("PING") == b"PONG"
+    finally:
+        redis.execute_command("ACL", "DELUSER", name)
+
+
+async def test_its_timer_ends_with_it(harness, shared_broker):
+    pipeline = await harness.connect(shared_broker.address)
+    await harness.call("PING")
+    assert not pipeline._watching.cancelled()
+    await pipeline.aclose()
+    assert pipeline._watching.cancelled()
+    await until(pipeline.over.cancelled)

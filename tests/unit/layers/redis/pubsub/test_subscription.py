@@ -1,0 +1,232 @@
+import asyncio
+
+import pytest
+
+from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.redis.connection.hosts import parse_hosts
+from channels.layers.redis.pubsub import subscription as subscription_module
+from channels.layers.redis.pubsub.subscription import PLAIN, SHARDED, Subscription
+
+from .....asgi import until
+from .....proxy import Proxy
+
+
+class Recorder:
+    """A recipient that takes note of everything."""
+
+    def __init__(self):
+        self.published_to = []
+        self.lost = []
+        self.restored = []
+
+    def published(self, partition, topic, data, patience):
+        self.published_to.append((topic, data))
+        if data == b"bomb":
+            raise ValueError("a recipient that fails")
+
+    def subscription_lost(self, partition, reason):
+        self.lost.append(reason)
+
+    def subscription_restored(self, partition, reason):
+        self.restored.append(reason)
+
+
+@pytest.fixture
+async def proxy(shared_broker):
+    async with Proxy(shared_broker.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+async def subscribe(proxy, recorder):
+    subscriptions = []
+
+    async def subscribe(*topics, commands=PLAIN, gap=None, **options):
+        server = parse_hosts([{"address": proxy.address, **options}], "x")[0][0]
+        subscription = Subscription(server, 0, commands, recorder, topics, gap)
+        subscriptions.append(subscription)
+        await subscription.wait_until_up()
+        return subscription
+
+    yield subscribe
+    for subscription in subscriptions:
+        await subscription.stop()
+
+
+@pytest.fixture
+def topic(base):
+    return f"{base}:group:g".encode()
+
+
+@pytest.mark.parametrize("commands", [PLAIN, SHARDED])
+async def test_what_is_published_comes_in_order(subscribe, recorder, redis, topic, commands):
+    await subscribe(topic, commands=commands)
+    for n in range(100):
+        redis.execute_command(commands.publish, topic, n)
+    await until(lambda: len(recorder.published_to) == 100)
+    assert recorder.published_to == [(topic, b"%d" % n) for n in range(100)]
+    assert (recorder.lost, recorder.restored) == ([], [])
+
+
+async def test_topics_come_and_go(subscribe, recorder, redis, topic):
+    subscription = await subscribe()
+    assert not subscription.has(topic)
+    await subscription.subscribe(topic)
+    assert subscription.has(topic)
+    assert subscription.was_confirmed(topic)
+    assert redis.publish(topic, "heard") == 1
+    await subscription.barrier()
+    subscription.unsubscribe(topic)
+    subscription.unsubscribe(b"never subscribed to")
+    assert not subscription.has(topic)
+    await subscription.barrier()
+    assert redis.publish(topic, "unheard") == 0
+    assert recorder.published_to == [(topic, b"heard")]
+
+
+async def test_topics_of_one_turn_travel_together(subscribe, proxy, base):
+    subscription = await subscribe()
+    seen = []
+    proxy.on_request = seen.append
+    topics = [f"{base}:group:{n}".encode() for n in range(50)]
+    await asyncio.gather(*map(subscription.subscribe, topics))
+    assert sum(b"SUBSCRIBE" in data for data in seen) == 1
+    assert all(map(subscription.was_confirmed, topics))
+
+
+async def test_to_subscribe_again_waits_for_what_was_published_before(
+    subscribe, recorder, redis, topic
+):
+    subscription = await subscribe(topic)
+    for n in range(500):
+        redis.publish(topic, n)
+    await subscription.subscribe(topic)
+    assert len(recorder.published_to) == 500
+
+
+async def test_a_recipient_that_fails_misses_one_message(subscribe, recorder, redis, topic, caplog):
+    await subscribe(topic)
+    redis.publish(topic, "bomb")
+    redis.publish(topic, "next")
+    await until(lambda: len(recorder.published_to) == 2)
+    assert "could not be handed on" in caplog.text
+
+
+async def test_a_connection_that_breaks_is_repaired_and_told_once(
+    subscribe, recorder, proxy, redis, topic, caplog
+):
+    subscription = await subscribe(topic)
+    proxy.cut()
+    await until(lambda: recorder.restored)
+    assert subscription.up
+    assert len(recorder.lost) == 1
+    assert recorder.restored == recorder.lost
+    assert caplog.text.count(f"may have been lost: {recorder.lost[0]}") == 1
+    redis.publish(topic, "after")
+    await until(lambda: recorder.published_to)
+    assert recorder.published_to == [(topic, b"after")]
+
+
+async def test_a_barrier_ends_with_the_connection(subscribe, recorder, proxy):
+    subscription = await subscribe()
+    proxy.stall()
+    barrier = subscription.barrier()
+    await asyncio.sleep(0)  # it is sent
+    proxy.cut()
+    async with asyncio.timeout(10):
+        await barrier
+    proxy.flow()
+    await subscription.wait_until_up()
+    await subscription.barrier()
+
+
+async def test_what_was_wanted_while_there_was_no_connection_is_subscribed_to(
+    subscribe, recorder, proxy, redis, topic
+):
+    subscription = await subscribe()
+    proxy.refuse()
+    await until(lambda: not subscription.up)
+    wanted = asyncio.create_task(subscription.subscribe(topic))
+    await asyncio.sleep(0)
+    assert subscription.has(topic)
+    assert not subscription.was_confirmed(topic)
+    proxy.accept()
+    await wanted
+    assert redis.publish(topic, "heard") == 1
+
+
+async def test_a_server_that_says_nothing_is_left(
+    monkeypatch, subscribe, recorder, proxy, redis, topic
+):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.2)
+    subscription = await subscribe(topic, socket_timeout=0.5)
+    made = proxy.connections
+    proxy.stall()
+    await until(lambda: recorder.lost)
+    assert "nothing came" in recorder.lost[0]
+    proxy.flow()
+    await subscription.wait_until_up()
+    assert proxy.connections > made
+    assert redis.publish(topic, "after") >= 1
+
+
+async def test_a_quiet_connection_is_kept(monkeypatch, subscribe, recorder, proxy):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    seen = []
+    subscription = await subscribe(socket_timeout=5)
+    made = proxy.connections
+    proxy.on_request = seen.append
+    await until(lambda: sum(b"PING" in data for data in seen) >= 3)
+    assert subscription.up
+    assert proxy.connections == made
+    assert recorder.lost == []
+
+
+async def test_a_gap_from_before_is_told_when_it_is_over(subscribe, recorder):
+    await subscribe(gap="the event loop that received has ended")
+    assert recorder.lost == []
+    assert recorder.restored == ["the event loop that received has ended"]
+
+
+async def test_a_topic_that_is_refused_is_told_to_who_wants_it(
+    subscribe, recorder, redis, prefix, topic, base
+):
+    redis.execute_command(
+        "ACL", "SETUSER", prefix, "on", ">secret", "+@all", "resetchannels", f"&{base}:process:*"
+    )
+    try:
+        own = f"{base}:process:p".encode()
+        subscription = await subscribe(own, username=prefix, password="secret")
+        with pytest.raises(BrokerError, match="refused a subscription"):
+            await subscription.subscribe(topic)
+        assert not subscription.has(topic)
+        assert subscription.up
+        assert redis.publish(own, "heard") == 1
+    finally:
+        redis.execute_command("ACL", "DELUSER", prefix)
+
+
+async def test_stopping_tells_who_waits(subscribe, proxy, topic):
+    subscription = await subscribe()
+    proxy.stall()
+    waiting = asyncio.create_task(subscription.subscribe(topic))
+    await asyncio.sleep(0)
+    await subscription.stop()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await waiting
+    proxy.flow()
+    await until(lambda: proxy.open == 0)
+
+
+async def test_an_abandoned_one_hands_on_nothing(subscribe, recorder, redis, topic):
+    subscription = await subscribe(topic)
+    subscription.abandon()
+    redis.publish(topic, "unheard")
+    await until(lambda: redis.publish(topic, "unheard") == 0)
+    assert recorder.published_to == []
+    assert recorder.lost == []

@@ -1,0 +1,230 @@
+import asyncio
+
+import pytest
+
+from channels.layers.redis.streams import inbox as inbox_module
+from channels.layers.redis.streams.inbox import InboxReader
+
+from .....asgi import until
+
+LEASE = 60
+
+
+class Recorder:
+    """A recipient that takes note of everything."""
+
+    def __init__(self, groups=()):
+        self.received = []
+        self.ages = []
+        self.read = []
+        self.lost = []
+        self.missing = []
+        self.groups = list(groups)
+
+    def inbox_received(self, field, data, age, patience):
+        if field != b"h":
+            self.received.append((field, data))
+            self.ages.append(age)
+        if data == b"bomb":
+            raise ValueError("a recipient that fails")
+
+    def inbox_read(self, partition, last):
+        self.read.append((partition, last))
+
+    def inbox_lost(self, partition, reason):
+        self.lost.append(reason)
+
+    def inbox_groups(self, partition):
+        return self.groups
+
+    def inbox_groups_missing(self, partition, keys):
+        self.missing += keys
+
+
+@pytest.fixture
+async def start(server, base):
+    readers = []
+
+    async def start(recorder, resume=None, lease=LEASE):
+        reader = InboxReader(server, 0, base, "p", lease, recorder)
+        if resume is not None:
+            reader.resume_from(resume)
+        readers.append(reader)
+        reader.start()
+        async with asyncio.timeout(5):
+            await reader.ready
+        return reader
+
+    yield start
+    for reader in readers:
+        await reader.stop()
+
+
+async def test_entries_come_in_order_with_their_age(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder)
+    for n in range(300):
+        redis.xadd(reader.inbox, {"gx": n})
+    await until(lambda: len(recorder.received) == 300)
+    assert recorder.received == [(b"gx", b"%d" % n) for n in range(300)]
+    assert all(0 <= age < 5 for age in recorder.ages)
+    assert recorder.lost == []
+
+
+@pytest.mark.parametrize("waits", [5, 61])  # for how long the clock then was behind
+async def test_what_came_just_now_is_not_old_when_the_clock_was_set_back(start, redis, base, waits):
+    """The server's clock was set back by 70 s after it had been read, and after a long silence."""
+    seconds, _ = redis.time()
+    inbox = f"{base}:inbox:p"
+    redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
+    recorder = Recorder()
+    reader = await start(recorder)
+    for n in range(3):
+        redis.xadd(inbox, {"gx": n}, id=f"{(seconds - 75 + waits) * 1000 + n}-0")
+        await until(lambda n=n: len(recorder.received) == n + 1)
+    assert all(age < 5 for age in recorder.ages)
+    assert reader.ready.done()
+
+
+async def test_what_waited_long_is_old(start, redis, base):
+    seconds, _ = redis.time()
+    inbox = f"{base}:inbox:p"
+    redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
+    reader, recorder = await start(Recorder()), Recorder()
+    await reader.stop()
+    reader._emptied -= 75  # as if it had been that long ago
+    redis.xadd(inbox, {"gx": ""}, id=f"{(seconds - 50) * 1000}-0")
+    await start(recorder, resume=reader)
+    await until(lambda: recorder.received)
+    assert 49 <= recorder.ages[0] < 60
+
+
+async def test_the_next_reader_goes_on_where_the_last_has_stopped(start, redis):
+    first, second = Recorder(), Recorder()
+    reader = await start(first)
+    redis.xadd(reader.inbox, {"gx": "1"})
+    await until(lambda: first.received)
+    await reader.stop()
+    redis.xadd(reader.inbox, {"gx": "2"})
+    await start(second, resume=reader)
+    await until(lambda: second.received)
+    assert (first.received, second.received) == ([(b"gx", b"1")], [(b"gx", b"2")])
+    assert second.lost == []
+
+
+async def test_the_server_may_drop_what_was_read(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder)
+    for n in range(1000):
+        redis.xadd(reader.inbox, {"gx": n})
+    await until(lambda: len(recorder.received) == 1000)
+    ids = [entry_id.decode() for entry_id, _ in redis.xrange(reader.inbox)]
+    assert recorder.read
+    assert all(partition == 0 and last in ids for partition, last in recorder.read)
+
+
+async def test_an_inbox_that_went_is_made_again_and_told_once(start, redis, monkeypatch, caplog):
+    monkeypatch.setattr(inbox_module, "_BLOCK", 0.1)
+    recorder = Recorder()
+    reader = await start(recorder)
+    redis.delete(reader.inbox)
+    await until(lambda: recorder.lost)
+    redis.xadd(reader.inbox, {"gx": "after"})
+    await until(lambda: recorder.received)
+    assert recorder.lost == ["the inbox was gone"]
+    assert caplog.text.count("may have been lost: the inbox was gone") == 1
+
+
+async def test_an_older_state_is_told_even_when_something_came_since(start, redis):
+    """As after a failover to a replica that missed what this process has read already."""
+    first, second = Recorder(), Recorder()
+    reader = await start(first)
+    read = redis.xadd(reader.inbox, {"gx": "read and lost"})
+    await until(lambda: first.received)
+    await reader.stop()
+    redis.xdel(reader.inbox, read)
+    redis.xadd(reader.inbox, {"gx": "since"})
+    await start(second, resume=reader)
+    await until(lambda: second.received)
+    assert second.received == [(b"gx", b"since")]
+    assert second.lost == ["the server has an older state"]
+
+
+async def test_memberships_are_back_before_a_gap_is_told(start, redis, base):
+    members = []
+
+    class Looker(Recorder):
+        def inbox_lost(self, partition, reason):
+            members.append(redis.zrange(f"{base}:group:g", 0, -1))
+            super().inbox_lost(partition, reason)
+
+    recorder = Looker([f"{base}:group:g"])
+    reader = await start(recorder)
+    redis.delete(reader.inbox, f"{base}:group:g")
+    await reader.reset()
+    await until(lambda: recorder.lost)
+    assert members == [[b"p:p"]]
+
+
+async def test_groups_that_went_with_the_inbox_are_not_told_of_apart(start, redis, base):
+    group = f"{base}:group:g"
+    recorder = Recorder([group])
+    reader = await start(recorder)
+    recorder.missing.clear()
+    redis.delete(reader.inbox, group)
+    await reader.reset()
+    await until(lambda: recorder.lost)
+    assert recorder.lost == ["the inbox was gone"]
+    assert recorder.missing == []
+
+
+async def test_thousands_of_groups_are_renewed(start, redis, base):
+    groups = [f"{base}:group:{n}" for n in range(2500)]
+    recorder = Recorder(groups)
+    await start(recorder)
+    assert recorder.missing == [group.encode() for group in groups]
+    assert redis.exists(*groups) == 2500
+    assert all(redis.zscore(group, "p:p") for group in (groups[0], groups[999], groups[2499]))
+
+
+async def test_a_recipient_that_fails_misses_one_entry(start, redis, caplog):
+    recorder = Recorder()
+    reader = await start(recorder)
+    for data in ("bomb", "next"):
+        redis.xadd(reader.inbox, {"gx": data})
+    await until(lambda: len(recorder.received) == 2)
+    assert "could not be handed over" in caplog.text
+
+
+async def test_stopping_before_the_first_connection_tells_who_waits(shared_broker, base):
+    from channels.layers.redis.connection.hosts import parse_hosts
+    from tests.proxy import Proxy
+
+    async with Proxy(shared_broker.address) as proxy:
+        proxy.stall()
+        (server,), _ = parse_hosts([proxy.address], "x")
+        reader = InboxReader(server, 0, base, "p", LEASE, Recorder())
+        reader.start()
+        ready = reader.ready
+        await asyncio.sleep(0)
+        await reader.stop()
+        with pytest.raises(ConnectionError, match="closed"):
+            await ready
+
+
+def test_a_repeat_that_the_server_forgot_is_known(monkeypatch):
+    from channels.layers.redis.streams import inbox
+
+    monkeypatch.setattr(inbox, "_SENDERS", 3)
+    reader = InboxReader.__new__(InboxReader)
+    reader._seen = ({}, {})
+    assert not reader._is_repeat(b"a:1")
+    assert reader._is_repeat(b"a:1")
+    assert not reader._is_repeat(b"a:3")
+    assert reader._is_repeat(b"a:2")
+    for sender in (b"b", b"c"):  # now there are as many as are kept
+        assert not reader._is_repeat(sender + b":1")
+    assert reader._is_repeat(b"a:3")
+    assert not reader._is_repeat(b"a:4")
+    assert not reader._is_repeat(b"rubbish")
+    assert not reader._is_repeat(b"")
