@@ -85,9 +85,9 @@ def find_handler(
     return handler
 
 
-# By type of message: the name of the handler, where that is no framework class's business. There
-# are as many types as handlers, but who knows from where an application has them; and nothing here
-# may keep a class alive.
+# By type of message: the name of the handler, where that is no framework class's business. An
+# application has about as many types as handlers, but it may make types from what clients send; and
+# nothing here may keep a class alive.
 _names: dict[str, str] = {}
 _NAMES_KEPT = 1000
 _LONGEST_KEPT = 100  # characters

@@ -1,4 +1,4 @@
-"""The channels of this process and who of them is in which group: what every layer of ours has.
+"""The channels of this process, and which of them are in which group: every layer of ours has it.
 
 A layer with a broker brings messages here; the in-memory layer is little more than this.
 """
