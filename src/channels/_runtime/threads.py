@@ -31,7 +31,7 @@ __all__ = ["DEFAULT_THREADS", "current_call", "drop", "full_for", "pool", "run",
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
 DEFAULT_THREADS = 32
 
-# Seconds between looks at a thread whose awaiter was cancelled. It is rare, so looking now and then is enough.
+# Seconds between looks at a thread whose awaiter was cancelled, which is rare.
 _POLL = 0.01
 
 _here = threading.local()

@@ -42,8 +42,8 @@ class LoopLag:
     async def ask(self) -> Result:
         """The longest wait of the last minute, and the one that 99 % did not exceed.
 
-        ``max_ms`` and ``p99_ms`` (by nearest rank) are None until the first tick; ``ms`` is how long
-        the current turn of the loop takes.
+        ``max_ms`` and ``p99_ms`` (by nearest rank) are None until the first tick; ``ms`` is the
+        length of the current turn of the loop.
         """
         self._asked = self._loop.time()
         if self._timer is None:
