@@ -1,19 +1,14 @@
 """System checks of the setting ``CHANNEL_LAYERS``; what each number means says ``checks``.
 
-No check raises, however broken the settings are: it reports. Only those of ``check --deploy``
-connect to a broker.
+The options of a layer are checked by its backend. No check raises, however broken the settings
+are: it reports. Only those of ``check --deploy`` connect to a broker.
 """
 
 import asyncio
-import inspect
 import os
-import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Any
-from urllib.parse import unquote
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -25,7 +20,6 @@ __all__ = ["check_channel_layers", "check_deployed_channel_layers"]
 _TAG = "channels"
 _LAYER_KEYS = {"BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG"}
 _ROUND_TRIP_TIMEOUT = 3.0  # seconds; a broker that needs longer is no broker for real time
-_SHORT_SECRET = 8  # characters; a shorter secret may be a part of ordinary words
 _CLOSING_TIMEOUT = 6.0  # seconds; a layer whose broker is away needs some
 
 _CHOOSE_A_BROKER = "Configure a channel layer that has a broker, such as Redis, in CHANNEL_LAYERS."
@@ -41,6 +35,8 @@ def check_channel_layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _check_layer(alias: Any, layer: Any) -> Iterator[CheckMessage]:
+    from .layers.third_party import supports_processes  # noqa: PLC0415
+
     if not isinstance(layer, dict) or not isinstance(layer.get("BACKEND"), str):
         yield _malformed(f"Channel layer {alias!r} is no dict with a BACKEND.")
         return
@@ -70,7 +66,7 @@ def _check_layer(alias: Any, layer: Any) -> Iterator[CheckMessage]:
     for key in ("CONFIG", "TEST_CONFIG"):
         yield from _check_config(alias, backend, key, layer.get(key, {}))
     processes = _server_processes()
-    if processes > 1 and _is_in_memory(layer):
+    if processes > 1 and not supports_processes(backend):
         yield Warning(
             f"Channel layer {alias!r} keeps messages in memory, but WEB_CONCURRENCY asks for "
             f"{processes} server processes: most messages will not reach their recipients.",
@@ -79,79 +75,13 @@ def _check_layer(alias: Any, layer: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _check_config(alias: Any, backend: Any, key: str, config: Any) -> Iterator[CheckMessage]:
+def _check_config(alias: Any, backend: Any, key: str, config: Any) -> list[CheckMessage]:
     if not isinstance(config, dict):
-        yield _malformed(f"{key} of channel layer {alias!r} is no dict.")
-        return
-    try:
-        parameters = inspect.signature(backend)
-    except (TypeError, ValueError):  # not written in Python; only making a layer would tell
-        return
-    try:
-        parameters.bind(**config)
-    except TypeError as error:
-        yield Error(
-            f"{key} of channel layer {alias!r} does not fit its backend: {error}.",
-            hint=f"{_suggest(config, parameters)}The backend takes: "
-            f"{', '.join(parameters.parameters) or 'nothing'}.",
-            id="channels.E005",
-        )
-        return
-    from .layers import InMemoryChannelLayer  # noqa: PLC0415
+        return [_malformed(f"{key} of channel layer {alias!r} is no dict.")]
+    from .layers.option_checks import Options  # noqa: PLC0415
+    from .layers.third_party import check_options  # noqa: PLC0415
 
-    unused = sorted(config.keys() - parameters.parameters.keys())
-    if unused and backend is InMemoryChannelLayer:
-        yield Warning(
-            f"{key} of channel layer {alias!r} has {', '.join(unused)}, which the in-memory layer "
-            "does not use.",
-            hint="Remove what belongs to another layer, and check the spelling.",
-            id="channels.W004",
-        )
-    if not _is_one_of_ours(backend):
-        return
-    try:
-        layer = backend(**config)  # which connects to nothing
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it is to be told
-        yield Error(
-            f"{key} of channel layer {alias!r} does not fit its backend: "
-            f"{_without_secrets(str(error), config)}",
-            hint="The options are described in the documentation's reference of settings.",
-            id="channels.E005",
-        )
-        return
-    useless = [f"{name} = {value}" for name, value in _limits(layer, config) if value <= 0]
-    if useless:
-        yield Warning(
-            f"Channel layer {alias!r} carries no message with {', '.join(useless)} in {key}.",
-            hint="Give it more than 0.",
-            id="channels.W008",
-        )
-
-
-def _is_one_of_ours(backend: Any) -> bool:
-    """Whether it is, or extends, a layer of this package; those that are not imported are not."""
-    from .layers.local import LocalChannels  # noqa: PLC0415
-
-    redis = sys.modules.get("channels.layers.redis.layer")
-    ours = (LocalChannels, redis.RedisLayer) if redis else (LocalChannels,)
-    return isinstance(backend, type) and issubclass(backend, ours)
-
-
-def _limits(layer: Any, config: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """What a layer has of messages and seconds."""
-    for name in ("capacity", "expiry", "group_expiry", "inbox_capacity", "lease"):
-        if hasattr(layer, name):
-            yield name, getattr(layer, name)
-    for key, count in (config.get("channel_capacity") or {}).items():
-        yield f"channel_capacity for {getattr(key, 'pattern', key)!r}", count
-
-
-def _suggest(config: dict[str, Any], parameters: inspect.Signature) -> str:
-    """Which options are perhaps meant by those that the backend does not take."""
-    taken = parameters.parameters
-    meant = {str(name): get_close_matches(str(name), taken, 1) for name in config.keys() - taken}
-    found = [f"{name} perhaps means {names[0]}. " for name, names in sorted(meant.items()) if names]
-    return "".join(found)
+    return check_options(backend, Options(alias, key, config))
 
 
 def _malformed(problem: str) -> CheckMessage:
@@ -173,10 +103,12 @@ def check_deployed_channel_layers(app_configs: Any, **kwargs: Any) -> list[Check
 
 
 def _check_deployed(alias: Any, layer: Any) -> Iterator[CheckMessage]:
+    from .layers.third_party import supports_processes  # noqa: PLC0415
+
     reported = list(_check_layer(alias, layer))
     if any(message.is_serious() for message in reported):
         return  # it cannot be made
-    if not _is_in_memory(layer):
+    if supports_processes(import_string(layer["BACKEND"])):
         yield from _check_round_trip(alias)
     elif not any(message.id == "channels.W005" for message in reported):
         yield Warning(
@@ -190,48 +122,27 @@ def _check_deployed(alias: Any, layer: Any) -> Iterator[CheckMessage]:
 
 def _check_round_trip(alias: str) -> Iterator[CheckMessage]:
     from .layers import channel_layers  # noqa: PLC0415
+    from .layers.option_checks import without_secrets  # noqa: PLC0415
 
     try:
         layer = channel_layers.make_backend(alias)
         async_to_sync(_round_trip)(layer)
     except Exception as error:  # noqa: BLE001  whatever it is, consumers would meet it too
+        reason = without_secrets(_describe(error), settings.CHANNEL_LAYERS[alias])
         yield Error(
-            f"Channel layer {alias!r} does not carry messages: "
-            f"{_without_secrets(_describe(error), settings.CHANNEL_LAYERS[alias])}",
+            f"Channel layer {alias!r} does not carry messages: {reason}",
             hint="Check that its broker is running, and that CONFIG has the right address and "
             "credentials.",
             id="channels.E006",
         )
     else:
-        yield from _check_eviction(alias, layer)
-
-
-def _check_eviction(alias: str, layer: Any) -> Iterator[CheckMessage]:
-    for address, policy in async_to_sync(_find_evicting)(layer).items():
-        yield Warning(
-            f"Channel layer {alias!r}: the server at {address} evicts keys when its memory is full "
-            f"(maxmemory-policy is {policy}), and with them messages and members of groups.",
-            hint="Set its maxmemory-policy to noeviction. Every key of a channel layer has an "
-            "expiry, so the volatile policies evict it as well; a cache needs a server of its own.",
-            id="channels.W010",
-        )
-
-
-async def _find_evicting(layer: Any) -> dict[str, str]:
-    """The servers that evict keys; none if the layer is on no Redis, or they do not tell."""
-    if "channels.layers.redis.layer" not in sys.modules:  # which such a layer has imported
-        return {}
-    from .layers.redis.connection.eviction import find_evicting  # noqa: PLC0415
-    from .layers.redis.layer import RedisLayer  # noqa: PLC0415
-
-    with suppress(Exception):
-        async with asyncio.timeout(_ROUND_TRIP_TIMEOUT):
-            return await find_evicting(layer.servers if isinstance(layer, RedisLayer) else ())
-    return {}
+        yield from async_to_sync(_check_broker)(layer, alias)
 
 
 async def _round_trip(layer: Any) -> None:
     """Send one message to a channel of our own, and wait for it."""
+    from .layers.third_party import close  # noqa: PLC0415
+
     try:
         async with asyncio.timeout(_ROUND_TRIP_TIMEOUT) as deadline:
             channel = await layer.new_channel()
@@ -243,27 +154,19 @@ async def _round_trip(layer: Any) -> None:
             raise TimeoutError(limit) from error
         raise
     finally:
-        await _close(layer)
+        # How that goes is no part of what is checked, and must not hide it.
+        with suppress(Exception):
+            await asyncio.wait_for(close(layer), _CLOSING_TIMEOUT)
 
 
-async def _close(layer: Any) -> None:
-    """Close it, under the first of the names that layers have for it, if they have one.
+async def _check_broker(layer: Any, alias: str) -> list[CheckMessage]:
+    """What the layer finds in its broker's configuration; nothing if that cannot be told."""
+    from .layers.third_party import adapt  # noqa: PLC0415
 
-    How that goes is no part of what is checked, and must not hide it.
-    """
-    for name in ("close", "aclose", "close_pools"):
-        close = getattr(layer, name, None)
-        if close is not None:
-            with suppress(Exception):
-                await asyncio.wait_for(close(), _CLOSING_TIMEOUT)
-            return
-
-
-def _is_in_memory(layer: dict[str, Any]) -> bool:
-    from .layers import InMemoryChannelLayer  # noqa: PLC0415
-
-    backend = import_string(layer["BACKEND"])
-    return isinstance(backend, type) and issubclass(backend, InMemoryChannelLayer)
+    with suppress(Exception):
+        async with asyncio.timeout(_ROUND_TRIP_TIMEOUT):
+            return await adapt(layer).check_broker(alias)
+    return []
 
 
 def _server_processes() -> int:
@@ -276,35 +179,3 @@ def _server_processes() -> int:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _without_secrets(text: str, config: Any) -> str:
-    """``text`` without the passwords in ``config``, which the errors of others may repeat.
-
-    A secret as short as an ordinary word is hidden only where it stands alone: otherwise the
-    password "key" would make the names of options unreadable, and be told by what is missing.
-    """
-    for secret in sorted(set(_secrets(config)), key=len, reverse=True):
-        pattern = re.escape(secret)
-        if len(secret) < _SHORT_SECRET:
-            pattern = rf"(?<![A-Za-z_]){pattern}(?![A-Za-z_])"
-        text = re.sub(pattern, "***", text)
-    return text
-
-
-def _secrets(value: Any, *, named: bool = False) -> Iterator[str]:
-    """The texts in a setting that are secret by their name, and the passwords in URLs."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            secret = re.search("passw|secret|token|encryption_key", str(name), re.IGNORECASE)
-            yield from _secrets(item, named=named or bool(secret))
-    elif isinstance(value, list | tuple | set):
-        for item in value:
-            yield from _secrets(item, named=named)
-    elif isinstance(value, str | bytes):
-        text = value.decode(errors="replace") if isinstance(value, bytes) else value
-        password = re.match(r"(?s)\w+:/*[^:@]*:(.+)@", text)
-        if text and named:
-            yield text
-        if password:
-            yield from (password[1], unquote(password[1]))

@@ -35,6 +35,8 @@ from .exceptions import (
     StopConsumer,
     UnknownMessageType,
 )
+from .layers import ChannelLayer
+from .layers.third_party import adapt
 
 __all__ = ["ListenerFailed", "NoClient", "Worker"]
 
@@ -77,7 +79,7 @@ class Worker(StatelessServer):
         self,
         application: ASGIApplication,
         channels: Iterable[str],
-        channel_layer: Any,
+        channel_layer: ChannelLayer | None,
         max_applications: int = 1000,
     ) -> None:
         super().__init__(application, max_applications)  # type: ignore[no-untyped-call]
@@ -198,9 +200,8 @@ class Worker(StatelessServer):
 
     async def _stop_receiving(self) -> None:
         """Let others have what the channel layer keeps ready for this worker's listeners."""
-        stop = getattr(self.channel_layer, "stop_receiving", None)
-        if stop is not None:
-            await asyncio.gather(*map(stop, self.channels), return_exceptions=True)
+        stop = adapt(self.channel_layer).stop_receiving
+        await asyncio.gather(*map(stop, self.channels), return_exceptions=True)
 
     async def _give_back(self, instances: dict[str, dict[str, Any]]) -> None:
         """Send again what no application instance has begun with."""
@@ -226,7 +227,7 @@ class Worker(StatelessServer):
         """
         while True:
             await self._until_free(channel)
-            message = await self.channel_layer.receive(channel)
+            message: Any = await self.channel_layer.receive(channel)
             self._failures[channel] = 0
             if not isinstance(message, dict) or not isinstance(message.get("type"), str):
                 self._drop(channel, "it has no type")

@@ -1,16 +1,19 @@
-"""System checks of CHANNEL_LAYERS with Redis: all that can be known without connecting."""
+"""System checks of the options of layers: all that can be known without connecting."""
 
 import re
 import socket
 import subprocess
 import sys
+from inspect import signature
 from typing import Any
 
 import pytest
 from django.core import checks
+from django.utils.module_loading import import_string
 
 from channels.layers.redis import RedisChannelLayer
 
+MEMORY = "channels.layers.InMemoryChannelLayer"
 STREAMS = "channels_redis.core.RedisChannelLayer"
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 BOTH = pytest.mark.parametrize("backend", [STREAMS, PUBSUB, f"{__name__}.OwnLayer"])
@@ -137,6 +140,62 @@ def test_an_option_that_is_misspelt_is_told_with_what_may_be_meant(settings, bac
     assert message.id == "channels.E005"
     assert "'capasity'" in message.msg
     assert message.hint.startswith("capasity perhaps means capacity. The backend takes: hosts, ")
+
+
+# Every option of every layer, with a value of 0, a negative one, and one of the wrong type.
+NUMBER = {0: "W008", -1: "W008", "1": "E005"}
+NO_NUMBER = {0: "E005", -1: "E005"}
+OPTIONS: dict[str, dict[Any, str]] = {
+    "capacity": {**NUMBER, 1.5: "E005"},
+    "inbox_capacity": {**NUMBER, 1.5: "E005"},
+    "expiry": {**NUMBER, 0.0: "W008", None: "E005"},
+    "group_expiry": {**NUMBER, 0.0: "W008", None: "E005"},
+    "lease": {**NUMBER, 0.0: "W008", None: "E005"},
+    "hosts": {**NO_NUMBER, "redis://localhost": "E005"},
+    "prefix": {**NO_NUMBER, None: "E005"},
+    "symmetric_encryption_keys": {**NO_NUMBER, "key": "E005", "": "E005"},
+    "serializer_format": {**NO_NUMBER, None: "E005"},
+    "overflow": {**NO_NUMBER, "drop": "E005"},
+    "on_disconnect": {**NO_NUMBER, "notify": "E005"},
+    "on_reconnect": {**NO_NUMBER, "notify": "E005"},
+    "sharded": {**NO_NUMBER, "False": "E005"},
+    "channel_capacity": {**NO_NUMBER, "x": "E005"},
+    "random_prefix_length": {},  # it means nothing, so nothing is wrong
+}
+TAKEN = {
+    backend: [name for name in signature(import_string(backend)).parameters if name != "others"]
+    for backend in (MEMORY, STREAMS, PUBSUB)
+}
+WRONG = [
+    (backend, name, value, expected)
+    for backend, names in TAKEN.items()
+    for name in names
+    for value, expected in OPTIONS[name].items()
+]
+
+
+@pytest.mark.parametrize(("backend", "name", "value", "expected"), WRONG)
+def test_each_option_of_each_layer(settings, backend, name, value, expected):
+    [message] = found(settings, backend, **{name: value})
+    assert message.id == f"channels.{expected}"
+    assert name in message.msg
+
+
+@pytest.mark.parametrize("backend", [MEMORY, STREAMS, PUBSUB])
+@pytest.mark.parametrize(("count", "expected"), [(0, "W008"), (-1, "W008"), ("1", "E005")])
+def test_the_capacities_of_single_channels(settings, backend, count, expected):
+    [message] = found(settings, backend, channel_capacity={"jobs.*": count})
+    assert message.id == f"channels.{expected}"
+    assert "jobs.*" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"), [(MEMORY, "W004"), (STREAMS, "E005"), (PUBSUB, "E005")]
+)
+def test_an_unknown_option_of_each_layer(settings, backend, expected):
+    [message] = found(settings, backend, nonsense=1)
+    assert message.id == f"channels.{expected}"
+    assert "nonsense" in message.msg
 
 
 def test_what_the_errors_of_others_repeat_is_shown_without_passwords(settings):

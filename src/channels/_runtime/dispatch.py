@@ -115,7 +115,7 @@ class Connection:
             consumer,
             send,
             self._intake,
-            self._connections.pending_sends,
+            self._connections.writes,
             disconnect_due=self._expect_disconnect,
             stalled=self._client_stalled,
         )

@@ -1,14 +1,54 @@
-"""What every channel layer has in common: its interface, names, and capacities."""
+"""What a channel layer is: its interface, what it declares that it can do, names, capacities."""
 
 import fnmatch
+import itertools
 import re
 import warnings
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
+from django.core.checks import CheckMessage
+
+from .._runtime.types import Mailbox
 from ..exceptions import InvalidNameError
+from .messages import snapshot
+from .option_checks import Options, check_signature
+from .receiving import ReceivingMailbox
 
-__all__ = ["BaseChannelLayer"]
+__all__ = ["BaseChannelLayer", "ChannelLayer"]
+
+
+class ChannelLayer(Protocol):
+    """What projects call: the type of ``get_channel_layer()`` and ``self.channel_layer``.
+
+    Every layer has these methods, whether or not it derives from :class:`BaseChannelLayer`, which
+    says what they do. ``flush`` and those of groups need the extension of that name.
+    """
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """What the layer can do besides sending and receiving: ``"groups"``, ``"flush"``."""
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to one channel."""
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
+
+    async def new_channel(self) -> str:
+        """The name of a new channel, which only this process receives from."""
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Let ``channel`` have what is sent to ``group`` from now on."""
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Let ``channel`` have it no longer. No error if it was not a member."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send ``message`` to every member of ``group``."""
+
+    async def flush(self) -> None:
+        """Forget every message and every group."""
 
 
 class _NameRule:
@@ -23,12 +63,13 @@ class _NameRule:
 
 
 class BaseChannelLayer:
-    """Base of channel layers.
+    """Base of channel layers: what Channels asks of one, and what it does if not told otherwise.
 
     A layer need only implement the coroutines ``send``, ``receive`` and ``new_channel``, and for
-    the extension ``groups`` also ``group_add``, ``group_discard`` and ``group_send``. One that
-    can hand messages over without a reader for each channel also has
-    ``open_mailbox(channel, wake)``, which returns a :class:`~channels.layers.mailbox.Mailbox`.
+    the extension ``groups`` also ``group_add``, ``group_discard`` and ``group_send``. What else it
+    can do it declares: in ``extensions``, in the attributes ``supports_...``, and by overriding
+    what is under "What Channels asks" below. One that does not derive from this class is adapted
+    (``layers/third_party.py``).
 
     Args:
         expiry: seconds after which an unread message is dropped.
@@ -40,12 +81,21 @@ class BaseChannelLayer:
     #: Names must be shorter than this many characters.
     MAX_NAME_LENGTH: int = 100
 
-    #: What the layer can do besides sending and receiving.
+    #: What the layer can do besides sending and receiving: ``"groups"``, ``"flush"``.
     extensions: list[str] = []  # noqa: RUF012 - a well-known mutable attribute
 
-    #: The coroutines of this very class that never wait for anything and need no event loop, so
-    #: that the synchronous interface may run them in the calling thread.
+    #: Whether messages reach other processes.
+    supports_processes: ClassVar[bool] = True
+
+    #: Whether a message can be sent so that it arrives later. No layer does so yet.
+    supports_delayed: ClassVar[bool] = False
+
+    #: The coroutines that never wait for anything and need no event loop, so that sync code may
+    #: run them in its own thread. A subclass that overrides one has to declare it again.
     immediate: ClassVar[frozenset[str]] = frozenset()
+
+    #: Turns a message into bytes, in a layer that sends bytes.
+    serialize: "Callable[[dict[str, Any]], bytes] | None" = None
 
     channel_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
     group_name_regex: "re.Pattern[str]" = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
@@ -62,6 +112,82 @@ class BaseChannelLayer:
         self.expiry = expiry
         self.capacity = capacity
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # What a class declares is no promise for the methods that override its own.
+        newer = itertools.takewhile(lambda base: "immediate" not in vars(base), cls.__mro__)
+        cls.immediate = cls.immediate.difference(*map(vars, newer))
+
+    # What it can do
+
+    @property
+    def supports_groups(self) -> bool:
+        """Whether it has groups."""
+        return "groups" in self.extensions
+
+    @property
+    def supports_flush(self) -> bool:
+        """Whether it can forget everything."""
+        return "flush" in self.extensions
+
+    @property
+    def supports_sync(self) -> bool:
+        """Whether it has a native synchronous interface: sync code needs no event loop to send."""
+        return "send" in self.immediate
+
+    def is_immediate(self, method: str) -> bool:
+        """Whether this coroutine of the layer never waits; see :attr:`immediate`."""
+        return method in self.immediate and method not in vars(self)
+
+    # What Channels asks
+
+    @classmethod
+    def check(cls, options: Options) -> list[CheckMessage]:
+        """What is wrong with the options that a project's settings give this class.
+
+        ``manage.py check`` asks. This method finds options that the class does not take, and those
+        that are missing. Override it to look at their values too, without connecting to anything.
+        """
+        return check_signature(cls, options)
+
+    async def check_broker(self, alias: str) -> list[CheckMessage]:
+        """What is wrong with the configuration of the broker, which has just carried a message.
+
+        ``manage.py check --deploy`` asks, and ignores whatever is raised.
+        """
+        return []
+
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """The mailbox of ``channel`` for a consumer on the running event loop.
+
+        This one is filled by a task that calls ``receive`` again and again. A layer that can hand
+        messages over by itself saves these tasks by overriding it.
+
+        Args:
+            channel: the consumer's, from :meth:`new_channel`.
+            wake: called on that loop when there is something to take. It may only take note, not
+                call the layer.
+        """
+        return ReceivingMailbox(self, channel, wake)
+
+    async def stop_receiving(self, channel: str) -> None:
+        """Give back what this event loop was handed of a named channel and nobody here waits for.
+
+        Whatever is about to end its event loop calls this, so that others have those messages at
+        once. A layer that hands over no more than is asked for has nothing to do.
+        """
+
+    def snapshot(self, message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """What makes ``message`` as it is now, for sending it later.
+
+        Raises:
+            SerializationError: it cannot be sent, or whatever :attr:`serialize` raises.
+        """
+        unpack = snapshot(message)
+        if self.serialize is not None:
+            self.serialize(message)
+        return unpack
 
     # Capacities
 

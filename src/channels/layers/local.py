@@ -1,4 +1,4 @@
-"""The channels of this process, and which of them are in which group: every layer of ours has it.
+"""The channels of this process and who of them is in which group: what every layer of ours has.
 
 A layer with a broker brings messages here; the in-memory layer is little more than this.
 """
@@ -13,11 +13,15 @@ from re import Pattern
 from typing import Any
 from weakref import WeakSet
 
+from django.core.checks import CheckMessage
+
 from .._runtime import clock
 from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
+from .messages import taken
+from .option_checks import Options, check_values
 from .options import require_capacities, require_count, require_duration
 from .statistics import CAPACITY, CLOSED, Statistics
 
@@ -90,6 +94,16 @@ class LocalChannels(BaseChannelLayer):
         self._leases: OrderedDict[tuple[str, str], float] = OrderedDict()
         _all.add(self)
 
+    @classmethod
+    def check(cls, options: Options) -> list[CheckMessage]:
+        """What is wrong with these options, their values included."""
+        limits = ("capacity", "expiry", "group_expiry")
+        return super().check(options) or check_values(cls, options, limits)
+
+    def snapshot(self, message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """What makes ``message`` as it is now; objects that can be copied may travel here."""
+        return taken(message)
+
     # Channels
 
     def count_pending(self) -> int:
@@ -112,8 +126,7 @@ class LocalChannels(BaseChannelLayer):
                 self.statistics.sent += 1
                 if lost:
                     self._count_lost(mailbox, lost)
-        if self.statistics.unreported:
-            self.statistics.report()
+        self.statistics.report()
         return lost != "full"
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -239,8 +252,7 @@ class LocalChannels(BaseChannelLayer):
                     refused.append((mailbox, lost))
             self.statistics.sent += len(members)
             late = self._settle(entry, refused) if refused else None
-        if self.statistics.unreported:
-            self.statistics.report()
+        self.statistics.report()
         return late
 
     def deliver_or_drop(self, channel: str, entry: Entry, patience: float = 0.0) -> Late | None:
@@ -255,8 +267,7 @@ class LocalChannels(BaseChannelLayer):
             lost = mailbox.put(entry, loop, patience)
             self.statistics.sent += 1
             late = self._settle(entry, [(mailbox, lost)]) if lost else None
-        if self.statistics.unreported:
-            self.statistics.report()
+        self.statistics.report()
         return late
 
     def deliver_late(self, late: Late, patience: float = 0.0) -> bool:

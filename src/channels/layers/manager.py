@@ -1,7 +1,7 @@
 """The project's channel layers, as the setting ``CHANNEL_LAYERS`` describes them."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -11,8 +11,9 @@ from .. import DEFAULT_CHANNEL_LAYER
 from .._runtime import per_loop
 from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
+from .base import ChannelLayer
 
-__all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
+__all__ = ["ChannelLayerManager", "channel_layers", "find_channel_layer", "get_channel_layer"]
 
 
 class ChannelLayerManager:
@@ -20,7 +21,7 @@ class ChannelLayerManager:
 
     def __init__(self) -> None:
         #: The layers made so far, by alias.
-        self.backends: dict[str, Any] = {}
+        self.backends: dict[str, ChannelLayer] = {}
         self._lock = threading.RLock()
         setting_changed.connect(self._reset_backends)
 
@@ -39,11 +40,11 @@ class ChannelLayerManager:
         configs: dict[str, dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", None) or {}
         return configs
 
-    def make_backend(self, name: str) -> Any:
+    def make_backend(self, name: str) -> ChannelLayer:
         """A new layer with the ``CONFIG`` of alias ``name``."""
         return self._make_backend(name, self.configs[name].get("CONFIG", {}))
 
-    def make_test_backend(self, name: str) -> Any:
+    def make_test_backend(self, name: str) -> ChannelLayer:
         """A new layer with the ``TEST_CONFIG`` of alias ``name``.
 
         Raises:
@@ -55,7 +56,7 @@ class ChannelLayerManager:
             raise InvalidChannelLayerError(f"No TEST_CONFIG specified for {name}") from None
         return self._make_backend(name, config)
 
-    def _make_backend(self, name: str, config: dict[str, Any]) -> Any:
+    def _make_backend(self, name: str, config: dict[str, Any]) -> ChannelLayer:
         entry = self.configs[name]
         if "ROUTING" in entry:
             raise InvalidChannelLayerError(
@@ -72,9 +73,10 @@ class ChannelLayerManager:
             raise InvalidChannelLayerError(
                 f"Cannot import BACKEND {path!r} specified for {name}: {error}"
             ) from error
-        return backend(**config)
+        layer: ChannelLayer = backend(**config)
+        return layer
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> ChannelLayer:
         """The layer of alias ``key``; ``KeyError`` when none is configured."""
         try:
             return self.backends[key]
@@ -87,7 +89,7 @@ class ChannelLayerManager:
     def __contains__(self, key: object) -> bool:
         return key in self.configs
 
-    def set(self, key: str, layer: Any) -> Any:
+    def set(self, key: str, layer: ChannelLayer | None) -> ChannelLayer | None:
         """Let ``key`` stand for ``layer``; returns the layer it stood for, or None.
 
         With None it stands for what is configured again, so what this returned restores what was.
@@ -105,7 +107,7 @@ in_child(channel_layers._renew_lock)
 per_loop.at_exit.append(lambda: channel_layers._reset_backends("CHANNEL_LAYERS"))
 
 
-def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
+def find_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None:
     """The channel layer of this alias, or None if none is configured.
 
     Raises:
@@ -114,3 +116,16 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
     if alias not in channel_layers.backends and alias not in channel_layers:
         return None
     return channel_layers[alias]
+
+
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
+    """The channel layer of this alias, or None if none is configured.
+
+    The type leaves None out: a project that uses a layer has configured it, and a check before
+    every call would find nothing that ``manage.py check`` and the first message do not. Code that
+    has to work with and without a layer asks ``if alias in channel_layers``.
+
+    Raises:
+        InvalidChannelLayerError: it is configured, but cannot be made.
+    """
+    return cast("ChannelLayer", find_channel_layer(alias))

@@ -1,9 +1,12 @@
 """The channel layer of one process: every promise of a layer, kept without a broker."""
 
+import inspect
 import uuid
 from collections.abc import Mapping
 from re import Pattern
 from typing import Any, ClassVar
+
+from django.core.checks import CheckMessage, Warning  # noqa: A004
 
 from .._runtime import clock
 from ..exceptions import ChannelFull
@@ -11,6 +14,7 @@ from . import nowhere
 from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
 from .messages import taken
+from .option_checks import Options
 
 __all__ = ["InMemoryChannelLayer"]
 
@@ -37,6 +41,8 @@ class InMemoryChannelLayer(LocalChannels):
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
 
+    supports_processes: ClassVar[bool] = False
+
     #: Sync code runs these to their end in its own thread.
     immediate: ClassVar[frozenset[str]] = frozenset(
         {"send", "new_channel", "group_add", "group_discard", "group_send"}
@@ -52,6 +58,17 @@ class InMemoryChannelLayer(LocalChannels):
         **others: Any,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
+
+    @classmethod
+    def check(cls, options: Options) -> list[CheckMessage]:
+        """Tell of options that are not used, too."""
+        found = super().check(options)
+        unused = sorted(options.config.keys() - inspect.signature(cls).parameters.keys())
+        if unused and cls is InMemoryChannelLayer:
+            told = f"{options} has {', '.join(unused)}, which the in-memory layer does not use."
+            hint = "Remove what belongs to another layer, and check the spelling."
+            found.insert(0, Warning(told, hint=hint, id="channels.W004"))
+        return found
 
     # For tests and the curious
 

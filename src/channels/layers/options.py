@@ -13,6 +13,7 @@ __all__ = [
     "require_capacities",
     "require_count",
     "require_duration",
+    "require_flag",
     "require_text",
 ]
 
@@ -74,6 +75,16 @@ def require_text(name: str, value: Any) -> None:
     except UnicodeEncodeError:
         pass
     raise InvalidChannelLayerError(f"{name} must be a text, not {value!r}")
+
+
+def require_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False nor None, such as the text ``"False"``.
+
+    Raises:
+        InvalidChannelLayerError: says which option, and what it is.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise InvalidChannelLayerError(f"{name} must be True, False or None, not {value!r}")
 
 
 def require_callback(name: str, value: Any) -> None:

@@ -1,45 +1,37 @@
-"""How a connection gets at the messages of its channel, whatever its layer can do."""
+"""The mailbox of a consumer whose layer knows only ``receive``."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .._runtime.exits import is_crash
-from .._runtime.types import Mailbox
 from ..exceptions import ChannelsError
 
-__all__ = ["ReceivingMailbox", "open_mailbox"]
+__all__ = ["ReceivingMailbox"]
 
 # Messages read ahead from a layer that only has receive(). What more there is stays in the layer,
 # under its own capacity.
 _READ_AHEAD = 1
 
 
-def open_mailbox(layer: Any, channel: str, wake: Callable[[], None]) -> Mailbox:
-    """The mailbox of ``channel``.
-
-    A layer with ``open_mailbox`` hands messages over by itself. For any other, a task receives
-    them one after the other.
-
-    Args:
-        layer: the channel layer.
-        channel: the name that its ``new_channel`` gave.
-        wake: called on the running event loop when there is something to take.
-    """
-    open_mailbox = getattr(layer, "open_mailbox", None)
-    if open_mailbox is not None:
-        mailbox: Mailbox = open_mailbox(channel, wake)
-        return mailbox
-    return ReceivingMailbox(layer, channel, wake)
+class _Receives(Protocol):
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The next message of ``channel``, as soon as there is one."""
 
 
 class ReceivingMailbox:
-    """A mailbox over a layer that knows only ``receive``."""
+    """A mailbox filled by a task that receives one message after the other.
+
+    Args:
+        layer: to receive from.
+        channel: the consumer's.
+        wake: called on the running event loop when there is something to take.
+    """
 
     overflowed = False
 
-    def __init__(self, layer: Any, channel: str, wake: Callable[[], None]) -> None:
+    def __init__(self, layer: _Receives, channel: str, wake: Callable[[], None]) -> None:
         self._layer = layer
         self._channel = channel
         self._wake = wake

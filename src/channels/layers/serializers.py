@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -66,10 +66,12 @@ class BaseMessageSerializer:
         self.crypter: MultiFernet | None = self._make_crypter(symmetric_encryption_keys)
 
     def _make_crypter(self, keys: "Sequence[Key] | None") -> "MultiFernet | None":
+        if keys is None:
+            return None
+        if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+            raise ValueError("symmetric_encryption_keys must be a list of possible keys")
         if not keys:
             return None
-        if isinstance(keys, str | bytes):
-            raise ValueError("symmetric_encryption_keys must be a list of possible keys")
         try:
             from cryptography.fernet import MultiFernet  # noqa: PLC0415 - an extra
         except ImportError as error:

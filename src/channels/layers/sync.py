@@ -6,9 +6,8 @@ part, and may be made from any number of threads at once. After a fork the child
 of its own, made when it first sends.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import transaction
 
@@ -21,9 +20,9 @@ from ..exceptions import (
     EventLoopRunning,
     InvalidChannelLayerError,
 )
-from .local import LocalChannels
-from .manager import get_channel_layer
-from .messages import snapshot, taken
+from .base import BaseChannelLayer, ChannelLayer
+from .manager import find_channel_layer
+from .third_party import adapt
 
 __all__ = [
     "BridgeClosed",
@@ -35,6 +34,7 @@ __all__ = [
     "send_on_commit",
 ]
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 # Seconds to wait for anything but a message. Longer than the project's own layers try to reach
@@ -59,10 +59,11 @@ class SyncChannelLayer:
         timeout: seconds to wait for each call but :meth:`receive`; None for as long as it takes.
     """
 
-    def __init__(self, layer: Any, timeout: float | None = TIMEOUT) -> None:
+    def __init__(self, layer: ChannelLayer, timeout: float | None = TIMEOUT) -> None:
         #: The layer itself.
         self.layer = layer
         self.timeout = timeout
+        self._is_immediate = adapt(layer).is_immediate
 
     def __repr__(self) -> str:
         return f"<SyncChannelLayer of {self.layer!r}>"
@@ -74,24 +75,23 @@ class SyncChannelLayer:
             ChannelFull: the channel holds as many messages as it may.
             TypeError: the name is not valid, or the message is not a dict that can be carried.
         """
-        self._call("send", channel, message)
+        self._call("send", self.layer.send, channel, message)
 
     def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``."""
-        self._call("group_send", group, message)
+        self._call("group_send", self.layer.group_send, group, message)
 
     def group_add(self, group: str, channel: str) -> None:
         """Let ``channel`` have what is sent to ``group`` from now on."""
-        self._call("group_add", group, channel)
+        self._call("group_add", self.layer.group_add, group, channel)
 
     def group_discard(self, group: str, channel: str) -> None:
         """Let ``channel`` have it no longer. No error if it was not a member."""
-        self._call("group_discard", group, channel)
+        self._call("group_discard", self.layer.group_discard, group, channel)
 
     def new_channel(self) -> str:
         """The name of a new channel, which only this process receives from."""
-        name: str = self._call("new_channel")
-        return name
+        return self._call("new_channel", self.layer.new_channel)
 
     def receive(self, channel: str, timeout: float | None = None) -> dict[str, Any]:
         """The next message of ``channel``, as soon as there is one.
@@ -104,15 +104,19 @@ class SyncChannelLayer:
             CallTimeout: no message came in time. None is lost.
         """
         _refuse_event_loop("receive")
-        message: dict[str, Any] = bridge.call(_coroutine(self.layer.receive(channel)), timeout)
-        return message
+        return bridge.call(_awaited(self.layer.receive, channel), timeout)
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        _refuse_event_loop(method)
-        awaitable = getattr(self.layer, method)(*arguments)
-        if _is_immediate(self.layer, method):
-            return _run_at_once(awaitable)
-        return bridge.call(_coroutine(awaitable), self.timeout)
+    def _call(
+        self,
+        name: str,
+        method: Callable[_P, Coroutine[Any, Any, _T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        _refuse_event_loop(name)
+        if self._is_immediate(name):
+            return _run_at_once(method(*args, **kwargs))
+        return bridge.call(_awaited(method, *args, **kwargs), self.timeout)
 
 
 def get_sync_channel_layer(
@@ -127,7 +131,7 @@ def get_sync_channel_layer(
     Raises:
         InvalidChannelLayerError: no such layer is configured, or it cannot be made.
     """
-    layer = get_channel_layer(alias)
+    layer = find_channel_layer(alias)
     if layer is None:
         raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no layer {alias!r}; configure it")
     return SyncChannelLayer(layer, timeout)
@@ -159,8 +163,9 @@ def send_on_commit(
         TypeError: the name is not valid, or the message is not a dict that can be carried.
     """
     layer = get_sync_channel_layer(alias, timeout)
-    _check(layer.layer, "require_valid_channel_name", channel)
-    _on_commit(layer.layer, layer.send, channel, message, using)
+    backend = adapt(layer.layer)
+    backend.require_valid_channel_name(channel)
+    _on_commit(backend, layer.send, channel, message, using)
 
 
 def group_send_on_commit(
@@ -183,25 +188,19 @@ def group_send_on_commit(
         timeout: seconds that sending may take.
     """
     layer = get_sync_channel_layer(alias, timeout)
-    _check(layer.layer, "require_valid_group_name", group)
-    _on_commit(layer.layer, layer.group_send, group, message, using)
+    backend = adapt(layer.layer)
+    backend.require_valid_group_name(group)
+    _on_commit(backend, layer.group_send, group, message, using)
 
 
 def _on_commit(
-    layer: Any,
+    backend: BaseChannelLayer,
     send: Callable[[str, dict[str, Any]], None],
     name: str,
     message: dict[str, Any],
     using: str | None,
 ) -> None:
-    # Later nobody could be told that it cannot be sent.
-    if isinstance(layer, LocalChannels):
-        unpack = taken(message)
-    else:
-        unpack = snapshot(message)
-        serialize = getattr(layer, "serialize", None)
-        if serialize is not None:
-            serialize(message)
+    unpack = backend.snapshot(message)  # later nobody could be told that it cannot be sent
 
     def send_it() -> None:
         send(name, unpack())
@@ -209,13 +208,6 @@ def _on_commit(
     # Django logs an error with this name, as part of a format.
     send_it.__qualname__ = f"{send.__name__} to {printable(name)}".replace("%", "%%")
     transaction.on_commit(send_it, using=using, robust=True)
-
-
-def _check(layer: Any, method: str, name: str) -> None:
-    """Have the layer check a name, if it can."""
-    require = getattr(layer, method, None)
-    if require is not None:
-        require(name)
 
 
 def _refuse_event_loop(method: str) -> None:
@@ -226,34 +218,13 @@ def _refuse_event_loop(method: str) -> None:
         )
 
 
-def _coroutine(awaitable: Awaitable[_T]) -> Coroutine[Any, Any, _T]:
-    """What a layer's method returned, as a coroutine."""
-    if inspect.iscoroutine(awaitable):
-        return awaitable
-
-    async def wait() -> _T:
-        return await awaitable
-
-    return wait()
-
-
-def _is_immediate(layer: Any, method: str) -> bool:
-    """Whether a layer's coroutine never waits for anything, nor needs an event loop.
-
-    A class says so in the attribute ``immediate``, a set of names, which holds for its own methods
-    but not for those with which a subclass or an instance overrides them.
-    """
-    if method in getattr(layer, "__dict__", ()):
-        return False
-    for cls in type(layer).__mro__:
-        if "immediate" in vars(cls):
-            return method in vars(cls)["immediate"]
-        if method in vars(cls):
-            return False
-    return False
+async def _awaited(method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What a layer's method gives, whatever kind of awaitable it returns."""
+    return await method(*args, **kwargs)
 
 
 def _run_at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """What a coroutine that waits for nothing returns."""
     try:
         coroutine.send(None)
     except StopIteration as finished:

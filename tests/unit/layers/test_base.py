@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.exceptions import ChannelsError, InvalidNameError
-from channels.layers import BaseChannelLayer
+from channels.layers import BaseChannelLayer, InMemoryChannelLayer
+from channels.layers.option_checks import Options
+from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 
 GOOD_GROUPS = ["a", "chat_room-1.2", "A" * 99, ".", "-", "_", "0"]
 GOOD_CHANNELS = [*GOOD_GROUPS, "specific.abc!def", "specific.abc!", "a" * 97 + "!b"]
@@ -207,3 +209,78 @@ async def test_what_a_layer_does_not_implement_says_so(layer):
 
 def test_extensions_default_to_none(layer):
     assert layer.extensions == []
+
+
+class TestCapabilities:
+    """What a layer says that it can do."""
+
+    def test_a_layer_that_says_nothing_sends_and_receives(self, layer):
+        assert layer.extensions == []
+        assert layer.supports_processes
+        for name in ("groups", "flush", "sync", "delayed"):
+            assert getattr(layer, f"supports_{name}") is False
+
+    @pytest.mark.parametrize(
+        ("backend", "processes", "sync"),
+        [
+            (InMemoryChannelLayer, False, True),
+            (RedisChannelLayer, True, False),
+            (RedisPubSubChannelLayer, True, False),
+        ],
+    )
+    def test_layers_of_this_package(self, backend, processes, sync):
+        layer = backend()
+        assert set(layer.extensions) == {"groups", "flush"}
+        assert layer.supports_groups
+        assert layer.supports_flush
+        assert layer.supports_processes is processes
+        assert layer.supports_sync is sync
+        assert not layer.supports_delayed
+
+    def test_extensions_count_as_they_are_now(self, layer):
+        layer.extensions = ["groups"]
+        assert layer.supports_groups
+
+    def test_a_subclass_that_overrides_a_coroutine_does_not_inherit_that_it_never_waits(self):
+        class Mixin:
+            async def group_send(self, group, message):
+                pass
+
+        class Sends(InMemoryChannelLayer):
+            async def send(self, channel, message):
+                pass
+
+        class Both(Mixin, Sends):
+            pass
+
+        class Declares(Both):
+            immediate = frozenset({"send"})
+
+        def immediate(backend):
+            return {name for name in ("send", "group_send") if backend().is_immediate(name)}
+
+        assert immediate(InMemoryChannelLayer) == {"send", "group_send"}
+        assert immediate(Sends) == {"group_send"}
+        assert immediate(Both) == set()
+        assert immediate(Declares) == {"send"}
+        assert not Sends().supports_sync
+
+    def test_nor_does_an_instance_with_a_method_of_its_own(self):
+        layer = InMemoryChannelLayer()
+        layer.send = None
+        assert not layer.is_immediate("send")
+
+    async def test_nothing_is_found_in_a_broker_and_nothing_given_back(self, layer):
+        assert await layer.check_broker("default") == []
+        assert await layer.stop_receiving("jobs") is None
+
+    def test_the_check_tells_of_options_that_the_class_does_not_take(self):
+        assert BaseChannelLayer.check(Options("default", "CONFIG", {"expiry": 1})) == []
+        [told] = BaseChannelLayer.check(Options("default", "CONFIG", {"expire": 1}))
+        assert "expire perhaps means expiry" in told.hint
+
+    def test_a_snapshot_is_the_message_as_it_was(self, layer):
+        message = {"type": "t", "list": [1]}
+        unpack = layer.snapshot(message)
+        message["list"].append(2)
+        assert unpack() == {"type": "t", "list": [1]}

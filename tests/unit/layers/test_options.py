@@ -6,7 +6,7 @@ import pytest
 
 from channels.exceptions import InvalidChannelLayerError
 from channels.layers import InMemoryChannelLayer
-from channels.layers.options import require_count, require_duration
+from channels.layers.options import require_count, require_duration, require_flag
 from channels_redis.core import RedisChannelLayer
 
 
@@ -30,6 +30,17 @@ def test_durations(value):
 def test_no_durations(value):
     with pytest.raises(InvalidChannelLayerError, match=re.escape(f"not {value!r}")):
         require_duration("expiry", value)
+
+
+@pytest.mark.parametrize("value", [True, False, None])
+def test_flags(value):
+    require_flag("sharded", value)
+
+
+@pytest.mark.parametrize("value", ["False", 0, 1, ""])
+def test_no_flags(value):
+    with pytest.raises(InvalidChannelLayerError, match=re.escape(f"not {value!r}")):
+        require_flag("sharded", value)
 
 
 @pytest.mark.parametrize("layer_class", [InMemoryChannelLayer, RedisChannelLayer])

@@ -1,4 +1,4 @@
-"""The mailbox of a connection over any layer, also one that knows only the well-known methods."""
+"""The mailbox of a consumer whose layer knows only the well-known methods."""
 
 import asyncio
 from collections import defaultdict
@@ -7,7 +7,8 @@ import pytest
 
 from channels.exceptions import ChannelsError
 from channels.layers import InMemoryChannelLayer
-from channels.layers.receiving import ReceivingMailbox, open_mailbox
+from channels.layers.receiving import ReceivingMailbox
+from channels.layers.third_party import adapt
 
 from .helpers import message, until
 
@@ -58,7 +59,7 @@ async def wakes():
 
 @pytest.fixture
 async def mailbox(layer, wakes):
-    mailbox = open_mailbox(layer, "minimal!1", lambda: wakes.append(1))
+    mailbox = adapt(layer).open_mailbox("minimal!1", lambda: wakes.append(1))
     yield mailbox
     await mailbox.close()
 
@@ -85,7 +86,7 @@ async def test_a_layer_with_mailboxes_gives_one_and_needs_no_task():
     layer = InMemoryChannelLayer()
     woken = []
     before = running_tasks()
-    mailbox = open_mailbox(layer, "a", lambda: woken.append(1))
+    mailbox = adapt(layer).open_mailbox("a", lambda: woken.append(1))
     assert running_tasks() == before
     await layer.send("a", message(1))
     assert woken
@@ -145,7 +146,7 @@ async def test_a_receive_that_is_cancelled_within_the_layer_does_not_go_unnotice
 
 async def test_closing_stops_receiving(layer):
     before = running_tasks()
-    mailbox = open_mailbox(layer, "minimal!1", lambda: None)
+    mailbox = adapt(layer).open_mailbox("minimal!1", lambda: None)
     await until(lambda: layer.queues["minimal!1"]._getters)
     await mailbox.close()
     assert running_tasks() == before
@@ -158,7 +159,7 @@ async def test_closing_stops_receiving(layer):
 @pytest.mark.parametrize("stage", ["not started", "has a message", "failed"])
 async def test_closing_at_any_stage(layer, stage):
     before = running_tasks()
-    mailbox = open_mailbox(layer, "minimal!1", lambda: None)
+    mailbox = adapt(layer).open_mailbox("minimal!1", lambda: None)
     if stage == "has a message":
         await layer.send("minimal!1", message())
         await until(lambda: layer.received)

@@ -6,7 +6,9 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from re import Pattern
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from django.core.checks import CheckMessage
 
 from ..._runtime import clock
 from ..._runtime.forks import in_child
@@ -23,14 +25,16 @@ from ..broker.sealing import Seal, TooOld
 from ..local import Late
 from ..mailbox import Mailbox, Overflow
 from ..messages import snapshot
+from ..option_checks import Options, check_values
 from ..options import LONGEST, require_capacities, require_text
 from ..serializers import Key, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .connection.client import connect, decode_hosts
 from .connection.errors import forget
+from .connection.eviction import check_eviction
 from .connection.hosts import HostsError, parse_hosts
 from .connection.sender import Sender
-from .keys import consistent_hash, pattern_of_all, queue_expiry_key, queue_key
+from .connection.sharding import consistent_hash
 from .queues import QueueReader
 
 if TYPE_CHECKING:
@@ -53,6 +57,9 @@ class RedisLayer(BaseChannelLayer):
     """
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    #: The options that have to be more than 0.
+    limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
 
     def __init__(
         self,
@@ -95,6 +102,15 @@ class RedisLayer(BaseChannelLayer):
         }
         self._begin()
         _layers.add(self)
+
+    @classmethod
+    def check(cls, options: Options) -> list[CheckMessage]:
+        """What is wrong with these options, their values included."""
+        return super().check(options) or check_values(cls, options, cls.limits)
+
+    async def check_broker(self, alias: str) -> list[CheckMessage]:
+        """Whether a server may throw away what the layer keeps there."""
+        return await check_eviction(alias, self.servers)
 
     def _begin(self) -> None:
         """Be a process of its own, with nothing open. Again after a fork."""
@@ -164,7 +180,7 @@ class RedisLayer(BaseChannelLayer):
         return consistent_hash(name, len(self.servers))
 
     def _queue_key(self, channel: str) -> str:
-        return queue_key(self._bases[self._partition(channel)], channel)
+        return f"{self._bases[self._partition(channel)]}:queue:{channel}"
 
     @staticmethod
     def _process_of(channel: str) -> str | None:
@@ -283,7 +299,7 @@ class RedisLayer(BaseChannelLayer):
         """Append to the queue of a named channel; False if it holds as many as it may."""
         queue = self._queue_key(channel)
         taken, expired = await self._outgoing.get().append(
-            self._partition(channel), "enqueue", [queue, queue_expiry_key(queue)],
+            self._partition(channel), "enqueue", [queue, f"{queue}:expiry"],
             self._sealed("channel", channel, data), self.get_capacity(channel),
             self._milliseconds(self.expiry),
         )  # fmt: skip
@@ -434,7 +450,8 @@ class RedisLayer(BaseChannelLayer):
         """Delete every key of this prefix, but for some."""
         kept = {key.encode("utf-8") for key in but}
         for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
-            pattern, cursor = pattern_of_all(base), b""
+            pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in base) + ":*"
+            cursor = b""
             while cursor != b"0":
                 cursor, keys = await link.call(
                     "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000

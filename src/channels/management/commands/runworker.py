@@ -7,7 +7,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.exceptions import ChannelsError, ListenerFailed
-from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.layers import (
+    BaseChannelLayer,
+    ChannelLayer,
+    channel_layers,
+    get_channel_layer,
+)
+from channels.layers.third_party import adapt
 from channels.routing import ChannelNameRouter, get_default_application
 from channels.worker import Worker
 
@@ -34,9 +40,10 @@ class Command(BaseCommand):
         """Run the worker."""
         alias, channels = options["layer"], list(dict.fromkeys(options["channels"]))
         layer = self._find_layer(alias)
+        backend = adapt(layer)
         for name in channels:
-            self._check_name(layer, name)
-        if isinstance(layer, InMemoryChannelLayer):
+            self._check_name(backend, name)
+        if not backend.supports_processes:
             warning = (
                 f"CHANNEL_LAYERS[{alias!r}] is an in-memory layer: it carries no message from "
                 "another process, so this worker has nothing to do. Use a layer with a broker."
@@ -54,14 +61,14 @@ class Command(BaseCommand):
         except ListenerFailed as error:
             raise CommandError(str(error)) from error
 
-    def _find_layer(self, alias: str) -> Any:
+    def _find_layer(self, alias: str) -> ChannelLayer:
         """The channel layer of this alias.
 
         Raises:
             CommandError: there is none, or it cannot be made.
         """
         try:
-            layer = get_channel_layer(alias)
+            layer: ChannelLayer | None = get_channel_layer(alias)
         except (ChannelsError, ImportError, TypeError, ValueError) as error:
             raise CommandError(f"CHANNEL_LAYERS[{alias!r}] cannot be used: {error}") from error
         if layer is None:
@@ -95,7 +102,7 @@ class Command(BaseCommand):
                 raise CommandError(text)
             self.stderr.write(self.style.WARNING(f"{text} Messages to others will be dropped."))
 
-    def _check_name(self, layer: Any, name: str) -> None:
+    def _check_name(self, backend: BaseChannelLayer, name: str) -> None:
         """Refuse a name that the layer cannot receive from.
 
         Raises:
@@ -103,9 +110,7 @@ class Command(BaseCommand):
         """
         if "!" in name:
             raise CommandError(f"{name!r} is the channel of one connection; nobody else listens.")
-        check = getattr(layer, "require_valid_channel_name", None)
-        if check is not None:
-            try:
-                check(name)
-            except TypeError as error:
-                raise CommandError(f"{name!r} is no valid channel name: {error}") from error
+        try:
+            backend.require_valid_channel_name(name)
+        except TypeError as error:
+            raise CommandError(f"{name!r} is no valid channel name: {error}") from error

@@ -3,25 +3,35 @@
 import asyncio
 from collections.abc import Iterable
 
+from django.core.checks import CheckMessage, Warning  # noqa: A004
+
 from .servers import Connection, Server
 
-__all__ = ["find_evicting"]
+__all__ = ["check_eviction"]
 
 _KEEPS_ALL = "noeviction"
 
 
-async def find_evicting(servers: Iterable[Server]) -> dict[str, str]:
-    """The servers that evict keys, and the policy of each (``maxmemory-policy``).
+async def check_eviction(alias: str, servers: Iterable[Server]) -> list[CheckMessage]:
+    """Warn of servers that evict keys, with the policy of each (``maxmemory-policy``).
 
     Args:
-        servers: to connect to and to ask, all at once.
-
-    Returns:
-        By address, such as ``"localhost:6379"``. A server that does not say is left out.
+        alias: the layer's, in ``CHANNEL_LAYERS``.
+        servers: to connect to and to ask, all at once. One that does not say is left out.
     """
     asked = await asyncio.gather(*map(_ask, servers), return_exceptions=True)
-    found = [answer for answer in asked if not isinstance(answer, BaseException)]
-    return {address: policy for address, policy in found if policy not in ("", _KEEPS_ALL)}
+    found = dict(answer for answer in asked if not isinstance(answer, BaseException))
+    return [
+        Warning(
+            f"Channel layer {alias!r}: the server at {address} evicts keys when its memory is full "
+            f"(maxmemory-policy is {policy}), and with them messages and members of groups.",
+            hint="Set its maxmemory-policy to noeviction. Every key of a channel layer has an "
+            "expiry, so the volatile policies evict it as well; a cache needs a server of its own.",
+            id="channels.W010",
+        )
+        for address, policy in found.items()
+        if policy not in ("", _KEEPS_ALL)
+    ]
 
 
 async def _ask(server: Server) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from re import Pattern
-from typing import Any
+from typing import Any, ClassVar
 
 from ....exceptions import ChannelFull, InvalidNameError
 from ...base import BaseChannelLayer
@@ -20,17 +20,6 @@ from ...options import LONGEST, require_count, require_duration
 from ...serializers import Key
 from ...statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from ..connection.errors import forget
-from ..keys import (
-    JOIN,
-    LEAVE,
-    NOTHING,
-    TO_CHANNEL,
-    TO_GROUP,
-    group_key,
-    inbox_key,
-    process_member,
-    queue_member,
-)
 from ..layer import RedisLayer
 from .inbox import InboxReader
 from .membership import Membership
@@ -46,6 +35,12 @@ LEASE = 60.0
 
 # Messages that may wait for one process. Each channel's own capacity counts when they arrive.
 INBOX_CAPACITY = 10_000
+
+# The first byte of an inbox entry's field; the name of a group or a channel follows.
+_TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
+
+# An entry that says nothing: an inbox is made with one.
+_NOTHING = b"h"
 
 
 class RedisChannelLayer(RedisLayer):
@@ -70,6 +65,8 @@ class RedisChannelLayer(RedisLayer):
             counted.
         lease: seconds after its last sign of life for which the server keeps what is a process's.
     """
+
+    limits: ClassVar[tuple[str, ...]] = (*RedisLayer.limits, "inbox_capacity", "lease")
 
     def __init__(
         self,
@@ -129,17 +126,16 @@ class RedisChannelLayer(RedisLayer):
         ]
 
     def _group_key(self, group: str) -> str:
-        return group_key(self._bases[self._partition(group)], group)
+        return f"{self._bases[self._partition(group)]}:group:{group}"
 
     # Sending
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
         partition = self._partition(channel)
-        inbox = inbox_key(self._bases[partition], process)
+        inbox = f"{self._bases[partition]}:inbox:{process}"
         taken = await self._outgoing.get().append(
-            partition, "send", [inbox],
-            TO_CHANNEL + channel.encode("ascii"), data, self.inbox_capacity,
-        )  # fmt: skip
+            partition, "send", [inbox], f"c{channel}", data, self.inbox_capacity
+        )
         if taken == 0:
             self._drop(CLOSED, channel)
             self._landed(channel)
@@ -153,8 +149,7 @@ class RedisChannelLayer(RedisLayer):
         partition = self._partition(group)
         base = self._bases[partition]
         _, full, expired, *elsewhere = await self._outgoing.get().append(
-            partition, "group_send", [group_key(base, group)],
-            base, TO_GROUP + group.encode("ascii"),
+            partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}",
             data if self._seal is None else self._sealed("group", group, data),
             self.inbox_capacity, self._milliseconds(self.expiry), self._queue_capacity(),
         )  # fmt: skip
@@ -193,23 +188,23 @@ class RedisChannelLayer(RedisLayer):
         elif process is None:
             await self._change_named(group, channel, self._milliseconds(self.group_expiry))
         else:
-            await self._tell(process, JOIN, group, channel, self._milliseconds(self.lease))
+            await self._tell(process, _JOIN, group, channel, self._milliseconds(self.lease))
 
     async def _change_named(self, group: str, channel: str, lease: int) -> None:
         """Let a named channel be in a group for ``lease`` milliseconds, or not, with 0."""
         partition = self._partition(group)
         # See the script ``group_send``.
-        member = queue_member(channel, same_partition=self._partition(channel) == partition)
+        kind = "q" if self._partition(channel) == partition else "r"
         changes = self._outgoing.get().changes[partition]
-        await changes.make(self._group_key(group), member, lease)
+        await changes.make(self._group_key(group), f"{kind}:{channel}", lease)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""
         partition = self._partition(group)
-        inbox = inbox_key(self._bases[partition], process)
+        inbox = f"{self._bases[partition]}:inbox:{process}"
         await self._outgoing.get().append(
             partition, "invite", [self._group_key(group), inbox],
-            process_member(process), lease, kind + group.encode("ascii"), channel,
+            f"p:{process}", lease, kind + group.encode("ascii"), channel,
         )  # fmt: skip
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -230,7 +225,7 @@ class RedisChannelLayer(RedisLayer):
         elif process is None:
             await self._change_named(group, channel, 0)
         else:
-            await self._tell(process, LEAVE, group, channel, 0)
+            await self._tell(process, _LEAVE, group, channel, 0)
 
     def _group_emptied(self, group: str) -> None:
         if self._membership.emptied(group):
@@ -243,17 +238,17 @@ class RedisChannelLayer(RedisLayer):
         kind = field[:1]
         try:
             name = field[1:].decode("ascii")
-            if kind == TO_GROUP:
+            if kind == _TO_GROUP:
                 if self._here.has_members(name):
                     return self._deliver(name, data, age, patience, to_group=True)
-            elif kind == TO_CHANNEL:
+            elif kind == _TO_CHANNEL:
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
                 self._landed(name)
                 return self._deliver(name, data, age, patience, to_group=False)
-            elif kind in (JOIN, LEAVE):
+            elif kind in (_JOIN, _LEAVE):
                 self._obey(kind, name, data.decode("ascii"))
-            elif kind != NOTHING:
+            elif kind != _NOTHING:
                 self._drop(UNDECODABLE, "the process's inbox")
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, "the process's inbox")
@@ -263,7 +258,7 @@ class RedisChannelLayer(RedisLayer):
         """Another process lets one of our channels join or leave a group."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if kind == JOIN:
+        if kind == _JOIN:
             self._here.join(group, channel)
             # It is a member; but it may have left after it was invited.
             self._membership.start_joining(group)
@@ -327,7 +322,7 @@ class RedisChannelLayer(RedisLayer):
         await self._delete_keys(but=self._receiver.kept_keys)
         # The last entry stays, for the reader to go on from.
         for link, inbox in zip(self._outgoing.get().links, self._receiver.inboxes, strict=False):
-            link.call("XADD", inbox, "NOMKSTREAM", "*", NOTHING, b"").add_done_callback(forget)
+            link.call("XADD", inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(forget)
             await link.call("XTRIM", inbox, "MAXLEN", 1)
 
     async def _rest(self) -> None:
