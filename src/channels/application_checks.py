@@ -115,7 +115,7 @@ def check_import_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             break
         imports += [n for n in ast.walk(statement) if isinstance(n, ast.Import | ast.ImportFrom)]
     else:
-        return []  # some other module does, who knows when
+        return []  # another module may import it later
     return [
         Warning(
             f"{path.name}, line {node.lineno}, imports the model {model} before Django is set up "

@@ -78,7 +78,7 @@ async def login(scope: Scope, user: "AbstractBaseUser | None", backend: str | No
 
     Args:
         scope: Of a connection inside ``SessionMiddleware``.
-        user: Who has proved who they are; None for ``scope["user"]``.
+        user: the user that has been authenticated; None for ``scope["user"]``.
         backend: Dotted path of the authentication backend, needed when there are several and
             ``user`` does not come from ``authenticate()``.
 
@@ -118,7 +118,7 @@ async def logout(scope: Scope) -> None:
 
 
 class UserLazyObject(LazyObject):  # type: ignore[type-arg]  # generic in the stubs only
-    """Stands for the user in the scope until ``AuthMiddleware`` has found out who it is."""
+    """Stands for the user in the scope until ``AuthMiddleware`` has loaded the user."""
 
     def _setup(self) -> None:
         raise ScopeError("Accessing scope user before it is ready.")
@@ -144,7 +144,7 @@ class AuthMiddleware(BaseMiddleware):
             scope["user"] = UserLazyObject()
 
     async def resolve_scope(self, scope: Scope) -> None:
-        """Find out who ``scope["user"]`` is.
+        """Load the user for ``scope["user"]``.
 
         A user that an outer middleware has signed in, or that a test has put there, stays.
         """

@@ -113,7 +113,7 @@ def _missing_application() -> list[CheckMessage]:
 
 @register(_TAG)
 def check_runserver(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Find out whose ``runserver`` Django would run: the first installed app that has one."""
+    """Warn when the app that Django takes ``runserver`` from serves no WebSockets."""
     from django.core.management import get_commands  # noqa: PLC0415
 
     provider = get_commands().get("runserver")

@@ -195,7 +195,7 @@ class ChannelNameRouter:
 
 
 class _NoInnerRoute(NoRouteFound):
-    """An inner router has no match, so the outer one shall try its next route.
+    """An inner router has no match, so the outer one is to try its next route.
 
     Nobody else raises this: an application's own ``Resolver404`` is never mistaken for it.
     """

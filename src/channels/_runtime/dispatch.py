@@ -115,7 +115,7 @@ class Connection:
             consumer,
             send,
             self._intake,
-            self._connections.writes,
+            self._connections.pending_sends,
             disconnect_due=self._expect_disconnect,
             stalled=self._client_stalled,
         )

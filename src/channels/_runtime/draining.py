@@ -131,7 +131,7 @@ async def drain(here: Connections, plan: Plan) -> bool:
         left = max(deadline - clock.now(), 0.0)
         if left <= _AGAIN:
             # Servers wait for clients that do not read, or forget the consumers that do.
-            here.writes.let_go_of_all()
+            here.pending_sends.disconnect_websockets()
         ended = await here.ended(min(left, _AGAIN))
         if ended or left <= _AGAIN:
             break

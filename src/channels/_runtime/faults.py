@@ -92,7 +92,7 @@ def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) 
     """Tell the log, and of the application's own mistakes the listeners too.
 
     Args:
-        consumer: whose handler raised.
+        consumer: the consumer that has the handler which raised.
         error: what it raised, a crash by :func:`is_crash`.
         of_client: whether it was handling what the client sent, and not a message of the layer,
             for which the client is not to blame.

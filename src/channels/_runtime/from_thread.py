@@ -181,7 +181,7 @@ class SendFromThread:
         call, here = current_call(), pool()
         if call is not None and here.step_aside(call):
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                self._loop.call_soon_threadsafe(_let_go_of_one)
+                self._loop.call_soon_threadsafe(_disconnect_slowest)
         try:
             while not item.over.acquire(timeout=_LOOK):
                 if not self._loop.is_running():
@@ -247,9 +247,9 @@ class SendFromThread:
         item.over.release()
 
 
-def _let_go_of_one() -> None:
-    """Too many threads wait for clients: no longer for the one that has not read for longest."""
-    connections.get().writes.let_go_of_one(pool().waiting())
+def _disconnect_slowest() -> None:
+    """Too many threads wait for clients: disconnect the one that has read nothing for longest."""
+    connections.get().pending_sends.disconnect_slowest(pool().waiting())
 
 
 def _size(message: Message) -> int:

@@ -48,12 +48,8 @@ def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
     return loop in AsyncToSync.loop_thread_executors
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+#: The event loop that runs in this thread, or None. It is compiled code, and raises nothing.
+running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
 
 
 class _Call(Generic[_T]):

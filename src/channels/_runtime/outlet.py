@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .. import signals
-from .connections import Writes
 from .consumer_signals import send_signal
 from .daphne import find_socket
 from .denial import respond
@@ -14,6 +13,7 @@ from .faults import log_about
 from .inline import start_inline
 from .intake import Intake
 from .logtext import describe
+from .pending_sends import PendingSend, PendingSends
 from .transports import abort, taken
 from .types import Consumer, Message, Send
 
@@ -32,7 +32,7 @@ class Outlet:
         consumer: whose it is.
         send: the server's.
         intake: what reads the same client.
-        writes: where sends are noted while they are under way.
+        pending_sends: where sends are noted while they wait for the client.
         disconnect_due: called when the last has been sent, or cannot be: a disconnect must follow.
         stalled: called when the client has taken nothing for the consumer's ``send_timeout``.
     """
@@ -42,11 +42,11 @@ class Outlet:
         "_disconnect_due",
         "_given_up",
         "_intake",
+        "_pending_sends",
         "_protocol",
         "_raw_send",
         "_send",
         "_stalled",
-        "_under_way",
         "accepted",
         "closed",
         "code",
@@ -59,7 +59,7 @@ class Outlet:
         consumer: Consumer,
         send: Send,
         intake: Intake,
-        writes: Writes,
+        pending_sends: PendingSends,
         *,
         disconnect_due: Callable[[], None],
         stalled: Callable[[], None],
@@ -72,7 +72,7 @@ class Outlet:
             self._send, intake.hold = socket.send, socket.hold
         self._intake = intake
         self._protocol: str = consumer.scope["type"]
-        self._under_way = writes.under_way
+        self._pending_sends = pending_sends
         self._disconnect_due = disconnect_due
         self._stalled = stalled
         # Sends that were given up, and whose task is still to learn of it.
@@ -113,7 +113,7 @@ class Outlet:
             sending = start_inline(self._send(message))
             if sending is None:
                 return
-            self._under_way[sending] = self, asyncio.current_task()
+            self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
                 await sending
             except asyncio.CancelledError:
@@ -124,7 +124,7 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             finally:
-                del self._under_way[sending]
+                del self._pending_sends[sending]
         except OSError:
             # ASGI: servers raise a subclass of OSError when the client has disconnected.
             self.stop()

@@ -1,4 +1,4 @@
-"""Which sync handlers may run in the pool of threads, which have to wait, and who is told.
+"""Which sync handlers may run in the pool of threads, which have to wait, and what is logged.
 
 The pool is bounded by counting the handlers that run, not the threads: a handler that waits for a
 client that does not read steps aside, and another one runs in its place, in an extra thread. The
@@ -48,7 +48,7 @@ class Busy:
     """A handler that occupies a thread.
 
     Args:
-        consumer: whose it is, or None.
+        consumer: the consumer that the handler belongs to, or None.
         handler: the name of the method.
         seconds: since it began.
     """

@@ -31,7 +31,7 @@ __all__ = ["DEFAULT_THREADS", "current_call", "drop", "full_for", "pool", "run",
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
 DEFAULT_THREADS = 32
 
-# Seconds between looks at a thread whose awaiter was cancelled. Rare, so asking now and then does.
+# Seconds between looks at a thread whose awaiter was cancelled, which is rare.
 _POLL = 0.01
 
 _here = threading.local()
@@ -54,7 +54,7 @@ class _Call:
         self._pool = pool
         self._start = threading.Lock()  # taken once: by the thread, or by whoever calls it off
         self.done = False
-        #: The consumer whose handler it is.
+        #: The consumer that the handler belongs to.
         self.owner = owner
         #: When the thread began with it.
         self.started: float | None = None
@@ -175,7 +175,7 @@ async def run(
         function: what to call.
         *arguments: what to call it with.
         pooled: on the pool of threads, instead of in the thread-sensitive thread.
-        owner: the consumer whose handler it is, for :func:`drop` and for the log.
+        owner: the consumer that the handler belongs to, for :func:`drop` and for the log.
 
     Returns:
         What the function returned; None if it was dropped.

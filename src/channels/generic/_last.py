@@ -32,7 +32,7 @@ async def dispatch_last(consumer: Any, message: Message, *arguments: Any) -> Non
     What of it fails before the call does not take the call away.
 
     Args:
-        consumer: whose handler it is.
+        consumer: the consumer that disconnects.
         message: the event.
         *arguments: those of ``disconnect()``.
 

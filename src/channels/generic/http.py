@@ -10,14 +10,13 @@ from django.conf import settings
 from .._runtime import timers
 from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
 from .._runtime.denial import deny
-from .._runtime.handlers import framework
 from .._runtime.kinds import refuse_plain
 from .._runtime.types import Message, Receive, Scope, Send
-from ..consumer import AsyncConsumer
+from ..consumer import AsyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import ChannelsError, StopConsumer
+from ._frames import as_header_pairs
 from ._last import dispatch_last
-from ._messages import as_header_pairs
 
 __all__ = ["AsyncHttpConsumer", "aclose_old_connections"]
 

@@ -6,10 +6,9 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from .._runtime.faults import blame_client
-from .._runtime.handlers import framework
 from .._runtime.kinds import call, refuse_plain
 from .._runtime.types import Message
-from ..consumer import AsyncConsumer, SyncConsumer
+from ..consumer import AsyncConsumer, SyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import (
     AcceptConnection,
@@ -18,18 +17,19 @@ from ..exceptions import (
     InvalidChannelLayerError,
     StopConsumer,
 )
-from . import _json
-from ._last import dispatch_last
-from ._messages import (
+from ._frames import (
     INVALID_PAYLOAD,
     UNSUPPORTED_DATA,
     accept_message,
     binary_where_text_expected,
     close_message,
+    decode_json,
+    encode_json,
     received_data,
     send_message,
     unwanted,
 )
+from ._last import dispatch_last
 
 __all__ = [
     "AsyncJsonWebsocketConsumer",
@@ -185,12 +185,12 @@ class JsonWebsocketConsumer(WebsocketConsumer):
     @classmethod
     def decode_json(cls, text_data: str) -> Any:
         """The content of ``text_data``; ``ValueError`` if it is no JSON, or none to pass on."""
-        return _json.decode(text_data)
+        return decode_json(text_data)
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
-        return _json.encode(content)
+        return encode_json(content)
 
 
 @framework(*_EVENTS)
@@ -340,9 +340,9 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
         """The content of ``text_data``; ``ValueError`` if it is no JSON, or none to pass on."""
-        return _json.decode(text_data)
+        return decode_json(text_data)
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
-        return _json.encode(content)
+        return encode_json(content)

@@ -1,4 +1,4 @@
-"""The channels of this process and who of them is in which group: what every layer of ours has.
+"""The channels of this process, and which of them are in which group: every layer of ours has it.
 
 A layer with a broker brings messages here; the in-memory layer is little more than this.
 """
@@ -126,7 +126,8 @@ class LocalChannels(BaseChannelLayer):
                 self.statistics.sent += 1
                 if lost:
                     self._count_lost(mailbox, lost)
-        self.statistics.report()
+        if self.statistics.unreported:
+            self.statistics.report()
         return lost != "full"
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -252,7 +253,8 @@ class LocalChannels(BaseChannelLayer):
                     refused.append((mailbox, lost))
             self.statistics.sent += len(members)
             late = self._settle(entry, refused) if refused else None
-        self.statistics.report()
+        if self.statistics.unreported:
+            self.statistics.report()
         return late
 
     def deliver_or_drop(self, channel: str, entry: Entry, patience: float = 0.0) -> Late | None:
@@ -267,7 +269,8 @@ class LocalChannels(BaseChannelLayer):
             lost = mailbox.put(entry, loop, patience)
             self.statistics.sent += 1
             late = self._settle(entry, [(mailbox, lost)]) if lost else None
-        self.statistics.report()
+        if self.statistics.unreported:
+            self.statistics.report()
         return late
 
     def deliver_late(self, late: Late, patience: float = 0.0) -> bool:

@@ -17,7 +17,7 @@ __all__ = ["GAP", "Entry", "Mailbox", "MailboxOwner", "Overflow", "Refusal", "ch
 GAP = "layer.gap"
 
 #: What a full mailbox does with one more message: refuse it, make room by dropping the oldest,
-#: or give the consumer up, whose connection is then closed (with code 1013).
+#: or give up the consumer: its connection is then closed (with code 1013).
 Overflow: TypeAlias = Literal["drop_newest", "drop_oldest", "disconnect"]
 
 #: Why :meth:`Mailbox.put` did not keep a message, or that nobody was there to want it.
@@ -178,7 +178,7 @@ class Mailbox:
                 own.call_soon_threadsafe(wake)
 
     def _call_next(self, loop: "asyncio.AbstractEventLoop | None") -> None:
-        """Wake the first in line whose event loop still runs. The owner's lock is held."""
+        """Wake the first caller in line that has a running event loop. The owner's lock is held."""
         waiters = self._waiters
         while waiters:
             waiter = waiters.popleft()

@@ -32,7 +32,8 @@ class Statistics:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._pace = Pace(at_once=1, interval=LOG_INTERVAL)
-        self._unreported: deque[tuple[str, str, int]] = deque()
+        #: Drops that :meth:`report` has not told of yet.
+        self.unreported: deque[tuple[str, str, int]] = deque()
         #: Addressed to a channel.
         self.sent = 0
         #: Handed to a recipient.
@@ -55,11 +56,11 @@ class Statistics:
     def count(self, reason: str, channel: str, count: int = 1) -> None:
         """Count drops, under whatever lock guards the layer; :meth:`report` must follow it."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
-        self._unreported.append((reason, channel, count))
+        self.unreported.append((reason, channel, count))
 
     def report(self) -> None:
         """Tell listeners and the log about the drops counted so far. Call it without the lock."""
-        unreported = self._unreported
+        unreported = self.unreported
         while unreported:
             try:
                 drop = unreported.popleft()

@@ -18,7 +18,7 @@ from channels._runtime.types import ASGIApplication
 
 __all__ = ["HANDLER_GRACE", "PROCESS_GRACE", "UvicornServer"]
 
-# Somebody who saved a file or pressed Ctrl-C waits for this. Django's autoreloader kills the
+# A developer who saved a file or pressed Ctrl-C waits for this. Django's autoreloader kills the
 # process 0.25 s after Ctrl-C (subprocess.Popen's grace), so most of an orderly end fits into that.
 HANDLER_GRACE = 0.1  # seconds until handlers that are still running are cancelled
 PROCESS_GRACE = 1.0  # seconds until the process ends, whatever threads are still running
@@ -100,7 +100,7 @@ class UvicornServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn for a developer who waits: it stops at once and without complaints."""
+    """uvicorn for development: it stops at once, and logs no complaints about that."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 

@@ -400,19 +400,19 @@ async def test_nothing_keeps_a_connection_that_has_ended(consumer_class, layer, 
         elif end == "stall":
             server.on_send = lambda message: asyncio.Event().wait()
             server.text("x")
-            writes = connections.get().writes
-            await until(lambda: writes.under_way)
+            pending = connections.get().pending_sends
+            await until(lambda: pending)
             now = asyncio.get_running_loop().time()
-            writes.look(now)
-            writes.look(now + 3600)
+            pending.look(now)
+            pending.look(now + 3600)
             await server.ended()
-            writes.look(now + 3601)
+            pending.look(now + 3601)
             return
         await server.leave()
 
     await live()
     here = connections.get()
-    assert (here.open, here.writes.under_way) == (set(), {})
+    assert (here.open, here.pending_sends) == (set(), {})
     await asyncio.sleep(0)
     gc.collect()
     assert [reference() for reference in alive] == [None]

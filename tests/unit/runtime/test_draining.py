@@ -376,7 +376,7 @@ async def test_a_client_that_does_not_take_the_close_is_not_waited_for(echo):
     [server] = await connect(echo, 1)
     server.on_send = lambda message: asyncio.Event().wait()
     assert not await drain(connections.get(), Plan(deadline=0.2))
-    await until(lambda: not connections.get().writes.under_way)  # what tried to has ended
+    await until(lambda: not connections.get().pending_sends)  # what tried to has ended
     server.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server.task

@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from channels import signals
-from channels._runtime.connections import Writes
 from channels._runtime.intake import Intake
 from channels._runtime.outlet import Outlet
+from channels._runtime.pending_sends import PendingSends
 from tests.asgi import until
 
 START = {"type": "http.response.start", "status": 200}
@@ -37,7 +37,7 @@ class Bench:
         self.scope = {"type": scope_type, "asgi": {}, "path": "/here/", **scope}
         self.sent, self.due, self.stalled = [], 0, 0
         self.fails_with = self.blocks = None
-        self.writes = Writes()
+        self.pending = PendingSends()
         self.events = asyncio.Queue()
         self.receiving = 0
         self.intake = Intake(f"{scope_type}.disconnect", lambda: None, lambda: None)
@@ -46,7 +46,7 @@ class Bench:
             self.consumer,
             self.send,
             self.intake,
-            self.writes,
+            self.pending,
             disconnect_due=self.on_due,
             stalled=self.on_stalled,
         )
@@ -91,7 +91,7 @@ async def bench():
     yield make
     for one in made:
         await one.intake.end()
-        assert one.writes.under_way == {}
+        assert one.pending == {}
         assert one.outlet._given_up == []
 
 
@@ -199,7 +199,7 @@ async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(b
     await until(lambda: one.receiving == 1)
     one.blocks = asyncio.Event()
     closing = asyncio.create_task(one.say(CLOSE))
-    await until(lambda: one.writes.under_way)
+    await until(lambda: one.pending)
     assert one.receiving == 0
     one.blocks.set()
     await closing
@@ -214,7 +214,7 @@ async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
     await until(lambda: one.receiving == 1)
     one.blocks = asyncio.Event()
     closing = asyncio.create_task(one.say(CLOSE))
-    await until(lambda: one.writes.under_way)
+    await until(lambda: one.pending)
     await one.intake.end()
     one.blocks.set()
     await closing
@@ -330,7 +330,7 @@ async def test_two_goodbyes_at_once_are_one(bench):
     await one.say(ACCEPT)
     one.blocks = asyncio.Event()
     both = asyncio.gather(one.outlet.say_goodbye(1012), one.outlet.say_goodbye(1000))
-    await until(lambda: one.writes.under_way)
+    await until(lambda: one.pending)
     one.blocks.set()
     await both
     assert one.sent[1:] == [{"type": "websocket.close", "code": 1012}]
@@ -406,11 +406,12 @@ async def test_goodbye_on_a_server_that_fails_is_let_be(bench, caplog):
 async def blocked(one, *messages):
     """A task that sends, and waits for the server."""
     one.blocks = asyncio.Event()
-    known = set(one.writes.under_way)
+    known = set(one.pending)
     task = asyncio.create_task(one.say(*(messages or (TEXT,))))
-    await until(lambda: set(one.writes.under_way) - known)
-    [sending] = set(one.writes.under_way) - known
-    assert one.writes.under_way[sending] == (one.outlet, task)
+    await until(lambda: set(one.pending) - known)
+    [sending] = set(one.pending) - known
+    pending = one.pending[sending]
+    assert (pending.sender, pending.task) == (one.outlet, task)
     return sending, task
 
 
@@ -490,8 +491,8 @@ async def test_a_task_that_cleans_up_after_a_cancellation_is_cancelled_again(ben
     await asyncio.sleep(0)
     one.blocks = asyncio.Event()
     task.cancel()
-    await until(lambda: one.writes.under_way)
-    [sending] = one.writes.under_way
+    await until(lambda: one.pending)
+    [sending] = one.pending
     one.outlet.give_up(sending, task, 1.0)
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -520,21 +521,21 @@ async def test_an_error_instead_of_the_cancellation_leaves_no_trace(bench, error
         left.append(asyncio.current_task().cancelling())
 
     task = asyncio.create_task(say())
-    await until(lambda: one.writes.under_way)
-    [sending] = one.writes.under_way
+    await until(lambda: one.pending)
+    [sending] = one.pending
     one.outlet.give_up(sending, task, 1.0)
     await task
     assert left == ([0] if isinstance(error, OSError) else [error, 0])
 
 
-async def test_a_cancelled_send_is_no_longer_under_way(bench):
+async def test_a_cancelled_send_is_no_longer_pending(bench):
     one = bench()
     await one.say(ACCEPT)
     _, task = await blocked(one)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert one.writes.under_way == {}
+    assert one.pending == {}
     assert not one.outlet.gone
     one.blocks = None
     await one.say(TEXT)

@@ -1,4 +1,4 @@
-"""Is this process alive, and shall it get traffic? Answers for load balancers and orchestrators.
+"""Is this process alive, and should it get traffic? Answers for load balancers and orchestrators.
 
 As an ASGI application in front of Django, where it is mounted as ``"http"``::
 
@@ -8,8 +8,8 @@ or as Django views::
 
     urlpatterns = [path("healthz", live), path("readyz", ready)]
 
-and, to go the whole way that a WebSocket goes, ``path("ws/health/", WebSocketProbe())`` among the
-routes of the WebSockets.
+and, to test a real WebSocket connection, ``path("ws/health/", WebSocketProbe())`` among the routes
+of the WebSockets.
 """
 
 from .application import HealthApplication

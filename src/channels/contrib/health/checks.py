@@ -31,7 +31,7 @@ async def round_trip(alias: str) -> None:
 
 
 def query_database(alias: str) -> None:
-    """Connect to a database, and have it answer a query that reads nothing.
+    """Connect to a database, and send a query that reads nothing.
 
     A connection of this thread's own, so that a new one is known to be possible.
 

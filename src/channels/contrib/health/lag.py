@@ -1,4 +1,4 @@
-"""How long the event loop keeps waiting those who are due."""
+"""How late the event loop runs its callbacks, because something blocks it."""
 
 import asyncio
 import math
@@ -9,26 +9,26 @@ from .report import Result
 
 __all__ = ["LoopLag"]
 
-# Seconds between ticks. Whatever blocks the loop for longer is always seen; what is shorter, now
-# and then. Four callbacks a second cost some 50 microseconds.
+# Seconds between ticks. A callback that blocks the loop for longer than this is always noticed, a
+# shorter one sometimes. Four ticks a second cost about 50 microseconds.
 INTERVAL = 0.25
 
-# Seconds that are looked back on.
+# Seconds of the past that a result covers.
 WINDOW = 60.0
 
-# Seconds after the last question, after which the ticking ends.
+# Seconds after the last call of ask() until the ticks stop.
 IDLE = 300.0
 
 
 class LoopLag:
     """Measures how late callbacks run on the event loop on which it was made.
 
-    It starts with the first question and ends when nobody has asked for some minutes; it is a
+    Measuring starts with the first :meth:`ask` and stops some minutes after the last one. It uses a
     timer, not a task.
 
-    A tick that is late by several intervals stands for all the ticks that should have been
-    meanwhile, each with the wait it would have had. Otherwise one that waited 10 seconds would
-    count as little as one that waited none ("coordinated omission", G. Tene, "How NOT to Measure
+    A tick that is late by several intervals also counts for the ticks that it has delayed, each
+    with the wait it would have had. Otherwise one wait of 10 seconds would count as little as one
+    without delay ("coordinated omission", G. Tene, "How NOT to Measure
     Latency", 2013).
     """
 
@@ -42,8 +42,8 @@ class LoopLag:
     async def ask(self) -> Result:
         """The longest wait of the last minute, and the one that 99 % did not exceed.
 
-        ``max_ms`` and ``p99_ms`` (by nearest rank) are None until there was a tick; ``ms`` is the
-        length of the loop's turn at this moment.
+        ``max_ms`` and ``p99_ms`` (by nearest rank) are None until the first tick; ``ms`` is the
+        length of the current turn of the loop.
         """
         self._asked = self._loop.time()
         if self._timer is None:
@@ -76,7 +76,7 @@ class LoopLag:
         self._timer = self._loop.call_at(self._due, self._tick)
 
     async def aclose(self) -> None:
-        """End the ticking."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

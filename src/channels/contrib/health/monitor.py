@@ -22,47 +22,48 @@ from .report import Answer, Report, Result, answer
 
 __all__ = ["TIMEOUT", "Health", "is_ready", "set_ready"]
 
-# Seconds that a check may take. A layer or a database that needs longer serves nobody.
+# Seconds that a check may take. A layer or a database that needs longer is of no use to clients.
 TIMEOUT = 2.0
 
 _DRAINING = "draining"
 _imported = clock.now()
 
-# Why this process shall get no traffic, or None.
+# Why this process should get no traffic, or None if it should.
 _out_of_service: str | None = None
 
 
 def set_ready(ready: bool, reason: str = _DRAINING) -> None:
     """Take this process out of service, or back into it. Callable from any thread.
 
-    While it is out of service, readiness is 503 at once, and nothing is checked: a layer that is
-    being closed shall not be opened again.
+    While it is out of service, readiness answers 503 at once and runs no check: a check would open
+    a layer again that is being closed.
 
     Args:
-        ready: whether it shall get traffic, if all else is well.
-        reason: why it shall not; shown to whoever asks.
+        ready: whether the process should get traffic, provided that the checks pass.
+        reason: why it should not; the answer to every readiness request shows it.
     """
     global _out_of_service  # noqa: PLW0603 - a process is in service or not, as a whole
     _out_of_service = None if ready else reason
 
 
 def is_ready() -> bool:
-    """Whether nobody has taken this process out of service, and it has not been told to end."""
+    """Whether this process is in service: not taken out, and not about to end."""
     return _out_of_service is None and not is_draining()
 
 
 class Health:
     """Liveness and readiness of this process.
 
-    Readiness is: not taken out of service by :func:`set_ready`; a thread has been free for
-    handlers of synchronous consumers within the last seconds; every channel layer carries a
-    message; every database answers; every check of yours passes. They are performed at the same
-    time, each for at most ``timeout`` seconds, and at most once a second however many ask.
+    The process is ready when all of this is true: :func:`set_ready` has not taken it out of
+    service; a thread was free for handlers of synchronous consumers within the last seconds; every
+    channel layer carries a message; every database answers; each of your own checks passes. The
+    checks run at the same time, each for at most ``timeout`` seconds, and at most once a second
+    however many requests come.
 
     Args:
         layers: aliases in ``CHANNEL_LAYERS``; by default all.
         databases: aliases in ``DATABASES``; by default none, since a process without a database
-            may still serve those who are connected.
+            may still serve the clients that are connected.
         checks: your own, by name: functions or coroutine functions without arguments. One fails
             by raising, or by returning False. Plain functions run in a thread of their own.
         timeout: seconds that each check may take.
@@ -91,19 +92,19 @@ class Health:
         self._lag = PerLoop(LoopLag)
 
     async def liveness(self) -> Report:
-        """That the process answers, and how long its event loop keeps others waiting."""
+        """A report that the process answers, with the delays of its event loop."""
         up = round(clock.now() - _imported, 1)
         checks = {"process": Result(True, details={"pid": os.getpid(), "uptime_s": up})}
-        if not is_passing(asyncio.get_running_loop()):  # which would be gone by the next question
+        if not is_passing(asyncio.get_running_loop()):  # that one is gone by the next request
             checks["event_loop"] = await self._lag.get().ask()
         return Report(checks)
 
     async def readiness(self) -> Report:
-        """Whether this process shall get traffic, and if not, why."""
+        """Whether this process should get traffic, and if not, why."""
         if not is_ready():
             return Report({"serving": Result(False, error=_out_of_service or _DRAINING)})
-        # Under WSGI each request has an event loop of its own. What is shared by all who ask needs
-        # one that stays.
+        # Under WSGI each request has an event loop of its own. Results that requests share need a
+        # loop that stays.
         passing = is_passing(asyncio.get_running_loop())
         results = await (bridge.cross(self._perform()) if passing else self._perform())
         return Report({"serving": Result(True), **_threads(), **results})
@@ -125,8 +126,8 @@ class Health:
             **self._checks,
         }
 
-    # Django views. Neither is anybody logged in who asks, nor does a 403 for want of a token tell
-    # what is wrong with a POST.
+    # Django views. A load balancer is not logged in, and a POST should be answered with 405, not
+    # with 403 for lack of a CSRF token.
 
     @csrf_exempt
     @login_not_required

@@ -1,4 +1,4 @@
-"""Performing one check: not for too long, never twice at a time, and not for each who asks."""
+"""Running one check: with a time limit, never twice at a time, and not anew for every request."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,14 @@ __all__ = ["CheckFailed", "InvalidHealthCheck", "Prober", "describe"]
 
 logger = logging.getLogger("channels.health")
 
-# Seconds for which an answer holds, so that no number of askers makes work for a broker.
+# Seconds for which a result is used again, so that many requests do not mean many checks.
 FRESH = 1.0
 
 # Seconds that a check may take to end once it has been cancelled.
 _GRACE = 0.1
 
-# Whatever stands before the word stays. A pattern that looked for it, too, would take time that
-# grows with the square of the length of a text, and texts come from outside.
+# What precedes the word is not part of the pattern: matching it as well would take time that grows
+# with the square of the length of a text, and texts come from outside.
 _SECRETS = re.compile(
     r"""((?:passw(?:or)?d|pwd|secret|token|api_?key)["']?\s*[=:]\s*)"""
     r"""('[^']*'|"[^"]*"|[^\s,;&)]+)""",
@@ -39,7 +39,7 @@ _SECRETS = re.compile(
 
 
 class CheckFailed(ChannelsError):
-    """Raise it in a check of your own to say what is wrong; the text is shown to whoever asks."""
+    """Raise it in a check of your own to say what is wrong; the answer shows the text."""
 
 
 class InvalidHealthCheck(ChannelsError, ValueError):
@@ -47,11 +47,11 @@ class InvalidHealthCheck(ChannelsError, ValueError):
 
 
 class Prober:
-    """Performs one check on one event loop.
+    """Runs one check on one event loop.
 
-    Askers share an attempt that is under way, and an answer that is younger than a second. An
-    attempt that has not ended in time counts as failed. One that cannot be ended, because it
-    blocks a thread or ignores its cancellation, is the last until it has ended by itself.
+    Callers share an attempt that is under way, and a result that is younger than a second. An
+    attempt that takes longer than the timeout counts as failed. While an attempt cannot be ended,
+    because it blocks a thread or ignores its cancellation, no other is started.
 
     Args:
         name: of the check.
@@ -154,7 +154,7 @@ def _call(function: Callable[[], Any]) -> Any:
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """So that asyncio does not complain of an error that came too late for anyone to ask."""
+    """Retrieve the error of an attempt that ended too late, so that asyncio does not complain."""
     if not future.cancelled():
         future.exception()
 

@@ -1,4 +1,4 @@
-"""A WebSocket that answers one ping, so that a probe can go the whole way of a real one."""
+"""A WebSocket that answers one ping, so that a probe tests the same path as a real connection."""
 
 import asyncio
 import contextlib
@@ -27,11 +27,11 @@ class WebSocketProbe:
 
     Route it where your WebSockets are, behind the same middleware, so that what reaches it
     reaches them too: proxy, upgrade, origin, routing. It uses neither a channel layer nor a
-    database; readiness has those checked.
+    database; the readiness check covers those.
 
-    A client gets one message and some seconds. Whatever is not ``ping`` is closed with 4400, who
-    says nothing with 4408. When too many are there, the one who has been there longest has to go:
-    were the newest refused, idle strangers could keep out the one who decides on a restart.
+    A client may send one message, within some seconds. Anything but ``ping`` is closed with 4400,
+    silence with 4408. When there are too many clients, the one that has been connected longest is
+    closed: if new ones were refused, idle strangers could keep out the load balancer.
 
     Args:
         lifetime: seconds that a client may stay.
@@ -48,7 +48,7 @@ class WebSocketProbe:
         """Talk to one client."""
         if scope["type"] != "websocket":
             raise ScopeError(f"WebSocketProbe serves WebSockets, not {scope['type']!r}.")
-        # A client that has gone is no error of anybody's: some servers raise, others do not.
+        # Some servers raise when the client has disconnected, others do not.
         with contextlib.suppress(OSError):
             try:
                 async with asyncio.timeout(self._lifetime) as stay:

@@ -34,7 +34,7 @@ from .connection.errors import forget
 from .connection.eviction import check_eviction
 from .connection.hosts import HostsError, parse_hosts
 from .connection.sender import Sender
-from .connection.sharding import consistent_hash
+from .keys import consistent_hash, pattern_of_all, queue_expiry_key, queue_key
 from .queues import QueueReader
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class RedisLayer(BaseChannelLayer):
         return consistent_hash(name, len(self.servers))
 
     def _queue_key(self, channel: str) -> str:
-        return f"{self._bases[self._partition(channel)]}:queue:{channel}"
+        return queue_key(self._bases[self._partition(channel)], channel)
 
     @staticmethod
     def _process_of(channel: str) -> str | None:
@@ -299,7 +299,7 @@ class RedisLayer(BaseChannelLayer):
         """Append to the queue of a named channel; False if it holds as many as it may."""
         queue = self._queue_key(channel)
         taken, expired = await self._outgoing.get().append(
-            self._partition(channel), "enqueue", [queue, f"{queue}:expiry"],
+            self._partition(channel), "enqueue", [queue, queue_expiry_key(queue)],
             self._sealed("channel", channel, data), self.get_capacity(channel),
             self._milliseconds(self.expiry),
         )  # fmt: skip
@@ -450,8 +450,7 @@ class RedisLayer(BaseChannelLayer):
         """Delete every key of this prefix, but for some."""
         kept = {key.encode("utf-8") for key in but}
         for link, base in zip(self._outgoing.get().links, self._bases, strict=True):
-            pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in base) + ":*"
-            cursor = b""
+            pattern, cursor = pattern_of_all(base), b""
             while cursor != b"0":
                 cursor, keys = await link.call(
                     "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000

@@ -27,6 +27,7 @@ from .connection.commands import BrokerUnavailable, CommandConnection
 from .connection.errors import backoff, explain, forget, heed_move, is_transient
 from .connection.servers import Connection, Server
 from .connection.trouble import Trouble
+from .keys import FIELD_SENT, READERS, queue_expiry_key
 from .scripts import SCRIPTS
 
 __all__ = ["QueueReader"]
@@ -35,7 +36,6 @@ logger = logging.getLogger("channels.layers")
 
 _T = TypeVar("_T")
 
-_GROUP = "readers"
 _BLOCK, _GRACE = 5.0, 5.0  # seconds; see inbox.py
 _IDLE = 30.0  # seconds without a caller after which the connection is given up
 _HOLD = 1.0  # seconds without a caller after which messages are given back
@@ -69,7 +69,7 @@ class _Entry:
         self.id = entry_id
         self.data = fields[1]
         #: When it was sent, by the server's clock, in milliseconds.
-        moved = len(fields) == 4 and fields[2] == b"t" and fields[3].isdigit()
+        moved = len(fields) == 4 and fields[2] == FIELD_SENT and fields[3].isdigit()
         self.sent = fields[3] if moved else entry_id.partition(b"-")[0]
         self.since = since
         #: Says whether it is ours, once that has been asked: 1, 0 or -1, as the script ``take``.
@@ -110,7 +110,7 @@ class QueueReader:
         self._append = append
         self._queue = queue
         # It, and what says how long its messages live; see the script enqueue.
-        self._keys = [queue, f"{queue}:expiry"]
+        self._keys = [queue, queue_expiry_key(queue)]
         # Each event loop's reader asks again for its own messages only.
         self._name = f"{process}.{next(_numbers)}"
         self._expiry = expiry
@@ -208,7 +208,7 @@ class QueueReader:
     def _ask_for(self, entry: _Entry) -> "asyncio.Future[int]":
         fresh = now() - entry.since < self._expiry  # whatever the server's clock says
         limit = 0 if fresh else self._limit
-        return self._append("take", self._keys, _GROUP, entry.id, entry.sent, limit)
+        return self._append("take", self._keys, READERS, entry.id, entry.sent, limit)
 
     @property
     def _limit(self) -> int:
@@ -230,7 +230,7 @@ class QueueReader:
     def _remove(self, entry_id: bytes) -> None:
         """Have the server forget an entry that is of no use to anybody."""
         self._link.call("XDEL", self._queue, entry_id).add_done_callback(forget)
-        self._link.call("XACK", self._queue, _GROUP, entry_id).add_done_callback(forget)
+        self._link.call("XACK", self._queue, READERS, entry_id).add_done_callback(forget)
 
     # Reading
 
@@ -296,7 +296,7 @@ class QueueReader:
         By the way, take over what has been handed to others who do nothing with it.
         """
         expired, abandoned = await self._ask(
-            connection, "EVAL", SCRIPTS["open_queue"].source, 2, *self._keys, _GROUP,
+            connection, "EVAL", SCRIPTS["open_queue"].source, 2, *self._keys, READERS,
             int(max(self._expiry * 2, _BLOCK * 4) * 1000), self._limit,
             int(_GONE * 1000) if sweep else 0,
             self._name, int(_ABANDONED * 1000), len(self._callers),
@@ -319,7 +319,7 @@ class QueueReader:
             self._reading = True
             async with timers.timeout(_BLOCK + _GRACE):
                 answer = await self._ask(
-                    connection, "XREADGROUP", "GROUP", _GROUP, self._name,
+                    connection, "XREADGROUP", "GROUP", READERS, self._name,
                     "COUNT", len(self._callers) or 1, "BLOCK", int(_BLOCK * 1000),
                     "STREAMS", self._queue, ">",
                 )  # fmt: skip
@@ -333,7 +333,7 @@ class QueueReader:
         """Have what was handed out over a connection that broke."""
         async with timers.timeout(self._server.response_timeout):
             answer = await self._ask(
-                connection, "XREADGROUP", "GROUP", _GROUP, self._name, "STREAMS", self._queue, "0"
+                connection, "XREADGROUP", "GROUP", READERS, self._name, "STREAMS", self._queue, "0"
             )
         self._hold(answer[0][1] if answer else [])
 
@@ -374,7 +374,7 @@ class QueueReader:
         """
         held, self._held = self._held, deque()
         handed_out = [entry.id for entry in held if entry.ticket is None]
-        arguments = [_GROUP, self._name, int(leave), *([] if leave else handed_out)]
+        arguments = [READERS, self._name, int(leave), *([] if leave else handed_out)]
         self._return(self._link.run("give_back", [self._queue], arguments))
         taken = [entry for entry in held if entry.ticket is not None]
         return [self._return(asyncio.ensure_future(self._put_back(entry))) for entry in taken]

@@ -54,7 +54,11 @@ class GroupTests(LayerHarness):
             await layer.group_discard("group", left)
             await layer.group_send("group", _NEWS)
             check_equal(await self.drain(layer, stayed), [_NEWS], "the others stay members")
-            check_equal(await self.drain(layer, left), [], "who left gets no more messages")
+            check_equal(
+                await self.drain(layer, left),
+                [],
+                "a channel that left the group gets no more messages",
+            )
 
     async def test_leaving_keeps_what_has_arrived(self) -> None:
         async with self.layer("groups") as layer:
@@ -77,7 +81,9 @@ class GroupTests(LayerHarness):
             await layer.group_discard("group", channel)
             await layer.group_add("group", channel)
             await layer.group_send("group", _NEWS)
-            check_equal(await self.drain(layer, channel), [_NEWS], "who joins again is a member")
+            check_equal(
+                await self.drain(layer, channel), [_NEWS], "a channel that joins again is a member"
+            )
 
     async def test_leaving_is_idempotent(self) -> None:
         async with self.layer("groups") as layer:

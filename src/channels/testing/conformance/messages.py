@@ -50,7 +50,7 @@ def _numbers() -> Iterator[int]:
 
 
 class MessageTests(LayerHarness):
-    """Messages arrive unaltered, belong to who received them, and are refused early if they can't.
+    """Messages arrive unaltered, belong to their receiver, and are refused early if they can't.
 
     A layer refuses with ``TypeError`` or ``ValueError`` (``SerializationError`` is both).
     """

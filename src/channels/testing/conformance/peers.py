@@ -85,7 +85,11 @@ class PeerTests(LayerHarness):
             await peer.group_send("group", _NEWS)
             await peer.send(channel, {"type": "conformance.end"})
             received = await self.receive(layer, channel)
-            check_equal(received, {"type": "conformance.end"}, "who left gets no more messages")
+            check_equal(
+                received,
+                {"type": "conformance.end"},
+                "a channel that left the group gets no more messages",
+            )
 
     async def test_what_waits_in_a_named_channel_outlives_the_layer(self) -> None:
         async with self.pair("keeps_named_channels") as (layer, peer):

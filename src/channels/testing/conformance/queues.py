@@ -30,7 +30,11 @@ class QueueTests(LayerHarness):
                 receiver = asyncio.create_task(self.receive(layer, channel))
                 await _let_others_run()
                 await layer.send(channel, {"type": "conformance.late"})
-                check_equal(await receiver, {"type": "conformance.late"}, "who waits receives")
+                check_equal(
+                    await receiver,
+                    {"type": "conformance.late"},
+                    "a receiver that waits gets the message",
+                )
 
     async def test_channels_are_separate(self) -> None:
         async with self.layer() as layer:
@@ -121,7 +125,9 @@ class QueueTests(LayerHarness):
                 for message in _numbered(3):
                     await layer.send(channel, message)
                 received = await self.drain(layer, channel)
-                check_equal(received, _numbered(3), "who stopped waiting takes nothing")
+                check_equal(
+                    received, _numbered(3), "a receiver that stopped waiting takes no message"
+                )
 
     async def test_a_cancelled_receiver_leaves_its_message_to_the_next(self) -> None:
         """Cancelled between the moment it was called up and the moment it would have taken it."""

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection, parse_url
 
 from ....exceptions import ChannelsError
+from ..keys import base_of
 from .servers import (
     Address,
     ClusterServer,
@@ -86,7 +87,7 @@ def parse_hosts(hosts: Any, prefix: str) -> tuple[list[Server], list[str]]:
             continue
         # Out of reach of what was raised, for errors of others may hold a password.
         raise HostsError(f"hosts[{number}]: {problem}")
-    return servers, [_base(prefix, number) for number in range(len(servers))]
+    return servers, [base_of(prefix, number) for number in range(len(servers))]
 
 
 def _suggest(problem: str) -> str:
@@ -99,10 +100,6 @@ def _suggest(problem: str) -> str:
     meant = get_close_matches(unknown[1], known, 1)
     suggestion = f" Did you mean {meant[0]!r}?" if meant else ""
     return f"There is no option {unknown[1]!r} of a connection.{suggestion}"
-
-
-def _base(prefix: str, number: int) -> str:
-    return f"{{{prefix}:{number}}}"
 
 
 def _parse_cluster(options: dict[str, Any], prefix: str) -> list[ClusterServer]:
@@ -121,7 +118,7 @@ def _parse_cluster(options: dict[str, Any], prefix: str) -> list[ClusterServer]:
             raise HostsError("A node of a cluster has a host and a port, and no path.")
         addresses.append((where.pop("host", "localhost"), int(where.pop("port", 6379))))
         options = {**options, **where}
-    return [ClusterServer(addresses, _base(prefix, number), options) for number in range(count)]
+    return [ClusterServer(addresses, base_of(prefix, number), options) for number in range(count)]
 
 
 def _parse_host(entry: Any) -> Server:

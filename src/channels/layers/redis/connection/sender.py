@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from ...._runtime import timers
+from ..keys import sender_key
 from .commands import CommandConnection
 from .hosts import Server
 from .membership_changes import MembershipChanges
@@ -32,16 +33,15 @@ class Sender:
         self.links = [CommandConnection(server) for server in servers]
         #: Of memberships, on each server.
         self.changes = [MembershipChanges(link) for link in self.links]
-        self._bases = bases
-        self._name = uuid.uuid4().hex[:16]
+        name = uuid.uuid4().hex[:16]
+        self._keys = [sender_key(base, name) for base in bases]
 
     def append(
         self, partition: int, script: str, keys: list[str], *arguments: Any
     ) -> "asyncio.Future[Any]":
         """Have a script that appends run, exactly once; the future gets its answer."""
-        sender = f"{self._bases[partition]}:sender:{self._name}"
         return self.links[partition].run(
-            script, [*keys, sender], [SENDER_LEASE, *arguments], numbered=True
+            script, [*keys, self._keys[partition]], [SENDER_LEASE, *arguments], numbered=True
         )
 
     def abandon(self) -> None:

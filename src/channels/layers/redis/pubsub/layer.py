@@ -25,6 +25,16 @@ from ...statistics import CLOSED, UNDECODABLE
 from ..connection.commands import Unconfirmed
 from ..connection.errors import forget
 from ..connection.servers import ClusterServer
+from ..keys import (
+    JOIN,
+    LEAVE,
+    NOTHING,
+    TO_CHANNEL,
+    UNSURE,
+    group_topic,
+    named_key,
+    process_topic,
+)
 from ..layer import RedisLayer
 from .membership import GroupTopics
 from .receiver import Reception
@@ -39,17 +49,6 @@ _Callback = Callable[[], object] | None
 #: Why a message was dropped: the connection broke before the server confirmed that it had
 #: published it. It may have arrived, so it is not sent again.
 UNCONFIRMED = "unconfirmed"
-
-# The first byte of what is published to a process. A name follows, a space, and a message for
-# the channel of that name, or a channel that is to join or leave the group of that name.
-_TO_CHANNEL, _JOIN, _LEAVE = b"c", b"j", b"l"
-
-# What a process publishes to itself, to find out whether it hears what is published.
-_PROBE = b"h"
-
-# What is published to a group, or to a process about one of its channels, in place of a message
-# that may have been lost. The seconds since then follow.
-_UNSURE = b"\x00unsure "
 
 # Seconds that a sender may notice a fault before those who receive do.
 _SAME_FAULT = 1.0
@@ -123,7 +122,7 @@ class RedisPubSubChannelLayer(RedisLayer):
 
     def _begin(self) -> None:
         super()._begin()
-        topics = [f"{base}:process:{self.client_prefix}".encode() for base in self._bases]
+        topics = [process_topic(base, self.client_prefix).encode() for base in self._bases]
         self._reception = Reception(
             self.servers, topics, self, self._get_commands, self._here.waiting_loops, self._probe
         )
@@ -137,7 +136,7 @@ class RedisPubSubChannelLayer(RedisLayer):
     # Sending
 
     def _members_key(self, group: str) -> str:
-        return f"{self._bases[self._partition(group)]}:named:{group}"
+        return named_key(self._bases[self._partition(group)], group)
 
     async def _get_commands(self) -> Commands:
         """The kind of pub/sub to use; a cluster is asked what it has."""
@@ -153,12 +152,12 @@ class RedisPubSubChannelLayer(RedisLayer):
             await self._reception.be_ready()
         partition = self._partition(channel)
         try:
-            published = await self._publish(partition, process, _TO_CHANNEL, channel, data)
+            published = await self._publish(partition, process, TO_CHANNEL, channel, data)
             reason = None if published else CLOSED
         except Unconfirmed:
             reason = UNCONFIRMED
-            topic = f"{self._bases[partition]}:process:{process}"
-            self._tell_of_unsure(partition, topic, b"%b%b " % (_TO_CHANNEL, channel.encode()))
+            topic = process_topic(self._bases[partition], process)
+            self._tell_of_unsure(partition, topic, b"%b%b " % (TO_CHANNEL, channel.encode()))
         if reason is not None:
             self._drop(reason, channel)
             self._landed(channel)
@@ -169,7 +168,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         """Publish to a process; whether it is there."""
         commands = self._commands or await self._get_commands()
         await self._reception.be_repaired(partition)
-        topic = f"{self._bases[partition]}:process:{process}"
+        topic = process_topic(self._bases[partition], process)
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
         link = self._outgoing.get().links[partition]
         receivers: int = await link.call(commands.publish, topic, content, repeat=False)
@@ -185,7 +184,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         """
         topic = self._reception.own_topics[partition]
         link = self._outgoing.get().links[partition]
-        return link.run("tell", [topic.decode()], [commands.publish, _PROBE], repeat=False)
+        return link.run("tell", [topic.decode()], [commands.publish, NOTHING], repeat=False)
 
     async def _group_send(self, group: str, data: bytes) -> None:
         commands = self._commands or await self._get_commands()
@@ -194,13 +193,13 @@ class RedisPubSubChannelLayer(RedisLayer):
         try:
             named = await self._outgoing.get().links[partition].run(
                 "publish",
-                [f"{self._bases[partition]}:group:{group}", self._members_key(group)],
+                [group_topic(self._bases[partition], group), self._members_key(group)],
                 [commands.publish, self._sealed("group", group, data)],
                 repeat=False,
             )  # fmt: skip
         except Unconfirmed:
             self._drop(UNCONFIRMED, group)
-            self._tell_of_unsure(partition, f"{self._bases[partition]}:group:{group}")
+            self._tell_of_unsure(partition, group_topic(self._bases[partition], group))
             return
         if named:
             await self._enqueue_each(named, data)
@@ -214,7 +213,7 @@ class RedisPubSubChannelLayer(RedisLayer):
             commands = self._commands
             if connected.cancelled() or connected.exception() or commands is None:
                 return
-            content = b"%b%b%.1f" % (head, _UNSURE, now() - since)
+            content = b"%b%b%.1f" % (head, UNSURE, now() - since)
             link.call(commands.publish, topic, content).add_done_callback(forget)
 
         if about not in self._unsure:
@@ -237,7 +236,7 @@ class RedisPubSubChannelLayer(RedisLayer):
             lease = self._milliseconds(self.group_expiry)
             await self._off_passing_loop(self._change_named(group, channel, lease))
         else:
-            await self._off_passing_loop(self._tell(process, _JOIN, group, channel))
+            await self._off_passing_loop(self._tell(process, JOIN, group, channel))
 
     async def _change_named(self, group: str, channel: str, lease: int) -> None:
         """Let a named channel be in a group for ``lease`` milliseconds, or not, with 0."""
@@ -261,7 +260,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         elif process is None:
             await self._off_passing_loop(self._change_named(group, channel, 0))
         else:
-            await self._off_passing_loop(self._tell(process, _LEAVE, group, channel))
+            await self._off_passing_loop(self._tell(process, LEAVE, group, channel))
 
     def _group_emptied(self, group: str) -> None:
         self._topics.emptied(group)
@@ -279,7 +278,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         """A message came, to a group or to this process."""
         group = self._reception.groups[partition].get(topic)
         if group is not None:
-            if data.startswith(_UNSURE):
+            if data.startswith(UNSURE):
                 self._may_have_missed(partition, data, self._here.members(group))
                 return None
             return self._deliver(group, data, patience=patience, to_group=True)
@@ -289,17 +288,17 @@ class RedisPubSubChannelLayer(RedisLayer):
         kind = head[:1]
         try:
             name = head[1:].decode("ascii")
-            if kind == _TO_CHANNEL:
+            if kind == TO_CHANNEL:
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
-                if content.startswith(_UNSURE):
+                if content.startswith(UNSURE):
                     self._may_have_missed(partition, content, self._here.named(name))
                     return None
                 self._landed(name)
                 return self._deliver(name, content, patience=patience, to_group=False)
-            if kind in (_JOIN, _LEAVE):
+            if kind in (JOIN, LEAVE):
                 self._obey(kind, name, content.decode("ascii"))
-            elif data != _PROBE:
+            elif data != NOTHING:
                 self._drop(UNDECODABLE, _OWN_TOPIC)
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, _OWN_TOPIC)
@@ -311,7 +310,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         Unless the same fault concerned this process, which has told all then.
         """
         try:
-            broke = now() - float(notice.removeprefix(_UNSURE))
+            broke = now() - float(notice.removeprefix(UNSURE))
         except ValueError:
             self._drop(UNDECODABLE, _OWN_TOPIC)
             return
@@ -324,7 +323,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         if self._process_of(channel) == self.client_prefix:
-            change = self._topics.join if kind == _JOIN else self._topics.part
+            change = self._topics.join if kind == JOIN else self._topics.part
             self._start(change(group, channel))
 
     def subscription_lost(self, partition: int, reason: str) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 
 from ...broker.here import Here
-from ..connection.sharding import consistent_hash
+from ..keys import consistent_hash, group_topic
 from .receiver import Reception
 
 __all__ = ["GroupTopics"]
@@ -30,7 +30,7 @@ class GroupTopics:
     def _find(self, group: str) -> tuple[int, bytes]:
         """The number of the server that has a group, and its topic there."""
         partition = consistent_hash(group, len(self._bases))
-        return partition, f"{self._bases[partition]}:group:{group}".encode()
+        return partition, group_topic(self._bases[partition], group).encode()
 
     async def join(self, group: str, channel: str) -> None:
         """Let a channel here have what is published to a group from now on."""

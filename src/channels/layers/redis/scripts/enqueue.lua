@@ -2,6 +2,7 @@
 -- KEYS: queue, its expiry, sender
 -- ARGV: sequence number, sender's lease (ms), message, capacity, expiry (ms), and when it was sent
 -- (ms) for one that was in the queue before
+-- Spelled as in keys.py: refusals_key, FIELD_MESSAGE, FIELD_SENT.
 -- Returns 1, or 0 when the queue is full, and how many messages were found to have expired. What is
 -- not 1 and 0 is kept for a repeat; a sender has fewer than 512 calls under way. The queue outlives
 -- its messages, so that whoever comes next counts those that have expired.

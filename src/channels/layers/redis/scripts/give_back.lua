@@ -1,6 +1,7 @@
 -- Put back into a named channel's queue what was handed out to a reader and that it does not want.
 -- KEYS: queue
 -- ARGV: group, reader, 1 if the reader leaves, or 0, IDs of the entries unless it leaves
+-- Spelled as in keys.py: FIELD_MESSAGE, FIELD_SENT.
 -- A reader that stays may have been handed out more by the time this is run, or repeated, so it
 -- names what it means; one that leaves means all. What is put back gets its old place, by going
 -- back to before it, unless a later message is being handled already, which would come again. It

@@ -4,6 +4,8 @@
 -- ARGV: sequence number, sender's lease (ms), base of all keys, field, message,
 --       capacity of an inbox, expiry of messages in queues (ms),
 --       capacity of queues, or -1 if the sender has a different one for some
+-- Spelled as in keys.py: inbox_key, lost_key, queue_key, queue_expiry_key, refusals_key,
+-- process_member, queue_member, FIELD_MESSAGE, FIELD_ORIGIN.
 -- Members are p:PROCESS, q:CHANNEL for a queue and, if that is in another partition, r:CHANNEL. One
 -- whose key holds something else is passed over.
 -- Returns how many members it was appended to, how many queues were full, and how many messages were

@@ -1,6 +1,7 @@
 -- Make the inbox of a process if it is not there.
 -- KEYS: inbox
 -- ARGV: lease (ms), id of the last entry that the process has read, or ''
+-- Spelled as in keys.py: NOTHING.
 -- Returns the server's time (ms), 1 if it was made or 0 if it was there, the id of its last entry,
 -- 1 if the entry that was read last is there or 0 if not (the state is older than what the process
 -- has seen), and the server's replication id and the one it had before a failover, or '' if it does

@@ -1,6 +1,7 @@
 -- Append a message to the inbox of one process.
 -- KEYS: inbox, sender
 -- ARGV: sequence number, sender's lease (ms), field, message, capacity of the inbox
+-- Spelled as in keys.py: refusals_key, FIELD_ORIGIN.
 -- The entry tells its sender and number, for readers to know a repeat from when a server has
 -- forgotten.
 -- Returns 1, 0 when the process is gone, or -1 when its inbox is full. What is not 1 is kept for a

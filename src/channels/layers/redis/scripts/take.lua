@@ -2,6 +2,7 @@
 -- KEYS: queue, its expiry (see the script enqueue), sender
 -- ARGV: sequence number, sender's lease (ms), group, entry, when it was sent (ms), expiry (ms), or 0
 -- for one that cannot have expired
+-- Spelled as in keys.py: refusals_key.
 -- Returns 1; 0 if it is there no more, because somebody else has had it or it has been trimmed; -1
 -- if it has expired. What is not 1 is kept for a repeat; see enqueue. A server that is full drops
 -- no message for lack of the memory to note that one was taken.

@@ -16,6 +16,7 @@ from ..connection.errors import backoff, explain, heed_move, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Connection, Server
 from ..connection.trouble import Trouble
+from ..keys import inbox_key, lost_key, process_member
 from ..scripts import SCRIPTS
 
 __all__ = ["RENEWED_AT_ONCE", "InboxReader", "Recipient"]
@@ -92,9 +93,9 @@ class InboxReader:
     ) -> None:
         self._server = server
         self._partition = partition
-        self.inbox = f"{base}:inbox:{process}"
-        self.lost = f"{base}:lost:{process}"
-        self.member = f"p:{process}"
+        self.inbox = inbox_key(base, process)
+        self.lost = lost_key(base, process)
+        self.member = process_member(process)
         self._lease = int(lease * 1000)
         self._recipient = recipient
         self._last: str | None = None

@@ -20,6 +20,17 @@ from ...options import LONGEST, require_count, require_duration
 from ...serializers import Key
 from ...statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from ..connection.errors import forget
+from ..keys import (
+    JOIN,
+    LEAVE,
+    NOTHING,
+    TO_CHANNEL,
+    TO_GROUP,
+    group_key,
+    inbox_key,
+    process_member,
+    queue_member,
+)
 from ..layer import RedisLayer
 from .inbox import InboxReader
 from .membership import Membership
@@ -35,12 +46,6 @@ LEASE = 60.0
 
 # Messages that may wait for one process. Each channel's own capacity counts when they arrive.
 INBOX_CAPACITY = 10_000
-
-# The first byte of an inbox entry's field; the name of a group or a channel follows.
-_TO_GROUP, _TO_CHANNEL, _JOIN, _LEAVE = b"g", b"c", b"j", b"l"
-
-# An entry that says nothing: an inbox is made with one.
-_NOTHING = b"h"
 
 
 class RedisChannelLayer(RedisLayer):
@@ -126,16 +131,17 @@ class RedisChannelLayer(RedisLayer):
         ]
 
     def _group_key(self, group: str) -> str:
-        return f"{self._bases[self._partition(group)]}:group:{group}"
+        return group_key(self._bases[self._partition(group)], group)
 
     # Sending
 
     async def _send_to_process(self, process: str, channel: str, data: bytes) -> None:
         partition = self._partition(channel)
-        inbox = f"{self._bases[partition]}:inbox:{process}"
+        inbox = inbox_key(self._bases[partition], process)
         taken = await self._outgoing.get().append(
-            partition, "send", [inbox], f"c{channel}", data, self.inbox_capacity
-        )
+            partition, "send", [inbox],
+            TO_CHANNEL + channel.encode("ascii"), data, self.inbox_capacity,
+        )  # fmt: skip
         if taken == 0:
             self._drop(CLOSED, channel)
             self._landed(channel)
@@ -149,7 +155,8 @@ class RedisChannelLayer(RedisLayer):
         partition = self._partition(group)
         base = self._bases[partition]
         _, full, expired, *elsewhere = await self._outgoing.get().append(
-            partition, "group_send", [f"{base}:group:{group}"], base, f"g{group}",
+            partition, "group_send", [group_key(base, group)],
+            base, TO_GROUP + group.encode("ascii"),
             data if self._seal is None else self._sealed("group", group, data),
             self.inbox_capacity, self._milliseconds(self.expiry), self._queue_capacity(),
         )  # fmt: skip
@@ -188,23 +195,23 @@ class RedisChannelLayer(RedisLayer):
         elif process is None:
             await self._change_named(group, channel, self._milliseconds(self.group_expiry))
         else:
-            await self._tell(process, _JOIN, group, channel, self._milliseconds(self.lease))
+            await self._tell(process, JOIN, group, channel, self._milliseconds(self.lease))
 
     async def _change_named(self, group: str, channel: str, lease: int) -> None:
         """Let a named channel be in a group for ``lease`` milliseconds, or not, with 0."""
         partition = self._partition(group)
         # See the script ``group_send``.
-        kind = "q" if self._partition(channel) == partition else "r"
+        member = queue_member(channel, same_partition=self._partition(channel) == partition)
         changes = self._outgoing.get().changes[partition]
-        await changes.make(self._group_key(group), f"{kind}:{channel}", lease)
+        await changes.make(self._group_key(group), member, lease)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         """Have another process let one of its channels join or leave."""
         partition = self._partition(group)
-        inbox = f"{self._bases[partition]}:inbox:{process}"
+        inbox = inbox_key(self._bases[partition], process)
         await self._outgoing.get().append(
             partition, "invite", [self._group_key(group), inbox],
-            f"p:{process}", lease, kind + group.encode("ascii"), channel,
+            process_member(process), lease, kind + group.encode("ascii"), channel,
         )  # fmt: skip
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -225,7 +232,7 @@ class RedisChannelLayer(RedisLayer):
         elif process is None:
             await self._change_named(group, channel, 0)
         else:
-            await self._tell(process, _LEAVE, group, channel, 0)
+            await self._tell(process, LEAVE, group, channel, 0)
 
     def _group_emptied(self, group: str) -> None:
         if self._membership.emptied(group):
@@ -238,17 +245,17 @@ class RedisChannelLayer(RedisLayer):
         kind = field[:1]
         try:
             name = field[1:].decode("ascii")
-            if kind == _TO_GROUP:
+            if kind == TO_GROUP:
                 if self._here.has_members(name):
                     return self._deliver(name, data, age, patience, to_group=True)
-            elif kind == _TO_CHANNEL:
+            elif kind == TO_CHANNEL:
                 if self._process_of(name) != self.client_prefix:
                     raise InvalidNameError(f"{name} is no channel of this process")
                 self._landed(name)
                 return self._deliver(name, data, age, patience, to_group=False)
-            elif kind in (_JOIN, _LEAVE):
+            elif kind in (JOIN, LEAVE):
                 self._obey(kind, name, data.decode("ascii"))
-            elif kind != _NOTHING:
+            elif kind != NOTHING:
                 self._drop(UNDECODABLE, "the process's inbox")
         except (UnicodeDecodeError, InvalidNameError):
             self._drop(UNDECODABLE, "the process's inbox")
@@ -258,7 +265,7 @@ class RedisChannelLayer(RedisLayer):
         """Another process lets one of our channels join or leave a group."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        if kind == _JOIN:
+        if kind == JOIN:
             self._here.join(group, channel)
             # It is a member; but it may have left after it was invited.
             self._membership.start_joining(group)
@@ -322,7 +329,7 @@ class RedisChannelLayer(RedisLayer):
         await self._delete_keys(but=self._receiver.kept_keys)
         # The last entry stays, for the reader to go on from.
         for link, inbox in zip(self._outgoing.get().links, self._receiver.inboxes, strict=False):
-            link.call("XADD", inbox, "NOMKSTREAM", "*", _NOTHING, b"").add_done_callback(forget)
+            link.call("XADD", inbox, "NOMKSTREAM", "*", NOTHING, b"").add_done_callback(forget)
             await link.call("XTRIM", inbox, "MAXLEN", 1)
 
     async def _rest(self) -> None:

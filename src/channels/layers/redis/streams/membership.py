@@ -8,7 +8,7 @@ from typing import Any
 from ...._runtime.loops import PerLoop
 from ..connection.errors import forget
 from ..connection.sender import Sender
-from ..connection.sharding import consistent_hash
+from ..keys import consistent_hash, group_key, process_member
 
 __all__ = ["Membership"]
 
@@ -35,7 +35,7 @@ class Membership:
         outgoing: PerLoop[Sender],
         has_members: Callable[[str], bool],
     ) -> None:
-        self._member = f"p:{process}"
+        self._member = process_member(process)
         self._bases = bases
         self._lease = lease
         self._outgoing = outgoing
@@ -48,21 +48,21 @@ class Membership:
     def _change(self, group: str, lease: int) -> "asyncio.Future[None]":
         """Have the server that has a group make the process a member of it, or no member."""
         partition = consistent_hash(group, len(self._bases))
-        key = f"{self._bases[partition]}:group:{group}"
+        key = group_key(self._bases[partition], group)
         return self._outgoing.get().changes[partition].make(key, self._member, lease)
 
     def keys(self, partition: int) -> list[str]:
         """The keys of the groups that the process is, or is about to be, a member of."""
         bases = self._bases
         return [
-            f"{bases[partition]}:group:{group}"
+            group_key(bases[partition], group)
             for group in list(self._joined)
             if consistent_hash(group, len(bases)) == partition
         ]
 
     def still(self, partition: int, keys: Iterable[str]) -> list[str]:
         """Those of :meth:`keys` that have not been left since."""
-        start = len(f"{self._bases[partition]}:group:")
+        start = len(group_key(self._bases[partition], ""))
         return [key for key in keys if key[start:] in self._joined]
 
     def forgotten(self, partition: int, keys: Iterable[bytes]) -> set[str]:
@@ -70,7 +70,7 @@ class Membership:
 
         It need not know yet of one that the process is about to join.
         """
-        start = len(f"{self._bases[partition]}:group:")
+        start = len(group_key(self._bases[partition], ""))
         groups = {key.decode("ascii")[start:] for key in keys}
         joined = self._joined
         return {group for group in groups if group in joined and joined[group] is None}

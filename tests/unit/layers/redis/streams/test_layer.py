@@ -10,7 +10,7 @@ from channels.exceptions import ChannelFull, InvalidChannelLayerError
 from channels.layers import BaseChannelLayer
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channels.layers.redis.connection import packing, raw
-from channels.layers.redis.connection.sharding import consistent_hash
+from channels.layers.redis.keys import consistent_hash
 from channels.layers.redis.scripts import SCRIPTS
 from channels_redis.core import RedisChannelLayer as WellKnown
 

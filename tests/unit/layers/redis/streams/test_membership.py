@@ -6,7 +6,7 @@ from channels._runtime.loops import PerLoop
 from channels.exceptions import BrokerError
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
-from channels.layers.redis.connection.sharding import consistent_hash
+from channels.layers.redis.keys import consistent_hash
 from channels.layers.redis.streams.membership import Membership
 
 from .....asgi import until

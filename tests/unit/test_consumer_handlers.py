@@ -8,8 +8,7 @@ import weakref
 
 import pytest
 
-from channels._runtime.handlers import find_handler, get_handler_name
-from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.consumer import AsyncConsumer, SyncConsumer, find_handler, get_handler_name
 from channels.exceptions import ChannelsError, UnknownMessageType
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import (

@@ -9,11 +9,11 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.generic import _json
+from channels.generic import _frames
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers.messages import taken
 
-DEEP = _json.MAX_DEPTH
+DEEP = _frames.MAX_DEPTH
 
 
 def at_depth(levels, inner="1", opening='{"a": [', closing="]}"):
@@ -62,25 +62,25 @@ def test_what_cannot_be_passed_on_is_refused_where_it_comes_in(text, reason, wra
     if wrap is long and text.startswith("{not"):
         reason = "Expecting property name"
     with pytest.raises(json.JSONDecodeError, match=reason) as caught:
-        _json.decode(wrap(text))
+        _frames.decode_json(wrap(text))
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("text", GOOD)
 def test_what_is_only_near_it_is_read_as_python_reads_it(text):
-    assert repr(_json.decode(text)) == repr(json.loads(text))
+    assert repr(_frames.decode_json(text)) == repr(json.loads(text))
     if "[" * (DEEP - 1) not in text and text.count("[") < DEEP // 2:
-        assert repr(_json.decode(long(text))) == repr(json.loads(long(text)))
+        assert repr(_frames.decode_json(long(text))) == repr(json.loads(long(text)))
 
 
 def test_the_error_says_where():
     with pytest.raises(json.JSONDecodeError, match=r"line 2 column 3 \(char 8\)"):
-        _json.decode('{"a":\n  NaN}')
+        _frames.decode_json('{"a":\n  NaN}')
 
 
 def test_bytes_are_read_in_whichever_unicode_they_are():
     for encoding in ("utf-8", "utf-16", "utf-32"):
-        assert _json.decode('{"a": "\u017e"}'.encode(encoding)) == {"a": "\u017e"}
+        assert _frames.decode_json('{"a": "\u017e"}'.encode(encoding)) == {"a": "\u017e"}
 
 
 plain = st.recursive(
@@ -97,13 +97,13 @@ plain = st.recursive(
 @given(plain, st.booleans())
 def test_whatever_is_taken_from_a_client_every_layer_carries(content, ascii_only):
     text = json.dumps(content, ensure_ascii=ascii_only)
-    decoded = _json.decode(text)
+    decoded = _frames.decode_json(text)
     assert repr(decoded) == repr(content)
     assert taken({"type": "x", "content": decoded})()["content"] == content
 
 
 def test_what_is_nested_as_deeply_as_a_client_may_can_be_put_into_messages():
-    content = _json.decode("[" * DEEP + "]" * DEEP)
+    content = _frames.decode_json("[" * DEEP + "]" * DEEP)
     assert taken({"type": "x", "wrapped": {"in": [{"more": content}]}})
 
 
@@ -115,7 +115,7 @@ def test_brackets_in_text_cost_no_multiple_of_their_number():
     def cost(text):
         begun = time.process_time()
         for _ in range(3):
-            _json.decode(text)
+            _frames.decode_json(text)
         return time.process_time() - begun
 
     assert min(cost(seeming) for _ in range(3)) < 100 * min(cost(flat) for _ in range(3))
@@ -134,13 +134,13 @@ async def test_what_browsers_do_not_read_is_not_sent(value):
 
 def test_everything_else_is_sent_as_python_writes_it():
     for content in ({"a": [1, 2**100, None, mark_safe("<b>"), (1, 2)]}, "\u017e", {1: 2}, "\ud800"):
-        assert _json.encode(content) == json.dumps(content)
+        assert _frames.encode_json(content) == json.dumps(content)
 
 
 def test_other_errors_stay_as_they_are():
     endless = []
     endless.append(endless)
     with pytest.raises(ValueError, match="Circular reference"):
-        _json.encode(endless)
+        _frames.encode_json(endless)
     with pytest.raises(TypeError, match="not JSON serializable"):
-        _json.encode(object())
+        _frames.encode_json(object())
