@@ -23,10 +23,10 @@ from redis import exceptions as redis_errors
 
 from ..._runtime import backstage, timers
 from ..._runtime.clock import now
+from ..broker.reconnecting import Reconnector
 from .connection.commands import BrokerUnavailable, CommandConnection
-from .connection.errors import backoff, explain, forget, heed_move, is_transient
+from .connection.errors import explain, forget, heed_move, is_transient
 from .connection.servers import Connection, Server
-from .connection.trouble import Trouble
 from .keys import FIELD_SENT, READERS, queue_expiry_key
 from .scripts import SCRIPTS
 
@@ -105,7 +105,9 @@ class QueueReader:
         count_expired: Callable[[int], None],
     ) -> None:
         self._server = server
-        self._trouble = Trouble(server, f"receiving from channel {channel}")
+        self._reconnector = Reconnector(
+            server.name, f"receiving from channel {channel}", is_transient, explain
+        )
         self._link = link
         self._append = append
         self._queue = queue
@@ -151,7 +153,7 @@ class QueueReader:
         self._callers.append(caller)
         self._wanted.set()
         if self._task is None or self._task.done():
-            self._task = backstage.start(self._run())
+            self._task = backstage.start(self._reconnector.run(self._try_to_read))
         try:
             return await caller
         except asyncio.CancelledError:
@@ -234,40 +236,35 @@ class QueueReader:
 
     # Reading
 
-    async def _run(self) -> None:
-        trouble = self._trouble
-        while await self._want():
-            connection: Connection | None = None
-            try:
-                async with timers.timeout(self._server.response_timeout * 2):
-                    connection = await self._server.connect()
-                    with contextlib.suppress(redis_errors.ResponseError):
-                        self._client = await self._ask(connection, "CLIENT", "ID")
-                    await self._open_queue(connection, sweep=True)
-                await self._read(connection)
-                return
-            except Exception as error:  # noqa: BLE001 - tried again, or told to who waits
-                self._failed(error)
-            finally:
-                self._client, self._reading = 0, False
-                if connection is not None:
-                    with contextlib.suppress(Exception):
-                        await connection.disconnect(nowait=True)
-            if trouble.attempts:
-                await timers.sleep(backoff(trouble.attempts))
-
-    def _failed(self, error: Exception) -> None:
-        """See to an error of the server: the callers are told, or the log is."""
-        error = heed_move(self._server, error)
-        if _is_gone(error):  # it is made anew
-            self._trouble.over()
+    async def _try_to_read(self) -> bool:
+        """Read over a connection as long as callers come; whether another one is needed."""
+        if not await self._want():
+            return False
+        connection: Connection | None = None
+        try:
+            async with timers.timeout(self._server.response_timeout * 2):
+                connection = await self._server.connect()
+                with contextlib.suppress(redis_errors.ResponseError):
+                    self._client = await self._ask(connection, "CLIENT", "ID")
+                await self._open_queue(connection, sweep=True)
+            await self._read(connection)
+        except Exception as error:
+            error = heed_move(self._server, error)
+            if not _is_gone(error):
+                if not is_transient(error):
+                    self._fail(explain(error, "to hand out messages"))
+                raise error
+            self._reconnector.works()
             logger.warning(
                 "%s was gone from the server, and with it what waited there", self._queue
             )
-            return
-        self._trouble.failed(error)
-        if not is_transient(error):
-            self._fail(explain(error, "to hand out messages"))
+            return True  # it is made anew
+        finally:
+            self._client, self._reading = 0, False
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    await connection.disconnect(nowait=True)
+        return False
 
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
@@ -308,7 +305,7 @@ class QueueReader:
     async def _read(self, connection: Connection) -> None:
         """Read as long as callers come."""
         await self._read_again(connection)
-        self._trouble.over()
+        self._reconnector.works()
         seen = now()
         while await self._want():
             if now() - seen > _BLOCK:

@@ -18,11 +18,11 @@ from typing import Any
 
 from ...._runtime import backstage, clock, timers
 from ....exceptions import BrokerError, BrokerUnavailable, Unconfirmed
+from ...broker.reconnecting import Reconnector
 from ..scripts import SCRIPTS
-from .errors import backoff, explain, is_transient
+from .errors import explain, is_transient
 from .pipeline import Call, Pipeline
 from .servers import Server
-from .trouble import Trouble
 
 __all__ = ["PATIENCE", "BrokerError", "BrokerUnavailable", "CommandConnection", "Unconfirmed"]
 
@@ -54,7 +54,7 @@ class CommandConnection:
         self._waiting: deque[Call] = deque()
         self._numbers = itertools.count(1)
         self._pipeline: Pipeline | None = None
-        self._trouble = Trouble(server, "sending")
+        self._reconnector = Reconnector(server.name, "sending", is_transient, explain)
         self._more: asyncio.Future[None] | None = None
         self._closing = False
         # While the connection is to be let go: done when it has been.
@@ -120,30 +120,31 @@ class CommandConnection:
     async def _work(self) -> None:
         """Send what waits, until the link is closed or its event loop ends."""
         try:
-            await self._send_all()
+            await self._reconnector.run(self._send_waiting)
         except asyncio.CancelledError:
             self._cancelled = clock.now()
             raise
         finally:
             self._have_rested()
 
-    async def _send_all(self) -> None:
-        """Send what waits, until there is nothing and no connection is to be kept."""
-        self._trouble.over()
-        while self._waiting or not (self._closing or self._resting is not None):
-            if not self._waiting:
-                self._more = self._loop.create_future()
-                await self._more
-                continue
-            try:
-                await self._converse()
-                if self._waiting:
-                    self._have_rested()
-            except Exception as error:  # noqa: BLE001 - every failure ends in a retry or a future
-                self._give_up(error)
-                if self._waiting:
-                    self._trouble.failed(error)
-                    await timers.sleep(backoff(self._trouble.attempts))
+    async def _send_waiting(self) -> bool:
+        """Send what waits over a connection; False if nothing does and none is to be kept."""
+        if not self._waiting:
+            if self._closing or self._resting is not None:
+                return False
+            self._more = self._loop.create_future()
+            await self._more
+            return True
+        try:
+            await self._converse()
+        except Exception as error:
+            self._give_up(error)
+            if self._waiting:
+                raise
+            return True  # every failure has been told to a caller
+        if self._waiting:
+            self._have_rested()
+        return True
 
     async def _converse(self) -> None:
         """Connect, and send what waits for as long as the connection holds.
@@ -167,7 +168,7 @@ class CommandConnection:
         finally:
             self._pipeline = None
             if pipeline.worked:
-                self._trouble.over()
+                self._reconnector.works()
             await pipeline.aclose()
 
     def _give_up(self, error: Exception) -> None:

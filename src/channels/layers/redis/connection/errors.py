@@ -1,7 +1,6 @@
 """What a broker's errors mean: whether to try again, when, and what to tell who waits."""
 
 import asyncio
-import random
 import re
 from typing import Any
 
@@ -12,15 +11,7 @@ from ..scripts import SCRIPTS
 from .refusals import shorn
 from .servers import Server
 
-__all__ = ["backoff", "explain", "forget", "heed_move", "is_moving", "is_transient"]
-
-# Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" (M. Brooker, AWS
-# Architecture Blog, 2015), in seconds.
-_BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
-
-# A source of its own: numbers are the same in no two forks, and none are taken, in a thread that
-# reconnects, from a sequence that a project has seeded.
-_random = random.SystemRandom()
+__all__ = ["explain", "forget", "heed_move", "is_moving", "is_transient"]
 
 # What a script says when keys that it works out itself are being moved. None of ours has changed
 # anything before it has looked at all of them.
@@ -30,12 +21,6 @@ _MOVING = ("access a non local key", "during rehashing of the slot")
 # Somebody's script has kept the server for longer than busy-reply-threshold.
 _BUSY = "BUSY "
 _TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
-
-
-def backoff(attempt: int) -> float:
-    """Seconds to wait before attempt number ``attempt``, from 1."""
-    ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(attempt - 1, 10))
-    return _random.uniform(0, ceiling)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -12,12 +12,12 @@ from redis import exceptions as redis_errors
 from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
 from ...broker.patience import Patience
+from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import PATIENCE, BrokerUnavailable
-from ..connection.errors import backoff, explain, heed_move, is_transient
+from ..connection.errors import explain, heed_move, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Server
-from ..connection.trouble import Trouble
 
 __all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
 
@@ -108,7 +108,9 @@ class Subscription:
         self._probe = probe
         self._probing: asyncio.Future[int] | None = None
         self._gap = gap
-        self._trouble = Trouble(server, "receiving what is published")
+        self._reconnector = Reconnector(
+            server.name, "receiving what is published", is_transient, explain
+        )
         self._wire: RawConnection | None = None
         self._expected: deque[_Expected] = deque()
         self._unsent: list[tuple[Any, ...]] = []
@@ -116,7 +118,7 @@ class Subscription:
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
         self._patience = Patience()
-        self._task = backstage.start(self._run())
+        self._task = backstage.start(self._reconnector.run(self._try_to_listen))
 
     def when_over(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called on its event loop when it has ended."""
@@ -204,20 +206,20 @@ class Subscription:
 
     # The connection
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._connect()
-                await self._listen()
-            except Exception as error:  # noqa: BLE001 - it is repaired, or those who wait are told
-                error = heed_move(self._server, error)
-                self._trouble.failed(error)
-                self._lost(error)
-                if not is_transient(error):
-                    self._tell_of(error)
-            finally:
-                await self._disconnect()
-            await timers.sleep(backoff(self._trouble.attempts))
+    async def _try_to_listen(self) -> bool:
+        """Listen over a connection, until it breaks."""
+        try:
+            await self._connect()
+            await self._listen()
+        except Exception as error:
+            error = heed_move(self._server, error)
+            self._lost(error)
+            if not is_transient(error):
+                self._tell_of(error)
+            raise error
+        finally:
+            await self._disconnect()
+        return True
 
     async def _connect(self) -> None:
         """Connect, and subscribe to all topics."""
@@ -233,7 +235,7 @@ class Subscription:
         if self._wire is None or self._up.done():
             return
         self._up.set_result(None)
-        self._trouble.over()
+        self._reconnector.works()
         self._patience.note_delay(now() - self._down_since)
         gap, self._gap = self._gap, None
         if gap is not None:

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from ...._runtime import backstage, lograte, timers
 from ...._runtime.clock import now
 from ...broker.patience import Patience
+from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import BrokerUnavailable
-from ..connection.errors import backoff, explain, heed_move, is_transient
+from ..connection.errors import explain, heed_move, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Connection, Server
-from ..connection.trouble import Trouble
 from ..keys import inbox_key, lost_key, process_member
 from ..scripts import SCRIPTS
 
@@ -120,13 +120,15 @@ class InboxReader:
         self._patience = Patience()
         self._wire: RawConnection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._trouble = Trouble(server, "receiving")
+        self._reconnector = Reconnector(server.name, "receiving", is_transient, explain)
+        # When the connection was lost that is being made again.
+        self._broken_since = now()
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def start(self) -> None:
         """Start reading."""
-        self._task = backstage.start(self._run())
+        self._task = backstage.start(self._reconnector.run(self._try_to_read))
 
     def resume_from(self, other: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
@@ -134,24 +136,23 @@ class InboxReader:
         self._overflowed, self._emptied = other._overflowed, other._emptied
         other._patience.stop()
 
-    async def _run(self) -> None:
-        lost = now()
-        while True:
-            try:
-                await self._read(lost)
-            except Exception as error:  # noqa: BLE001 - the log is told, or those who wait
-                if self._trouble.attempts == 0:
-                    lost = now()
-                error = heed_move(self._server, error)
-                self._trouble.failed(error)
-                if not is_transient(error):
-                    self._fail_waiting(error)
-            finally:
-                wire, self._wire = self._wire, None
-                self._entries = None  # the server has them yet
-                if wire is not None:
-                    await wire.aclose()
-            await timers.sleep(backoff(max(self._trouble.attempts, 1)))
+    async def _try_to_read(self) -> bool:
+        """Read over a connection, until it breaks."""
+        try:
+            await self._read()
+        except Exception as error:
+            if self._reconnector.failures == 0:
+                self._broken_since = now()
+            error = heed_move(self._server, error)
+            if not is_transient(error):
+                self._fail_waiting(error)
+            raise error
+        finally:
+            wire, self._wire = self._wire, None
+            self._entries = None  # the server has them yet
+            if wire is not None:
+                await wire.aclose()
+        return True
 
     def _fail_waiting(self, error: Exception) -> None:
         """Tell those who wait for the inbox to be read why it is not.
@@ -163,12 +164,8 @@ class InboxReader:
             ready.set_exception(explain(error, "to let this process receive"))
             ready.exception()  # nobody may be waiting
 
-    async def _read(self, lost: float) -> None:
-        """Connect, and read for as long as the connection holds and there is an inbox.
-
-        Args:
-            lost: when the connection before it was.
-        """
+    async def _read(self) -> None:
+        """Connect, and read for as long as the connection holds and there is an inbox."""
         async with timers.timeout(self._server.response_timeout * 2):
             connection = await self._server.connect()
         try:
@@ -177,8 +174,8 @@ class InboxReader:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
             raise
-        self._trouble.over()
-        self._patience.note_delay(now() - lost)
+        self._reconnector.works()
+        self._patience.note_delay(now() - self._broken_since)
         if not self.ready.done():
             self.ready.set_result(None)
         self._wire = wire = RawConnection(connection, self._receive)

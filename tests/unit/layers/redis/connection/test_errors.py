@@ -1,11 +1,9 @@
-import random
-
 import pytest
 from redis import exceptions as redis_errors
 
 from channels.exceptions import ChannelsError
 from channels.layers.redis.connection.commands import BrokerError, BrokerUnavailable
-from channels.layers.redis.connection.errors import backoff, explain, heed_move, is_transient
+from channels.layers.redis.connection.errors import explain, heed_move, is_transient
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.scripts import SCRIPTS
 
@@ -55,13 +53,6 @@ def test_an_unavailable_broker_is_a_connection_error():
     assert issubclass(BrokerUnavailable, ConnectionError)
 
 
-def test_waits_grow_to_a_second_and_differ():
-    for attempt in (1, 2, 5, 20, 50):
-        waits = {backoff(attempt) for _ in range(50)}
-        assert all(0 <= wait <= min(1.0, 0.05 * 2 ** (attempt - 1)) for wait in waits)
-        assert len(waits) > 10
-
-
 def test_the_command_that_a_script_may_not_use_is_named_where_the_server_names_a_line_only():
     script = SCRIPTS["register"]
     lines = script.source.decode().splitlines()
@@ -92,9 +83,3 @@ def test_a_node_of_a_cluster_that_is_not_known_as_one():
     assert isinstance(told, BrokerError)
     assert "Redis at h:1 is a node of a Redis Cluster" in str(told)
     assert '{"cluster": ' in str(told)
-
-
-def test_waiting_takes_no_numbers_from_a_sequence_that_a_project_has_seeded():
-    before = random.getstate()
-    assert len({backoff(10) for _ in range(50)}) > 1
-    assert random.getstate() == before
