@@ -9,8 +9,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import django
 from django.conf import settings
+from sphinx.util.typing import stringify_annotation
 
 import channels
+from channels import consumer, routing
 
 # Some of the modules documented from their docstrings want configured settings when imported.
 os.environ.pop("DJANGO_SETTINGS_MODULE", None)
@@ -28,7 +30,12 @@ project = "Channels"
 author = "the Channels founders"
 release = version = channels.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+]
 exclude_patterns = ["_build", "_static"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -36,8 +43,11 @@ myst_heading_anchors = 3
 suppress_warnings = ["toc.empty_glob"]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # ASGI callables spelled out would bury the names
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"show-inheritance": True}
+autosummary_generate = False  # each class has a page of its own under reference/api
+maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = f"Channels {version}"
@@ -57,5 +67,31 @@ def show_file_names(app, docname, source):
     )
 
 
+# The shapes of the ASGI interface, which spelled out would bury the names.
+ASGI_TYPES = {
+    stringify_annotation(annotation, "smart"): name
+    for name, annotation in (
+        ("ASGIApplication", routing.ASGIApplication),
+        ("Receive", consumer.Receive),
+        ("Send", consumer.Send),
+        ("Scope", consumer.Scope),
+    )
+}
+
+
+def name_asgi_types(app, what, name, obj, options, signature, returns):
+    """Write ``Scope`` for ``MutableMapping[str, Any]``, and so on."""
+    return (shorten(signature), shorten(returns)) if signature else None
+
+
+def shorten(text):
+    """``text`` of a signature with the names of ASGI's types."""
+    if text:
+        for spelled, name in ASGI_TYPES.items():
+            text = text.replace(f"message: {spelled}", "message: Message").replace(spelled, name)
+    return text
+
+
 def setup(app):
     app.connect("source-read", show_file_names)
+    app.connect("autodoc-process-signature", name_asgi_types)

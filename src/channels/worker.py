@@ -70,9 +70,9 @@ class Worker(StatelessServer):
     drain_timeout = 8.0
     #: Times in a row that a listener may fail before the worker gives up.
     max_failures = 10
-    #: Seconds before a failed listener starts again: the first limit, doubled each time, and the
-    #: last. The pause is random below the limit, which spreads many workers best ("full jitter":
-    #: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
+    #: Seconds before a failed listener starts again, as the first limit, which doubles each time,
+    #: and the last. The pause is random below the limit, which spreads many workers best ("full
+    #: jitter": M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
     backoff = (0.1, 10.0)
 
     def __init__(

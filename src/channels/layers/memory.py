@@ -74,7 +74,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     @property
     def channels(self) -> dict[str, Mailbox]:
-        """The channels in use, by name: those that hold messages, and those that somebody reads.
+        """The channels in use by name, which are those that hold messages or are being read.
 
         A connected consumer reads its channel, so a test with one consumer finds that one's name
         with ``list(layer.channels)[0]``.

@@ -34,9 +34,9 @@ __all__ = [
 
 _health = Health()
 
-#: A Django view: whether the process is alive.
+#: A Django view that says whether the process is alive.
 live = _health.live
 
-#: A Django view: whether the process is ready, all of ``CHANNEL_LAYERS`` included. For databases,
-#: checks of your own and other timeouts use the views of a :class:`Health` of your own.
+#: A Django view that says whether the process is ready, all of ``CHANNEL_LAYERS`` included. For
+#: databases, checks of your own and other timeouts use the views of a :class:`Health` of your own.
 ready = _health.ready
