@@ -97,7 +97,7 @@ def test_page(page: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
     with ExitStack() as stack:
         if "REDIS_URL" in page.read_text("utf-8"):
             monkeypatch.setenv("REDIS_URL", stack.enter_context(running()).url)
-        project.run(f"python {RUN_PAGE} {page}")
+        assert "Traceback" not in project.run(f"python {RUN_PAGE} {page}")
 
 
 @pytest.mark.server

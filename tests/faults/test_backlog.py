@@ -24,7 +24,7 @@ async def queue_up(sender, count=BACKLOG):
     return sending
 
 
-async def arrive(room, sender, sending):
+async def expect_arrival(room, sender, sending):
     """Wait until all that was sent has come, to everybody."""
     await asyncio.gather(*sending)
     await room.hears(await sender.send_one(), 30)
@@ -44,7 +44,7 @@ async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, con
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     async with Room(here, members=5, consumer=consumer) as room:
         sender = Sender(there)
-        await arrive(room, sender, await queue_up(sender))
+        await expect_arrival(room, sender, await queue_up(sender))
 
 
 @pytest.mark.parametrize("itself", [True, False])
@@ -58,7 +58,7 @@ async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker
         sending = await queue_up(sender)
         await asyncio.sleep(3)
         broker.resume()
-        await arrive(room, sender, sending)
+        await expect_arrival(room, sender, sending)
 
 
 async def test_what_was_sent_while_the_broker_restarted_arrives(layers):
@@ -70,7 +70,7 @@ async def test_what_was_sent_while_the_broker_restarted_arrives(layers):
             await asyncio.to_thread(broker.kill)
             sending = await queue_up(sender)
             await asyncio.to_thread(broker.start)
-            await arrive(room, sender, sending)
+            await expect_arrival(room, sender, sending)
 
 
 async def test_what_waits_in_the_inbox_of_a_process_that_was_busy_arrives(layers, broker):
@@ -82,7 +82,7 @@ async def test_what_waits_in_the_inbox_of_a_process_that_was_busy_arrives(layers
         await reader.stop()
         await asyncio.gather(*await queue_up(sender, 2 * BACKLOG))
         reader.start()
-        await arrive(room, sender, [])
+        await expect_arrival(room, sender, [])
 
 
 async def test_a_process_that_was_stopped_catches_up(layers, broker):

@@ -6,7 +6,7 @@ import pytest
 
 from ..asgi import until
 from ..faults.harness import GROUP, Member, Room, Sender, balanced
-from ..faults.test_backlog import BACKLOG, Ponderer, Stuck, arrive, queue_up
+from ..faults.test_backlog import BACKLOG, Ponderer, Stuck, expect_arrival, queue_up
 
 
 @pytest.mark.parametrize("consumer", [Member, Ponderer])
@@ -14,7 +14,7 @@ async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, con
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     async with Room(here, members=5, consumer=consumer) as room:
         sender = Sender(there)
-        await arrive(room, sender, await queue_up(sender))
+        await expect_arrival(room, sender, await queue_up(sender))
 
 
 @pytest.mark.parametrize("itself", [True, False])
@@ -28,7 +28,7 @@ async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker
         sending = await queue_up(sender)
         await asyncio.sleep(2)
         broker.resume()
-        await arrive(room, sender, sending)
+        await expect_arrival(room, sender, sending)
 
 
 async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, proxy):
@@ -44,7 +44,7 @@ async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, 
         await until(lambda: not subscription.up)
         sending = await queue_up(sender)
         proxy.accept()
-        await arrive(room, sender, sending)
+        await expect_arrival(room, sender, sending)
 
 
 async def test_a_process_that_was_busy_catches_up(layers, broker):
@@ -57,7 +57,7 @@ async def test_a_process_that_was_busy_catches_up(layers, broker):
         subscription._wire.pause()  # what is read has to come through here
         await asyncio.gather(*await queue_up(sender))
         subscription._wire.resume()
-        await arrive(room, sender, [])
+        await expect_arrival(room, sender, [])
 
 
 async def test_a_consumer_that_does_not_read_keeps_nobody_from_catching_up(layers, broker):

@@ -184,7 +184,7 @@ class TestExit:
 
     @pytest.mark.usefixtures("either_layer")
     def test_so_does_one_that_was_receiving(self, broker):
-        run("exit_while_reading", broker)
+        assert run("exit_while_reading", broker) == ""
 
     def test_what_a_daemon_thread_has_handed_in_is_sent_first(self, broker, layer):
         run("exit_with_daemon", broker)

@@ -66,7 +66,7 @@ async def works(hosts, layer_class=RedisChannelLayer, **config):
         await other.aclose()
 
 
-async def refused(hosts, match):
+async def expect_refusals(hosts, match):
     """Every call fails within a second or two, and says why."""
     for layer_class in (RedisChannelLayer, RedisPubSubChannelLayer):
         layer = layer_class(hosts, prefix=uuid.uuid4().hex)
@@ -99,15 +99,17 @@ class TestTls:
         other = Authority(tmp_path)
         address = f"rediss://127.0.0.1:{server.tls_port}"
         complaint = r"certificate of 127\.0\.0\.1:\d+ cannot be trusted.*ssl_ca_certs"
-        await refused([{"address": address, "ssl_ca_certs": str(other.ca)}], complaint)
-        await refused([address], complaint)
+        await expect_refusals([{"address": address, "ssl_ca_certs": str(other.ca)}], complaint)
+        await expect_refusals([address], complaint)
 
     async def test_another_name_is_an_error_at_once(self, server, authority):
         address = f"rediss://127.0.0.2:{server.tls_port}"
         server.cli("CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2")
         try:
             complaint = r"of 127\.0\.0\.2:\d+ was issued for another name.*ssl_check_hostname"
-            await refused([{"address": address, "ssl_ca_certs": str(authority.ca)}], complaint)
+            await expect_refusals(
+                [{"address": address, "ssl_ca_certs": str(authority.ca)}], complaint
+            )
             options = {"ssl_ca_certs": str(authority.ca), "ssl_check_hostname": False}
             assert await works([{"address": address, **options}])
         finally:
@@ -122,7 +124,9 @@ class TestTls:
         listening = await asyncio.start_server(answer, "127.0.0.1", 0)
         async with listening:
             port = listening.sockets[0].getsockname()[1]
-            await refused([f"rediss://127.0.0.1:{port}"], "does not speak TLS; write redis://")
+            await expect_refusals(
+                [f"rediss://127.0.0.1:{port}"], "does not speak TLS; write redis://"
+            )
 
     async def test_a_port_with_tls_is_told_of_to_those_who_come_without(self, server, caplog):
         layer = RedisChannelLayer([f"redis://127.0.0.1:{server.tls_port}"])
@@ -139,7 +143,9 @@ class TestTls:
 
     async def test_a_file_that_is_not_there_is_an_error_at_once(self, server):
         address = f"rediss://127.0.0.1:{server.tls_port}"
-        await refused([{"address": address, "ssl_ca_certs": "/no/such/ca.pem"}], "is not there")
+        await expect_refusals(
+            [{"address": address, "ssl_ca_certs": "/no/such/ca.pem"}], "is not there"
+        )
 
     async def test_a_client_shows_its_own_certificate(self, server, authority):
         server.cli("CONFIG", "SET", "tls-auth-clients", "yes")
@@ -198,12 +204,12 @@ class TestPasswords:
 
     async def test_a_wrong_one_is_an_error_at_once(self, server):
         hosts = [f"redis://anna:wrong@127.0.0.1:{server.port}/0"]
-        await refused(hosts, "credentials")
+        await expect_refusals(hosts, "credentials")
 
     async def test_none_is_an_error_at_once(self, server):
         server.cli("CONFIG", "SET", "requirepass", "secret")
         try:
-            await refused([server.address], "credentials")
+            await expect_refusals([server.address], "credentials")
         finally:
             with redis.Redis(port=server.port, password="secret") as client:
                 client.config_set("requirepass", "")
@@ -213,7 +219,7 @@ class TestMistakes:
     """What no second attempt puts right is told at once; what may pass is told by the log."""
 
     async def test_a_database_that_is_not_there(self, server):
-        await refused([{"address": server.address, "db": 99}], "no database of the number")
+        await expect_refusals([{"address": server.address, "db": 99}], "no database of the number")
 
     async def test_a_server_of_something_else(self):
         async def answer(reader, writer):
@@ -224,7 +230,7 @@ class TestMistakes:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
             port = listening.sockets[0].getsockname()[1]
             address = f"redis://:password@127.0.0.1:{port}"
-            await refused([address], rf"answers at 127\.0\.0\.1:{port} is no Redis server")
+            await expect_refusals([address], rf"answers at 127\.0\.0\.1:{port} is no Redis server")
 
     @pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
     async def test_a_node_of_a_cluster_that_is_given_as_a_host(self, cluster, layer_class):

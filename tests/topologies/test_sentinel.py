@@ -124,8 +124,9 @@ class TestSentinels:
             connection = await server.connect()
             await connection.disconnect()
             async with asyncio.timeout(1):
-                connection = await server.connect()
-            await connection.disconnect()
+                again = await server.connect()
+            assert again.port == connection.port
+            await again.disconnect()
         finally:
             await asyncio.to_thread(replicated.heal)
 

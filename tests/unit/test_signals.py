@@ -29,11 +29,14 @@ def test_listeners_get_the_sender_and_the_arguments():
 
 
 def test_without_listeners_nothing_is_called():
+    calls = []
+
     class Counting(Signal):
         def send_robust(self, sender, **named):
-            raise AssertionError
+            calls.append(sender)
 
     signals.emit(Counting(), None)
+    assert calls == []
 
 
 async def test_a_listener_that_raises_is_logged_and_the_others_are_called(caplog):

@@ -358,6 +358,8 @@ async def test_expired_messages_make_room_however_many_channels_there_are(clock)
     clock.advance(EXPIRY)
     for n in reversed(range(50)):
         await layer.send(f"channel.{n}", message())
+    assert layer.statistics.dropped == {EXPIRED: 50}
+    assert layer.statistics.pending == 50
 
 
 async def test_a_channel_in_use_is_not_taken_for_abandoned(layer, clock):

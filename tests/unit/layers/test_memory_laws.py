@@ -25,6 +25,7 @@ class Histories(RuleBasedStateMachine):
     """Anything that senders, receivers and consumers may do, with time passing between."""
 
     overflow = "drop_newest"
+    finished = 0
 
     def __init__(self):
         super().__init__()
@@ -281,6 +282,7 @@ class Histories(RuleBasedStateMachine):
             assert self.layer.groups == {}
             assert holds_nothing(self.layer)
             assert balanced(self.layer)
+            type(self).finished += 1
         finally:
             signals.message_dropped.disconnect(self.hear)
             self.loop.close()
@@ -298,3 +300,4 @@ def test_every_history_keeps_the_laws(overflow):
         suppress_health_check=list(HealthCheck),
     )
     case().runTest()
+    assert machine.finished > 0

@@ -234,7 +234,7 @@ def test_the_projects_logging_applies(project, port):
     )
     with project.manage("runserver", str(port), "--noreload") as server:
         server.wait_for(STARTED)
-        get(port, "/")
+        assert get(port, "/").status_code == 200
         server.wait_for('MINE 200 "GET / HTTP/1.1" 200 5')
 
 

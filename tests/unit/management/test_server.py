@@ -1,5 +1,7 @@
 import errno
+import signal
 import socket
+import threading
 
 import pytest
 
@@ -30,10 +32,13 @@ def test_an_address_of_another_machine_is_an_os_error_that_django_explains():
 def test_ipv6(address):
     server = UvicornServer((address, 0), None, ipv6=True)
     with server.socket:
-        socket.create_connection(("::1", server.server_port), 5).close()
-        if address == "::":
-            socket.create_connection(("127.0.0.1", server.server_port), 5).close()
+        reachable = ["::1", "127.0.0.1"] if address == "::" else ["::1"]
+        for host in reachable:
+            with socket.create_connection((host, server.server_port), 5) as client:
+                assert client.getpeername()[1] == server.server_port
 
 
 def test_ending_without_a_server_does_nothing():
+    before = signal.getsignal(signal.SIGINT), threading.active_count()
     UvicornServer.end(0)
+    assert (signal.getsignal(signal.SIGINT), threading.active_count()) == before

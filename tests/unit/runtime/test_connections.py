@@ -104,8 +104,11 @@ async def test_a_cancelled_wait_disturbs_no_other():
     assert await second
 
 
-async def test_discarding_one_that_was_never_added_is_nothing():
-    Connections().discard(Nobody())
+async def test_discarding_one_that_was_never_added_changes_nothing():
+    here, lasting = Connections(), Nobody()
+    here.add(lasting)
+    here.discard(Nobody())
+    assert here.open == {lasting}
 
 
 def test_every_event_loop_has_its_own():

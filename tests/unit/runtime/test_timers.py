@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -89,8 +88,9 @@ def test_sleep_begun_while_time_was_frozen_ends_when_it_is_not(freeze, loop_fact
             task = asyncio.ensure_future(sleep(SHORT))
             await turns()
         await task
+        return "awake"
 
-    run(sleeper(), loop_factory)
+    assert run(sleeper(), loop_factory) == "awake"
 
 
 def test_sleep_is_cancelled_like_any_other():
@@ -200,7 +200,7 @@ def test_timer_of_a_loop_that_was_closed_meanwhile_harms_nobody(monkeypatch):
     assert rung.wait(DEADLINE)
 
 
-def test_timer_without_a_bridge_is_silent(monkeypatch):
+def test_timer_without_a_bridge_is_silent(monkeypatch, caplog):
     def closed():
         raise timers.BridgeClosed("The interpreter is exiting")
 
@@ -209,9 +209,12 @@ def test_timer_without_a_bridge_is_silent(monkeypatch):
 
     monkeypatch.setattr(timers, "bridge", Closed())
 
+    rung = []
+
     async def main():
         with freeze_time():
-            Timer(0, lambda: None).cancel()
-        return SimpleNamespace()
+            Timer(0, lambda: rung.append(1)).cancel()
+        await turns()
 
     run(main())
+    assert (rung, caplog.text) == ([], "")

@@ -172,7 +172,7 @@ async def test_dropped_communicator_cancels_its_application():
     await communicator.receive_output()
     del communicator
     gc.collect()
-    await asyncio.wait_for(ended.wait(), 5)
+    assert await asyncio.wait_for(ended.wait(), 5)
 
 
 def test_dropped_communicators_leave_no_warning(caplog, recwarn):
@@ -236,12 +236,16 @@ class PlainUnittestTests(unittest.IsolatedAsyncioTestCase):
         assert (await communicator.receive_output())["type"] == "hello"
 
 
-async def _sees(users):
+async def _check_users(users):
     communicator = ApplicationCommunicator(count_users, {"type": "test", "user": AnonymousUser()})
     await communicator.send_input({"type": "count"})
     assert (await communicator.receive_output())["n"] == users
     await communicator.send_input({"type": "stop"})
     await communicator.wait()
+
+
+def _check_users_from_sync_code(users):
+    async_to_sync(_check_users)(users=users)
 
 
 class TransactionTests(TestCase):
@@ -253,15 +257,15 @@ class TransactionTests(TestCase):
 
     async def test_async(self):
         await get_user_model().objects.acreate(username="test")
-        await _sees(users=2)
+        await _check_users(users=2)
 
     async def test_again_as_the_first_was_rolled_back(self):
-        await _sees(users=1)
+        await _check_users(users=1)
 
     def test_sync_wrapped(self):
         get_user_model().objects.create(username="test")
-        async_to_sync(_sees)(users=2)
-        async_to_sync(_sees)(users=2)
+        _check_users_from_sync_code(users=2)
+        _check_users_from_sync_code(users=2)
 
     def test_application_left_running_cleans_up_in_the_transaction(self):
         """In the thread of the test, although the test's coroutine has ended by then."""
@@ -299,8 +303,8 @@ class TransactionTests(TestCase):
 class CommittedTests(TransactionTestCase):
     async def test_async(self):
         await get_user_model().objects.acreate(username="test")
-        await _sees(users=1)
+        await _check_users(users=1)
 
     def test_sync_wrapped(self):
         get_user_model().objects.create(username="test")
-        async_to_sync(_sees)(users=1)
+        _check_users_from_sync_code(users=1)

@@ -58,7 +58,7 @@ def run(case: type[unittest.TestCase]) -> unittest.TestResult:
     return result
 
 
-def passes(case: type[unittest.TestCase], tests: int = 1) -> None:
+def expect_pass(case: type[unittest.TestCase], tests: int = 1) -> None:
     result = run(case)
     assert not result.errors + result.failures, "\n".join(
         trace for _, trace in result.errors + result.failures
@@ -66,7 +66,7 @@ def passes(case: type[unittest.TestCase], tests: int = 1) -> None:
     assert result.testsRun == tests
 
 
-def fails(case: type[unittest.TestCase]) -> str:
+def expect_no_start(case: type[unittest.TestCase]) -> str:
     """Run a class whose server does not start; what the test run says about it."""
     result = run(case)
     assert result.testsRun == 0
@@ -79,10 +79,10 @@ class TestInMemory:
     """On the in-memory database of the test suite."""
 
     def test_data_is_shared(self):
-        passes(live_cases.SharedData, tests=8)
+        expect_pass(live_cases.SharedData, tests=8)
 
     def test_life_cycle(self):
-        passes(live_cases.LifeCycle, tests=8)
+        expect_pass(live_cases.LifeCycle, tests=8)
         assert sorted(live_site.ended) == [("async", 1012), ("sync", 1012)]
         assert live_site.lifespan == ["startup", "shutdown"]
 
@@ -92,7 +92,7 @@ class TestInMemory:
             def test_nothing(self):
                 pass
 
-        passes(Empty)  # has imported what there is to import
+        expect_pass(Empty)  # has imported what there is to import
         started = time.monotonic()
         Empty.setUpClass()
         taken = time.monotonic() - started
@@ -110,7 +110,7 @@ class TestInMemory:
                     with urlopen(f"{self.live_server_url}/names/", timeout=10) as response:
                         assert response.read().decode() == name
 
-            passes(Case)
+            expect_pass(Case)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -139,7 +139,7 @@ class TestLayers:
                 get_sync_channel_layer().group_send("news", {"type": "news.line"})
                 before = connections()
                 for _ in range(2):
-                    passes(Case)
+                    expect_pass(Case)
                     gc.collect()
                     assert connections() == before
                 async_to_sync(get_channel_layer().aclose)()
@@ -148,7 +148,7 @@ class TestLayers:
 class TestOtherDatabases:
     """In a test run of its own, with Django's runner, which drops the databases at the end."""
 
-    def run(self, folder: Path, database: str) -> None:
+    def expect_pass(self, folder: Path, database: str) -> None:
         # Connections that stay open for longer than any test: somebody has to close them.
         (folder / "live_settings.py").write_text(
             "from tests.settings import *\n"
@@ -173,14 +173,16 @@ class TestOtherDatabases:
         file = str(tmp_path / "test.sqlite3")
         options = {"transaction_mode": "IMMEDIATE", "timeout": 30}
         engine = {"ENGINE": "django.db.backends.sqlite3", "NAME": "unused.sqlite3"}
-        self.run(tmp_path, repr({**engine, "OPTIONS": options, "TEST": {"NAME": file}}))
+        self.expect_pass(tmp_path, repr({**engine, "OPTIONS": options, "TEST": {"NAME": file}}))
         assert not Path(file).exists()
 
     def test_sqlite_in_memory(self, tmp_path):
-        self.run(tmp_path, repr({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}))
+        self.expect_pass(
+            tmp_path, repr({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"})
+        )
 
     def test_postgresql(self, tmp_path, postgresql):
-        self.run(tmp_path, repr({"ENGINE": "django.db.backends.postgresql", **postgresql}))
+        self.expect_pass(tmp_path, repr({"ENGINE": "django.db.backends.postgresql", **postgresql}))
 
 
 @pytest.fixture
@@ -225,8 +227,8 @@ class TestAttributes:
                 with pytest.raises(HTTPError, match="404"):
                     super().test_file()
 
-        passes(Static)
-        passes(NoStatic)
+        expect_pass(Static)
+        expect_pass(NoStatic)
 
     def test_without_a_static_url_there_is_nothing_to_serve(self):
         @override_settings(**{**SITE, "STATIC_URL": None})
@@ -235,7 +237,7 @@ class TestAttributes:
                 with urlopen(f"{self.live_server_url}/names/", timeout=10) as response:
                     assert response.status == 200
 
-        passes(Case)
+        expect_pass(Case)
 
     def test_static_wrapper_may_be_any_function(self):
         @override_settings(**SITE)
@@ -246,7 +248,7 @@ class TestAttributes:
                 with urlopen(f"{self.live_server_url}/greeting/", timeout=10) as response:
                     assert response.read() == b"Hello"
 
-        passes(Case)
+        expect_pass(Case)
 
     @pytest.mark.parametrize(
         ("address", "shown"), [("0.0.0.0", "0.0.0.0"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")]
@@ -265,7 +267,7 @@ class TestAttributes:
                 with urlopen(f"{self.live_server_url}/names/", timeout=10) as response:
                     assert response.status == 200
 
-        passes(Case)
+        expect_pass(Case)
 
     def test_port_may_be_chosen(self):
         with socket.create_server(("localhost", 0)) as listener:
@@ -279,7 +281,7 @@ class TestAttributes:
                 assert self._port == chosen
                 assert self.live_server_url == f"http://localhost:{chosen}"
 
-        passes(Case)
+        expect_pass(Case)
 
     def test_another_server_needs_only_the_surface_of_a_process(self):
         calls = []
@@ -314,7 +316,7 @@ class TestAttributes:
                 assert type(self._server_process) is Process
                 assert self.live_server_ws_url == "ws://localhost:4711"
 
-        passes(Case)
+        expect_pass(Case)
         assert calls == [("localhost", True), "start", "wait", "terminate", "join"]
 
 
@@ -332,30 +334,30 @@ class TestFailures:
 
     def test_no_uvicorn(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "uvicorn", None)
-        trace = fails(self.case())
+        trace = expect_no_start(self.case())
         assert "LiveServerError" in trace
         assert 'pip install "channels[uvicorn]"' in trace
 
     def test_no_websockets(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "websockets", None)
         monkeypatch.setitem(sys.modules, "wsproto", None)
-        assert 'pip install "channels[uvicorn]"' in fails(self.case())
+        assert 'pip install "channels[uvicorn]"' in expect_no_start(self.case())
 
     def test_application_that_cannot_be_imported(self):
-        trace = fails(self.case(ASGI_APPLICATION="tests.nowhere.application"))
+        trace = expect_no_start(self.case(ASGI_APPLICATION="tests.nowhere.application"))
         assert ImproperlyConfigured.__name__ in trace
         assert "tests.nowhere" in trace
 
     def test_application_that_refuses_to_start(self, caplog):
         name = "tests.unit.testing.live_site.refusing"
-        assert "lifespan startup failed" in fails(self.case(ASGI_APPLICATION=name))
+        assert "lifespan startup failed" in expect_no_start(self.case(ASGI_APPLICATION=name))
         assert "the mill has stopped" in caplog.text
 
     def test_port_in_use(self):
         with socket.create_server(("localhost", 0)) as listener:
             case = self.case()
             case.port = listener.getsockname()[1]
-            assert "Address already in use" in fails(case)
+            assert "Address already in use" in expect_no_start(case)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -438,7 +440,9 @@ class TestLiveServer:
         server = LiveServer("localhost", lambda: greet(None))
         server.hang_up()
         server.start()
-        server.ready.wait(10)
+        assert server.ready.wait(10)
         server.terminate()
         server.join(10)
         server.hang_up()
+        assert not server.is_alive()
+        assert server.error is None

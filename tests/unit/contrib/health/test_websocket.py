@@ -56,6 +56,7 @@ async def test_a_client_that_has_gone_is_no_error():
     server.on_send = gone
     server.text("ping")
     await server.ended()
+    assert server.types() == ["websocket.accept"]
 
 
 async def test_who_has_been_there_longest_makes_room():
