@@ -258,13 +258,17 @@ async def test_a_lost_connection_lets_everybody_go_on(socket, protocol):
     socket.pauseProducing()
     sending = asyncio.create_task(socket.send(TEXT))
     await asyncio.sleep(0)
+    assert protocol.sent == []
     socket.stopProducing()
     await sending
+    assert protocol.sent == [TEXT]
 
 
-async def test_it_resumes_without_having_been_paused(socket):
+async def test_it_resumes_without_having_been_paused(socket, protocol):
     socket.resumeProducing()
     socket.stopProducing()
+    await socket.send(TEXT)
+    assert protocol.sent == [TEXT]
 
 
 async def test_a_transport_that_is_to_close_is_let_close(socket, protocol):

@@ -770,3 +770,4 @@ async def test_nobody_to_write_to_is_no_error(sigterm):
     one._forward()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
+    assert len(sigterm) == 1  # which is the handler; no signal has been raised

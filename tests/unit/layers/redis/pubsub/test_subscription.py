@@ -143,6 +143,8 @@ async def test_a_barrier_ends_with_the_connection(subscribe, recorder, proxy):
     proxy.flow()
     await subscription.wait_until_up()
     await subscription.barrier()
+    assert subscription.up
+    assert len(recorder.restored) == 1
 
 
 async def test_what_was_wanted_while_there_was_no_connection_is_subscribed_to(

@@ -350,9 +350,8 @@ async def test_what_is_left_while_the_lease_is_renewed_is_not_joined_again(
         proxy.on_request = notice
         await renewing.wait()  # for the first thousand
         await mailbox.close()
-        async with asyncio.timeout(4):  # less than the lease
-            while redis.exists(*(f"{base}:group:{name}" for name in names)):
-                await asyncio.sleep(0.1)
+        keys = [f"{base}:group:{name}" for name in names]
+        await until(lambda: not redis.exists(*keys), deadline=4)  # less than the lease
         await layer.aclose()
 
 
