@@ -192,7 +192,9 @@ class TestClose:
         assert closed == [1]
 
     async def test_a_layer_with_nothing_to_close(self):
-        await close(Bare())
+        layer = Bare()
+        await close(layer)
+        assert layer.calls == []
 
 
 class TestOptions:
