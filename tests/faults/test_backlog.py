@@ -78,7 +78,7 @@ async def test_what_waits_in_the_inbox_of_a_process_that_was_busy_arrives(layers
     async with Room(here, consumer=Ponderer) as room:
         sender = Sender(there)
         await room.hears(await sender.send_one())
-        (reader,) = here._receiver.readers
+        (reader,) = here.transport.receiver.readers
         await reader.stop()
         await asyncio.gather(*await queue_up(sender, 2 * BACKLOG))
         reader.start()
@@ -144,7 +144,7 @@ async def test_a_consumer_that_leaves_while_it_is_waited_for_holds_nobody_up(lay
         await here.group_add(GROUP, mailbox.channel)
         sender = Sender(there)
         sending = await queue_up(sender)
-        (reader,) = here._receiver.readers
+        (reader,) = here.transport.receiver.readers
         await until(lambda: reader._patience.pausing)
         await mailbox.close()
         await asyncio.gather(*sending)

@@ -29,7 +29,7 @@ def make(layers, cluster, request):
 
 def key_of(layer, group="room"):
     """A key in the slot of the group."""
-    return layer._bases[layer._partition(group)]
+    return f"{{{layer.prefix}:{layer.consistent_hash(group)}}}"
 
 
 async def resume(senders):
@@ -43,7 +43,7 @@ async def test_a_cluster_that_can_is_sharded(make, cluster):
     layer, plain = make(), make(sharded=False)
     for each, kind in ((layer, SHARDED), (plain, PLAIN)):
         channel = await each.new_channel()
-        assert each._commands is kind
+        assert each.transport.commands is kind
         await each.group_add("room", channel)
         await each.group_send("room", {"type": "news"})
         assert await asyncio.wait_for(each.receive(channel), 5) == {"type": "news"}

@@ -209,7 +209,7 @@ async def test_a_pause_of_eight_seconds(layers, broker):
 @pytest.mark.slow
 async def test_a_silent_connection_is_given_up(layers, broker, proxy):
     async with Room(layers(proxy.address)) as room:
-        (subscription,) = room.layer._reception.subscriptions
+        (subscription,) = room.layer.transport.receiver.subscriptions
         proxy.stall()
         await until(lambda: not subscription.up, 12)
         proxy.flow()
@@ -239,10 +239,10 @@ async def test_only_those_concerned_are_told(layers):
     with running("valkey") as first, running("valkey") as second:
         layer = layers(first.address, second.address)
         async with Room(layer, members=8) as room:
-            group_is_on = layer._partition("room")
+            group_is_on = layer.consistent_hash("room")
             (other, name) = ((second, 1), (first, 0))[group_is_on]
             other.cli("CLIENT", "KILL", "TYPE", "pubsub")
-            concerned = [layer._partition(channel) == name for channel in room.channels]
+            concerned = [layer.consistent_hash(channel) == name for channel in room.channels]
             await until(lambda: [gap == 1 for gap in room.gaps()] == concerned)
             await room.hears(await Sender(layer).send_one())
             assert room.gaps() == [int(it) for it in concerned]

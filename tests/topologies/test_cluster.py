@@ -101,7 +101,7 @@ class TestMovingSlots:
         receivers = [RedisChannelLayer(cluster.hosts, **options) for _ in range(6)]
         key = keys_of(prefix)[0]
         names = [
-            name for name in (f"group-{n}" for n in range(200)) if sender._partition(name) == 0
+            name for name in (f"group-{n}" for n in range(200)) if sender.consistent_hash(name) == 0
         ][:4]
         channels = [await receiver.new_channel() for receiver in receivers]
         for receiver, channel in zip(receivers, channels, strict=True):
@@ -151,7 +151,7 @@ class TestMovingSlots:
                 received.append((await layer.receive("work"))["n"])
 
         tasks = [asyncio.create_task(work(layer)) for layer in workers]
-        key = keys_of(prefix)[sender._partition("work")]
+        key = keys_of(prefix)[sender.consistent_hash("work")]
         moving = asyncio.create_task(asyncio.to_thread(cluster.move, key))
         count = 0
         while not moving.done() or count < 200:

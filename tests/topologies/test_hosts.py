@@ -63,7 +63,7 @@ async def test_one_that_restarts_does_not_disturb_the_others(brokers):
     async with Traffic([broker.address for broker in brokers]) as traffic:
         await asyncio.to_thread(brokers[1].kill)
         elsewhere = [
-            group for group in traffic.groups if traffic.sender._partition(group) != 1
+            group for group in traffic.groups if traffic.sender.consistent_hash(group) != 1
         ]  # fmt: skip
         seen = {group: len(traffic.sent[group]) for group in elsewhere}
         async with asyncio.timeout(5):

@@ -88,7 +88,6 @@ class QueueReader:
         channel: the channel's name.
         expiry: seconds after which a message is not delivered any more, unless a sender's is
             longer.
-        open_message: makes a message of what the queue holds, or None after counting the loss.
         count_expired: is told how many messages were found to have expired.
     """
 
@@ -101,7 +100,6 @@ class QueueReader:
         process: str,
         channel: str,
         expiry: float,
-        open_message: Callable[[bytes], dict[str, Any] | None],
         count_expired: Callable[[int], None],
     ) -> None:
         self._server = server
@@ -116,7 +114,6 @@ class QueueReader:
         # Each event loop's reader asks again for its own messages only.
         self._name = f"{process}.{next(_numbers)}"
         self._expiry = expiry
-        self._open = open_message
         self._count_expired = count_expired
         self._callers: deque[asyncio.Future[_Entry]] = deque()
         self._held: deque[_Entry] = deque()
@@ -135,17 +132,19 @@ class QueueReader:
         self._wanted = asyncio.Event()
         self._returning: set[asyncio.Future[Any]] = set()
         self._task: asyncio.Task[None] | None = None
-        #: How many calls of :meth:`receive` are under way, as their caller has it.
+        #: How many calls of :meth:`receive` are under way.
         self.callers = 0
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> bytes:
         """The next message; giving up the wait loses nothing."""
-        while True:
-            entry = self._held.popleft() if self._held else await self._next()
-            if await self._take(entry):
-                message = self._open(entry.data)
-                if message is not None:
-                    return message
+        self.callers += 1
+        try:
+            while True:
+                entry = self._held.popleft() if self._held else await self._next()
+                if await self._take(entry):
+                    return entry.data
+        finally:
+            self.callers -= 1
 
     async def _next(self) -> _Entry:
         """Wait in line for an entry."""

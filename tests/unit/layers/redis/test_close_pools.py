@@ -193,7 +193,7 @@ async def test_a_consumer_that_is_about_to_start_is_heard(make):
     channel = await layer.new_channel()
     await layer.close_pools()
     mailbox = layer.open_mailbox(channel, lambda: None)
-    await until(layer._is_receiving)
+    await until(layer.transport.is_ready)
     await other.send(channel, message())
     assert await taken(mailbox) == message()
     await mailbox.close()
@@ -227,7 +227,9 @@ async def test_who_waits_for_a_message_goes_on_waiting(make):
     layer, other = make(), make()
     names = [await layer.new_channel(), "named"]
     waits = [asyncio.create_task(receive(layer, name)) for name in names]
-    await until(lambda: layer._here.waiting_loops() and layer._queue("named").callers)
+    await until(
+        lambda: layer.local.waiting_loops() and layer.transport.named.reader("named", 60).callers
+    )
     await layer.close_pools()
     for name in names:
         await other.send(name, message())

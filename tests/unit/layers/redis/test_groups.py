@@ -51,7 +51,7 @@ async def test_a_channel_that_lets_a_message_expire_stays_a_member(make):
             while not await has_expired():
                 await asyncio.sleep(0.05)
     reading = asyncio.create_task(receive(layer, channel))
-    await until(layer._here.waiting_loops)
+    await until(layer.local.waiting_loops)
     await layer.group_send("group", message(9))
     assert await reading == message(9)
 

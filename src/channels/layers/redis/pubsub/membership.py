@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from ...broker.here import Here
+from ...broker.process import ProcessChannels
 from ..keys import consistent_hash, group_topic
 from .receiver import Reception
 
@@ -20,7 +20,7 @@ class GroupTopics:
         here: the channels of this process, and who of them is in which group.
     """
 
-    def __init__(self, reception: Reception, bases: list[str], here: Here) -> None:
+    def __init__(self, reception: Reception, bases: list[str], here: ProcessChannels) -> None:
         self._reception = reception
         self._bases = bases
         self._here = here

@@ -297,7 +297,7 @@ async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker, caplog):
     lines = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
     assert len(lines) == 1
     assert "dropped 1 messages (undecodable)" in lines[0]
-    assert layer._here.qsize("named-channel") == 0
+    assert layer.local.qsize("named-channel") == 0
 
 
 async def test_another_key_is_counted_and_disturbs_nobody(make):

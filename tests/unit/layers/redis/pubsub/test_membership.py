@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from channels.exceptions import BrokerError
-from channels.layers.broker.here import Here
+from channels.layers.broker.process import ProcessChannels
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub.membership import GroupTopics
 from channels.layers.redis.pubsub.receiver import Reception
@@ -22,7 +22,7 @@ class Process:
         def emptied(group):
             self.topics.emptied(group)
 
-        self.here = Here(Statistics(self), emptied)
+        self.here = ProcessChannels(Statistics(self), emptied)
         own_topics = [f"{base}:process:p".encode() for base in bases]
         self.reception = Reception(servers, own_topics, self, self._commands, waiting=list)
         self.topics = GroupTopics(self.reception, bases, self.here)

@@ -102,11 +102,11 @@ async def test_a_member_keeps_its_mailbox_until_some_time_after_it_leaves(make, 
     await receive(layer, channel)
     await layer.group_send("group", message())
     await receive(layer, channel)
-    assert len(layer._here.mailboxes()) == 1
+    assert layer.local.has_mailbox(channel)
     await layer.group_discard("group", channel)
     clock.advance(11)
     await layer.group_add("group", await layer.new_channel())
-    assert layer._here.mailboxes() == []
+    assert not layer.local.has_mailbox(channel)
 
 
 async def test_a_message_to_a_process_that_is_gone_is_counted(make):
@@ -122,7 +122,7 @@ async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redi
     here, there = make(inbox_capacity=5, lease=0.9), make(inbox_capacity=5)
     channel = await here.new_channel()
     await here.group_add("group", channel)
-    (reader,), inbox = here._receiver.readers, f"{base}:inbox:{here.client_prefix}"
+    (reader,), inbox = here.transport.receiver.readers, f"{base}:inbox:{here.client_prefix}"
     await reader.stop()  # as a process that is too busy to read
     for _ in range(5):
         redis.xadd(inbox, {"h": ""})
@@ -146,7 +146,7 @@ async def test_what_a_full_inbox_missed_is_counted_and_told_when_the_connection_
     member = here.open_mailbox(await here.new_channel(), lambda: None)
     stranger = here.open_mailbox(await here.new_channel(), lambda: None)
     await here.group_add("group", member.channel)
-    (reader,), inbox = here._receiver.readers, f"{base}:inbox:{here.client_prefix}"
+    (reader,), inbox = here.transport.receiver.readers, f"{base}:inbox:{here.client_prefix}"
     await reader.stop()
     for _ in range(5):
         redis.xadd(inbox, {"h": ""})
@@ -258,12 +258,12 @@ async def test_what_a_full_queue_misses_of_a_group_is_counted(make, shared_broke
     assert await receive(layer, names[0]) == message(10)
 
 
-async def test_a_consumer_is_told_of_a_gap_once(make, redis, monkeypatch):
+async def test_a_consumer_is_told_of_a_gap_once(make, redis, base, monkeypatch):
     monkeypatch.setattr("channels.layers.redis.streams.inbox._BLOCK", 0.1)
     layer = make()
     told = asyncio.Event()
     mailbox = layer.open_mailbox(await layer.new_channel(), told.set)
-    redis.delete(f"{layer._bases[0]}:inbox:{layer.client_prefix}")
+    redis.delete(f"{base}:inbox:{layer.client_prefix}")
     async with asyncio.timeout(5):
         await told.wait()
     assert mailbox.take() == {"type": "layer.gap", "reason": "the inbox was gone"}
@@ -300,7 +300,7 @@ async def test_a_reconnect_notices_that_a_group_is_gone(make, redis, base):
     member, other = (layer.open_mailbox(name, lambda: None) for name in names)
     await layer.group_add("group", member.channel)
     redis.delete(f"{base}:group:group")
-    for reader in layer._receiver.readers:
+    for reader in layer.transport.receiver.readers:
         await reader.reset()
     await until(lambda: member.gap)
     assert member.gap == "a group was gone"
@@ -355,11 +355,11 @@ async def test_what_is_left_while_the_lease_is_renewed_is_not_joined_again(
         await layer.aclose()
 
 
-async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, monkeypatch):
+async def test_messages_lost_with_the_inbox_take_up_no_room(make, redis, base, monkeypatch):
     monkeypatch.setattr("channels.layers.redis.streams.inbox._BLOCK", 0.1)
     layer = make(capacity=3)
     channel = await layer.new_channel()
-    inbox = f"{layer._bases[0]}:inbox:{layer.client_prefix}"
+    inbox = f"{base}:inbox:{layer.client_prefix}"
     for _ in range(5):
         sends = [asyncio.create_task(layer.send(channel, message())) for _ in range(3)]
         await asyncio.wait(sends)
@@ -382,7 +382,7 @@ async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, p
     await layer.flush()
     inbox = f"{base}:inbox:{layer.client_prefix}"
     assert set(redis.keys(f"{{{prefix}:*")) <= {inbox.encode(), f"{base}:sender".encode()}
-    for reader in layer._receiver.readers:
+    for reader in layer.transport.receiver.readers:
         await reader.reset()
     await other.send(mailbox.channel, message(1))
     await until(mailbox.qsize)

@@ -1,0 +1,176 @@
+"""What a layer asks of a broker, and what it is told in return.
+
+A broker takes part in a layer through a transport, which moves bytes between processes and keeps
+memberships and queues. It knows nothing of messages: what they hold, how they are encrypted and
+what becomes of them in a process is the layer's.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
+
+from ..local import Late
+from .process import ProcessChannels
+
+__all__ = ["MakeTransport", "Recipient", "Transport"]
+
+
+class Transport(Protocol):
+    """Carries messages between the processes of one layer.
+
+    A *process* is one layer object in one operating system process; a *channel* belongs to the
+    process that made it; a *named channel* belongs to nobody, and is a queue at the broker from
+    which any process may read. Names are valid. Coroutines may be called on any event loop that
+    lasts (the layer sees to that), and raise :exc:`~channels.exceptions.BrokerError` when the
+    broker refuses, or does not answer for long.
+    """
+
+    # Receiving
+
+    def is_ready(self) -> bool:
+        """Whether what is sent to this process arrives. Called for every message."""
+
+    async def ready(self) -> None:
+        """Start to receive what is sent to this process, unless that goes on; wait until it is."""
+
+    # Sending
+
+    async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
+        """Send to a channel of a process, which may be this one.
+
+        Returns:
+            None, or why the message was lost: a reason as the statistics have it.
+
+        Raises:
+            ChannelFull: the broker has no more room for what that process is to read.
+        """
+
+    async def group_send(
+        self, group: str, data: bytes, capacity: int | None, expiry: float
+    ) -> Iterable[str]:
+        """Send to each process with members in a group, once.
+
+        Args:
+            group: its name.
+            data: the message.
+            capacity: how many messages each named channel in the group may hold, or None if they
+                are not all alike: then the transport appends to none of them.
+            expiry: seconds for which the message may wait in them.
+
+        Returns:
+            The named channels in the group that have not been appended to, which the layer does.
+        """
+
+    # Groups
+
+    async def join(self, group: str, channel: str) -> None:
+        """Let a channel of this process have what is sent to a group from now on.
+
+        It joins in :attr:`Recipient.local`, too.
+        """
+
+    async def leave(self, group: str, channel: str) -> None:
+        """Let a channel of this process have it no longer."""
+
+    def emptied(self, group: str) -> None:
+        """The last member in this process has left a group. In any thread, with the lock held."""
+
+    async def invite(self, process: str, group: str, channel: str) -> None:
+        """Let a channel of another process join a group, soon, if that process is there."""
+
+    async def dismiss(self, process: str, group: str, channel: str) -> None:
+        """Let a channel of another process leave a group."""
+
+    async def bind(self, group: str, channel: str, lease: float) -> None:
+        """Let a named channel be in a group, for ``lease`` seconds."""
+
+    async def unbind(self, group: str, channel: str) -> None:
+        """Let a named channel leave a group."""
+
+    # Named channels
+
+    async def enqueue(self, channel: str, data: bytes, capacity: int, expiry: float) -> bool:
+        """Append to the queue of a named channel.
+
+        Args:
+            channel: its name.
+            data: the message.
+            capacity: how many messages it may hold.
+            expiry: seconds for which the message may wait.
+
+        Returns:
+            False if it holds as many already.
+        """
+
+    async def dequeue(self, channel: str, expiry: float) -> bytes:
+        """The next message of a named channel, which nobody else gets. Giving up loses none.
+
+        Args:
+            channel: its name.
+            expiry: seconds for which a message may have waited, unless its sender gave it longer.
+        """
+
+    async def stop_receiving(self, channel: str) -> None:
+        """Give back what this event loop was handed of a named channel and nobody here awaits."""
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group, at the broker and in :attr:`Recipient.local`."""
+
+    async def rest(self) -> None:
+        """Close the connections of the running event loop that nobody here needs."""
+
+    async def aclose(self) -> None:
+        """End all that this process has at the broker, flush :attr:`Recipient.local`, disconnect.
+
+        The transport can be used again. Like :meth:`rest`, it may be called on any event loop.
+        """
+
+
+class Recipient(Protocol):
+    """The layer, as its transport knows it.
+
+    A transport hands over here what arrives. It tells :attr:`local` of what was lost on the way,
+    and of faults after which nobody knows what was.
+    """
+
+    @property
+    def client_prefix(self) -> str:
+        """The name of this process."""
+
+    @property
+    def local(self) -> ProcessChannels:
+        """The channels of this process, and their groups."""
+
+    def require_valid_channel_name(self, name: str) -> object:
+        """Raise InvalidNameError unless ``name`` can be that of a channel."""
+
+    def require_valid_group_name(self, name: str) -> object:
+        """Raise InvalidNameError unless ``name`` can be that of a group."""
+
+    def deliver_to_channel(
+        self, channel: str, data: bytes, age: float = 0.0, patience: float = 0.0
+    ) -> Late | None:
+        """A message came for one channel.
+
+        Args:
+            channel: as the message has it.
+            data: as :meth:`Transport.send_to_process` was given it, or somebody else sent it.
+            age: seconds since it was sent.
+            patience: see :meth:`~channels.layers.mailbox.Mailbox.put`.
+
+        Returns:
+            What is left to be done later, if ``patience`` is given, or None.
+
+        Raises:
+            InvalidNameError: this is no channel of this process.
+        """
+
+    def deliver_to_group(
+        self, group: str, data: bytes, age: float = 0.0, patience: float = 0.0
+    ) -> Late | None:
+        """The same for the members of a group in this process. There may be none any more."""
+
+
+#: Makes the transport of a layer; again in each child that is forked.
+MakeTransport: TypeAlias = Callable[[Recipient], Transport]

@@ -1,0 +1,55 @@
+"""The servers among which names are spread, and what each event loop sends to them."""
+
+from collections.abc import Sequence
+
+from ..._runtime.loops import PerLoop
+from ..options import LONGEST
+from .connection.sender import Sender
+from .connection.servers import Server
+from .keys import consistent_hash, pattern_of_all
+
+__all__ = ["Partitions", "milliseconds"]
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds as Redis takes them: whole, positive and finite."""
+    return max(int(min(seconds, LONGEST) * 1000), 1)
+
+
+class Partitions:
+    """A server for each partition of the names, and what its keys begin with.
+
+    Args:
+        servers: one for each partition.
+        bases: what all keys of a partition begin with.
+    """
+
+    def __init__(self, servers: list[Server], bases: list[str]) -> None:
+        self.servers = servers
+        self.bases = bases
+        #: What each event loop sends.
+        self.senders = PerLoop(lambda: Sender(servers, bases))
+
+    def __len__(self) -> int:
+        return len(self.servers)
+
+    def number_of(self, name: str) -> int:
+        """The number of the partition that has a name."""
+        return consistent_hash(name, len(self.servers))
+
+    def base_of(self, name: str) -> str:
+        """What the keys of a name begin with."""
+        return self.bases[consistent_hash(name, len(self.servers))]
+
+    async def delete_keys(self, but: Sequence[str] = ()) -> None:
+        """Delete every key of the layer, but for some."""
+        kept = {key.encode("utf-8") for key in but}
+        for link, base in zip(self.senders.get().links, self.bases, strict=True):
+            pattern, cursor = pattern_of_all(base), b""
+            while cursor != b"0":
+                cursor, keys = await link.call(
+                    "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000
+                )
+                keys = [key for key in keys if key not in kept]
+                if keys:
+                    await link.call("UNLINK", *keys)

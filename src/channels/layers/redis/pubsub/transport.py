@@ -1,0 +1,381 @@
+"""Redis pub/sub as a transport: published to each process, kept nowhere.
+
+A process subscribes once to its own topic and once to the topic of each group it has members in,
+and hands what comes to their mailboxes. The server keeps no message, so what is published while
+a process's connection is broken passes it by: it reconnects, subscribes again, and tells each
+consumer concerned, once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Collection, Iterable
+from inspect import isawaitable
+from typing import Any, Protocol, TypeAlias
+
+from ...._runtime.clock import now
+from ....exceptions import InvalidNameError
+from ...broker.layer import process_of
+from ...broker.transport import Recipient
+from ...local import Late
+from ...statistics import CLOSED, UNDECODABLE
+from ..connection.commands import Unconfirmed
+from ..connection.errors import forget
+from ..connection.servers import ClusterServer, Server
+from ..keys import (
+    JOIN,
+    LEAVE,
+    NOTHING,
+    TO_CHANNEL,
+    UNSURE,
+    group_topic,
+    named_key,
+    process_topic,
+)
+from ..named import NamedChannels
+from ..partitions import Partitions, milliseconds
+from .membership import GroupTopics
+from .receiver import Reception
+from .subscription import PLAIN, SHARDED, Commands
+
+__all__ = ["UNCONFIRMED", "Callback", "Callbacks", "PubSubTransport"]
+
+logger = logging.getLogger("channels.layers")
+
+#: Why a message was dropped: the connection broke before the server confirmed that it had
+#: published it. It may have arrived, so it is not sent again.
+UNCONFIRMED = "unconfirmed"
+
+# Seconds that a sender may notice a fault before those who receive do.
+_SAME_FAULT = 1.0
+
+#: Where rubbish was addressed to, in the log and in signals.
+_OWN_TOPIC = "the process's topic"
+
+#: Called without arguments, and awaited if it returns an awaitable.
+Callback: TypeAlias = Callable[[], object] | None
+
+
+class Callbacks(Protocol):
+    """What to call as connections break and are repaired. Looked up each time."""
+
+    on_disconnect: Callback
+    on_reconnect: Callback
+
+
+class PubSubTransport:
+    """Carries messages over topics; see :class:`~channels.layers.broker.transport.Transport`.
+
+    Args:
+        recipient: the layer.
+        servers: one for each partition.
+        bases: what all topics and keys of a partition begin with.
+        sharded: whether to use sharded pub/sub; None for whether a cluster has it.
+        callbacks: to call as connections break and are repaired.
+    """
+
+    def __init__(
+        self,
+        recipient: Recipient,
+        servers: list[Server],
+        bases: list[str],
+        sharded: bool | None,
+        callbacks: Callbacks,
+    ) -> None:
+        self._recipient = recipient
+        self._local = recipient.local
+        self._process = recipient.client_prefix
+        self._callbacks = callbacks
+        self._partitions = Partitions(servers, bases)
+        self._senders = self._partitions.senders
+        #: The queues of named channels.
+        self.named = NamedChannels(self._partitions, self._process, self._local)
+        self.enqueue, self.dequeue = self.named.enqueue, self.named.dequeue
+        self.stop_receiving = self.named.stop_receiving
+        #: The kind of pub/sub; None until the servers have been asked what they have.
+        self.commands: Commands | None = SHARDED if sharded else PLAIN
+        if sharded is None and isinstance(servers[0], ClusterServer):
+            self.commands = None
+        #: What receives from the topics.
+        self.receiver = Reception(
+            servers,
+            [process_topic(base, self._process).encode() for base in bases],
+            self,
+            self._get_commands,
+            self._local.waiting_loops,
+            self._probe,
+        )
+        self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
+        self._topics = GroupTopics(self.receiver, bases, self._local)
+        self._tasks: set[asyncio.Future[Any]] = set()
+        # When the connection to each server that receives was last repaired, by our clock.
+        self._repaired = [-math.inf] * len(servers)
+        # Where it is to be told that messages may have been lost.
+        self._unsure: set[tuple[str, bytes]] = set()
+
+    async def _get_commands(self) -> Commands:
+        """The kind of pub/sub to use; a cluster is asked what it has."""
+        if self.commands is None:
+            (found,) = await self._senders.get().links[0].call("COMMAND", "INFO", SHARDED.subscribe)
+            self.commands = SHARDED if found else PLAIN
+        return self.commands
+
+    # Sending
+
+    async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
+        """Publish to a process."""
+        if process == self._process and not self.receiver.is_ready():
+            await self.receiver.be_ready()
+        partition = self._partitions.number_of(channel)
+        try:
+            published = await self._publish(partition, process, TO_CHANNEL, channel, data)
+        except Unconfirmed:
+            topic = process_topic(self._partitions.bases[partition], process)
+            self._tell_of_unsure(partition, topic, b"%b%b " % (TO_CHANNEL, channel.encode()))
+            return UNCONFIRMED
+        return None if published else CLOSED
+
+    async def _publish(
+        self, partition: int, process: str, kind: bytes, name: str, data: bytes
+    ) -> int:
+        """Publish to a process; whether it is there."""
+        commands = self.commands or await self._get_commands()
+        await self.receiver.be_repaired(partition)
+        topic = process_topic(self._partitions.bases[partition], process)
+        content = b"%b%b %b" % (kind, name.encode("ascii"), data)
+        link = self._senders.get().links[partition]
+        receivers: int = await link.call(commands.publish, topic, content, repeat=False)
+        if not receivers and not self._partitions.servers[partition].is_cluster:
+            # Nobody has it. If this server has become a replica, they listen to another one.
+            receivers = await link.run("tell", [topic], [commands.publish, content], repeat=False)
+        return receivers
+
+    def _probe(self, partition: int, commands: Commands) -> "asyncio.Future[int]":
+        """Publish something to this process; the future gets on how many connections it is heard.
+
+        It goes the way of all that is sent, and is refused where the server has become a replica.
+        """
+        topic = self.receiver.own_topics[partition]
+        link = self._senders.get().links[partition]
+        return link.run("tell", [topic.decode()], [commands.publish, NOTHING], repeat=False)
+
+    async def group_send(
+        self, group: str, data: bytes, capacity: int | None, expiry: float
+    ) -> Iterable[str]:
+        """Publish to a group; its named channels are left to the layer."""
+        commands = self.commands or await self._get_commands()
+        partition = self._partitions.number_of(group)
+        base = self._partitions.bases[partition]
+        await self.receiver.be_repaired(partition)
+        topic = group_topic(base, group)
+        try:
+            named = await self._senders.get().links[partition].run(
+                "publish", [topic, named_key(base, group)], [commands.publish, data], repeat=False
+            )  # fmt: skip
+        except Unconfirmed:
+            self._local.drop(UNCONFIRMED, group)
+            self._tell_of_unsure(partition, topic)
+            return ()
+        return [name.decode("ascii", "replace") for name in named] if named else ()
+
+    def _tell_of_unsure(self, partition: int, topic: str, head: bytes = b"") -> None:
+        """Let those who listen to a topic know, soon, that a message to them may have been lost."""
+        link, since, about = self._senders.get().links[partition], now(), (topic, head)
+
+        def publish(connected: "asyncio.Future[Any]") -> None:
+            self._unsure.discard(about)
+            commands = self.commands
+            if connected.cancelled() or connected.exception() or commands is None:
+                return
+            content = b"%b%b%.1f" % (head, UNSURE, now() - since)
+            link.call(commands.publish, topic, content).add_done_callback(forget)
+
+        if about not in self._unsure:
+            self._unsure.add(about)
+            link.call("PING").add_done_callback(publish)
+
+    # Groups
+
+    async def join(self, group: str, channel: str) -> None:
+        """Let a channel of this process be in a group."""
+        await self.receiver.run(lambda: self._topics.join(group, channel))
+
+    async def leave(self, group: str, channel: str) -> None:
+        """Let a channel of this process be in a group no longer."""
+        if self._local.is_member(group, channel):
+            await self.receiver.run(lambda: self._topics.part(group, channel))
+
+    def emptied(self, group: str) -> None:
+        """The last member in this process has left a group."""
+        self._topics.emptied(group)
+        self.receiver.call_soon(self._topics.leave_emptied)
+
+    async def invite(self, process: str, group: str, channel: str) -> None:
+        """Let a channel of another process join a group; if it is gone, so be it."""
+        await self._tell(process, JOIN, group, channel)
+
+    async def dismiss(self, process: str, group: str, channel: str) -> None:
+        """Let a channel of another process leave a group; if it is gone, so be it."""
+        await self._tell(process, LEAVE, group, channel)
+
+    async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
+        with contextlib.suppress(Unconfirmed):
+            partition = self._partitions.number_of(group)
+            await self._publish(partition, process, kind, group, channel.encode("ascii"))
+
+    async def bind(self, group: str, channel: str, lease: float) -> None:
+        """Let a named channel be in a group, for ``lease`` seconds."""
+        await self._change_named(group, channel, milliseconds(lease))
+
+    async def unbind(self, group: str, channel: str) -> None:
+        """Let a named channel leave a group."""
+        await self._change_named(group, channel, 0)
+
+    async def _change_named(self, group: str, channel: str, lease: int) -> None:
+        partition = self._partitions.number_of(group)
+        key = named_key(self._partitions.bases[partition], group)
+        await self._senders.get().changes[partition].make(key, channel, lease)
+
+    # What is published (see subscription.Recipient)
+
+    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
+        """A message came, to a group or to this process."""
+        group = self.receiver.groups[partition].get(topic)
+        if group is None:
+            if topic != self.receiver.own_topics[partition]:
+                return None  # a group that was left meanwhile
+            return self._told(partition, data, patience)
+        if data.startswith(UNSURE):
+            reason = self._missed(partition, data)
+            if reason is not None:
+                self._local.announce_gap_to_group(group, reason)
+            return None
+        return self._recipient.deliver_to_group(group, data, 0.0, patience)
+
+    def _told(self, partition: int, data: bytes, patience: float) -> Late | None:
+        """Something came for this process."""
+        head, _, content = data.partition(b" ")
+        kind = head[:1]
+        try:
+            name = head[1:].decode("ascii")
+            if kind == TO_CHANNEL:
+                if not content.startswith(UNSURE):
+                    return self._recipient.deliver_to_channel(name, content, 0.0, patience)
+                if process_of(name) != self._process:
+                    raise InvalidNameError(f"{name} is no channel of this process")
+                reason = self._missed(partition, content)
+                if reason is not None:
+                    self._local.announce_gap_to_channel(name, reason)
+            elif kind in (JOIN, LEAVE):
+                self._obey(kind, name, content.decode("ascii"))
+            elif data != NOTHING:
+                self._local.drop(UNDECODABLE, _OWN_TOPIC)
+        except (UnicodeDecodeError, InvalidNameError):
+            self._local.drop(UNDECODABLE, _OWN_TOPIC)
+        return None
+
+    def _missed(self, partition: int, notice: bytes) -> str | None:
+        """Why consumers may have missed a message, after a sender who cannot know has said so.
+
+        None if the same fault concerned this process, which has told all then.
+        """
+        try:
+            broke = now() - float(notice.removeprefix(UNSURE))
+        except ValueError:
+            self._local.drop(UNDECODABLE, _OWN_TOPIC)
+            return None
+        if self._repaired[partition] >= broke - _SAME_FAULT:
+            return None
+        return "the connection of a sender broke before the broker answered"
+
+    def _obey(self, kind: bytes, group: str, channel: str) -> None:
+        """Another process lets one of our channels join or leave a group."""
+        self._recipient.require_valid_group_name(group)
+        self._recipient.require_valid_channel_name(channel)
+        if process_of(channel) == self._process:
+            change = self._topics.join if kind == JOIN else self._topics.part
+            self._start(change(group, channel))
+
+    def subscription_lost(self, partition: int, reason: str) -> None:
+        """The connection broke."""
+        self._local.release_all()
+        self._call(self._callbacks.on_disconnect)
+
+    def subscription_restored(self, partition: int, reason: str) -> None:
+        """The connection is repaired: whoever may have missed a message is told, once."""
+
+        def concerns(channel: str, groups: Collection[str]) -> bool:
+            number_of = self._partitions.number_of
+            return any(number_of(name) == partition for name in (channel, *groups))
+
+        self._repaired[partition] = now()
+        self._local.announce_gap(reason, concerns)
+        self._call(self._callbacks.on_reconnect)
+
+    def _call(self, callback: Callback) -> None:
+        if callback is None:
+            return
+        try:
+            result = callback()
+        except Exception:
+            logger.exception("%r failed", callback)
+            return
+        if isawaitable(result):
+            self._start(result)
+
+    def _start(self, awaitable: Any) -> None:
+        """Await something in the background; an error is logged."""
+        task = asyncio.ensure_future(awaitable)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("What the broker's news led to has failed", exc_info=task.exception())
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message and every group."""
+        await self.receiver.run(self._flush)
+
+    async def _flush(self) -> None:
+        for subscription in self.receiver.subscriptions:
+            subscription.hurry()
+            await subscription.barrier()
+        await self._local.flush()
+        for groups in self.receiver.groups:
+            for group in list(groups.values()):
+                self._topics.leave_if_empty(group)
+        await self._partitions.delete_keys()
+
+    async def rest(self) -> None:
+        """Close the connections of the running event loop that nobody here needs."""
+        await self.receiver.rest()
+        await self.named.rest()
+        sender = self._senders.peek()
+        if sender is not None:
+            await sender.rest()
+
+    async def aclose(self) -> None:
+        """Stop receiving, and close every connection."""
+        loops = {loop for loop, _ in self._senders.all()} | {self.receiver.loop}
+        for loop in loops - {asyncio.get_running_loop()}:
+            if loop is not None and loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
+        await self._aclose()
+
+    async def _aclose(self) -> None:
+        """Let go of what belongs to this event loop."""
+        await self.named.aclose()
+        sender = self._senders.pop()
+        if sender is not None:
+            await sender.aclose()
+        if self.receiver.loop in (None, asyncio.get_running_loop()):
+            for task in list(self._tasks):
+                task.cancel()
+            await self._local.flush()
+            self._topics.clear()
+            await self.receiver.stop()

@@ -1,0 +1,361 @@
+"""What a layer makes of any transport, over one between the objects of this process."""
+
+import asyncio
+import gc
+import os
+import weakref
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from channels._runtime.loops import bridge
+from channels.exceptions import (
+    BrokerUnavailable,
+    ChannelFull,
+    InvalidChannelLayerError,
+    InvalidNameError,
+    SerializationError,
+)
+from channels.layers.broker.layer import process_of
+
+from ..helpers import balanced, message, until
+from .loopback import Broker, Loopback, LoopbackLayer
+
+
+@pytest.fixture
+def broker():
+    return Broker()
+
+
+@pytest.fixture
+def make(broker):
+    """Makes layers, each as another process would have it."""
+    return lambda **options: LoopbackLayer(broker, **options)
+
+
+async def receive(layer, channel):
+    async with asyncio.timeout(5):
+        return await layer.receive(channel)
+
+
+def test_a_channel_name_tells_the_process_that_receives_from_it():
+    assert process_of("specific.abc!def") == "abc"
+    assert process_of("a.b.c!") == "c"
+    assert process_of("named.channel") is None
+
+
+# What the transport is asked for
+
+
+class Recorder(Loopback):
+    """Takes note of how a method was called."""
+
+    def __init__(self, broker, recipient):
+        super().__init__(broker, recipient)
+        self.calls = []
+
+    async def group_send(self, group, data, capacity, expiry):
+        self.calls.append((group, capacity, expiry))
+        return await super().group_send(group, data, capacity, expiry)
+
+    async def enqueue(self, channel, data, capacity, expiry):
+        self.calls.append((channel, capacity, expiry))
+        return await super().enqueue(channel, data, capacity, expiry)
+
+    async def bind(self, group, channel, lease):
+        self.calls.append((group, channel, lease))
+        await super().bind(group, channel, lease)
+
+
+class RecordingLayer(LoopbackLayer):
+    def connect(self, recipient):
+        return Recorder(self.broker, recipient)
+
+
+async def test_the_transport_is_told_capacity_and_expiry():
+    layer = RecordingLayer(capacity=7, expiry=8, group_expiry=9)
+    await layer.group_add("group", "named")
+    await layer.send("named", message())
+    await layer.group_send("group", message())
+    assert layer.transport.calls == [
+        ("group", "named", 9),
+        ("named", 7, 8),
+        ("group", 7, 8),
+        ("named", 7, 8),  # which this transport leaves to the layer
+    ]
+
+
+class OwnCapacities(RecordingLayer):
+    def get_capacity(self, channel):
+        return 3 if channel == "named" else 7
+
+
+@pytest.mark.parametrize(
+    "make_layer",
+    [
+        lambda: RecordingLayer(capacity=7, channel_capacity={"named": 3}),
+        lambda: RecordingLayer(capacity=3, symmetric_encryption_keys=["key"]),
+        OwnCapacities,
+    ],
+)
+async def test_named_channels_that_are_not_alike_are_appended_to_one_by_one(make_layer):
+    layer = make_layer()
+    await layer.group_add("group", "named")
+    await layer.group_send("group", message(5))
+    assert layer.transport.calls[1:] == [("group", None, 60), ("named", 3, 60)]
+    assert await receive(layer, "named") == message(5)
+
+
+async def test_a_full_named_channel_in_a_group_is_counted(make, drops):
+    layer = make(capacity=1)
+    await layer.group_add("group", "named")
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    assert drops == [("named", "capacity", 1)] * 2
+    with pytest.raises(ChannelFull, match="named holds 1 messages"):
+        await layer.send("named", message())
+
+
+async def test_what_is_no_channel_name_in_a_group_is_passed_over(make, broker):
+    layer = make()
+    for name in ("first", "no channel", "second"):
+        await layer.transport.bind("group", name, 60)
+    await layer.group_send("group", message(1))
+    assert [await receive(layer, name) for name in ("first", "second")] == [message(1)] * 2
+    assert "no channel" not in broker.queues
+
+
+async def test_the_reason_why_the_transport_lost_a_message_is_counted(make, drops):
+    layer, gone = make(), make()
+    channel = await gone.new_channel()
+    await gone.aclose()
+    await layer.send(channel, message())
+    assert drops == [(channel, "closed", 1)]
+    assert balanced(layer)
+
+
+async def test_a_send_that_fails_takes_up_no_room(make):
+    layer = make(capacity=1)
+    channel = await layer.new_channel()
+    layer.transport.refusal = BrokerUnavailable("as if")
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable, match="as if"):
+            await layer.send(channel, message())
+    layer.transport.refusal = None
+    await layer.send(channel, message(1))
+    assert await receive(layer, channel) == message(1)
+
+
+async def test_what_the_layer_has_no_part_in_is_the_transports(make):
+    layer = make()
+    await layer.stop_receiving("named")
+    assert layer.transport.given_back == ["named"]
+
+
+# What the transport brings
+
+
+async def test_a_message_for_another_process_is_refused(make):
+    layer, other = make(), make()
+    with pytest.raises(InvalidNameError, match="no channel of this process"):
+        layer.deliver_to_channel(await other.new_channel(), b"")
+    with pytest.raises(InvalidChannelLayerError, match="another process"):
+        await layer.receive(await other.new_channel())
+
+
+async def test_a_message_to_a_group_without_members_here_is_not_even_read(make, drops):
+    layer = make()
+    layer.deliver_to_group("group", b"rubbish")
+    assert drops == []
+
+
+async def test_what_cannot_be_read_is_counted_for_all_that_it_was_for(make, drops):
+    layer = make()
+    channels = [await layer.new_channel() for _ in range(3)]
+    for channel in channels:
+        await layer.group_add("group", channel)
+    layer.deliver_to_group("group", b"\xc1")
+    layer.deliver_to_channel(channels[0], b"\xc1")
+    assert drops == [("group", "undecodable", 3), (channels[0], "undecodable", 1)]
+    await layer.transport.enqueue("named", b"\xc1", 100, 60)
+    await layer.send("named", message(1))
+    assert await receive(layer, "named") == message(1)
+    assert drops[2:] == [("named", "undecodable", 1)]
+    assert balanced(layer)
+
+
+async def test_an_age_counts_against_the_expiry(make):
+    layer = make(expiry=10)
+    channel = await layer.new_channel()
+    data = layer.serialize(message())
+    layer.deliver_to_channel(channel, data, 11)
+    layer.deliver_to_channel(channel, layer.serialize(message(1)), 9)
+    assert await receive(layer, channel) == message(1)
+    assert layer.statistics.dropped == {"expired": 1}
+
+
+async def test_a_sealed_message_is_for_one_destination(make, drops):
+    layer = make(symmetric_encryption_keys=["key"])
+    sent = []
+    layer.transport.send_to_process = lambda process, channel, data: catch(sent, data)
+    first, second = await layer.new_channel(), await layer.new_channel()
+    await layer.send(first, message(1))
+    layer.deliver_to_channel(second, sent[0])
+    layer.deliver_to_channel(first, sent[0])
+    assert await receive(layer, first) == message(1)
+    assert drops == [(second, "undecodable", 1)]
+
+
+async def catch(caught, data):
+    caught.append(data)
+
+
+# What a subclass may replace
+
+
+class Marked(LoopbackLayer):
+    """Its own format, and a group of its own for each message."""
+
+    def serialize(self, message):
+        return b"Z" + super().serialize(message)
+
+    def deserialize(self, message):
+        if message[:1] != b"Z":
+            raise KeyError("not ours")
+        return super().deserialize(message[1:])
+
+    async def send(self, channel, message):
+        await super().send(channel, {**message, "by": "send"})
+
+    async def group_send(self, group, message):
+        await super().group_send(f"own.{group}", {**message, "by": "group_send"})
+
+    async def group_add(self, group, channel):
+        await super().group_add(f"own.{group}", channel)
+
+    async def receive(self, channel):
+        return {**await super().receive(channel), "at": "receive"}
+
+    async def new_channel(self, prefix="marked"):
+        return await super().new_channel(prefix)
+
+
+async def test_a_subclass_may_replace_what_it_likes(broker):
+    layer, plain = Marked(broker), LoopbackLayer(broker)
+    channel = await layer.new_channel()
+    assert channel.startswith(f"marked.{layer.client_prefix}!")
+    await layer.group_add("group", channel)
+    await layer.group_send("group", message(1))
+    await layer.send(channel, message(2))
+    await plain.send(channel, message(3))
+    expected = [{**message(1), "by": "group_send"}, {**message(2), "by": "send"}]
+    for each in expected:
+        assert await receive(layer, channel) == {**each, "at": "receive"}
+    assert layer.statistics.dropped == {"undecodable": 1}
+
+
+async def test_a_serializer_must_return_bytes_and_a_dict(make):
+    layer = make()
+    channel = await layer.new_channel()
+    layer.serialize = lambda message: "text"
+    for sending in (layer.send(channel, message()), layer.group_send("group", message())):
+        with pytest.raises(SerializationError, match=r"serialize\(\) must return bytes, not str"):
+            await sending
+    layer.serialize = lambda message: bytearray(b"\x90")
+    await layer.group_add("group", channel)
+    await layer.send(channel, message())
+    await layer.group_send("group", message())
+    assert layer.statistics.dropped == {"undecodable": 2}
+    layer.deserialize = lambda data: [data]
+    await layer.send(channel, message())
+    assert layer.statistics.dropped == {"undecodable": 3}
+
+
+# Names
+
+
+@pytest.mark.parametrize("group", ["no group", "", 5, None, b"bytes", "x" * 100])
+async def test_a_group_that_cannot_be_is_refused(make, group):
+    layer = make()
+    with pytest.raises(InvalidNameError, match="Group name"):
+        await layer.group_send(group, message())
+    with pytest.raises(InvalidNameError, match="Group name"):
+        await layer.group_add(group, "named")
+
+
+# Event loops
+
+
+async def test_a_consumer_starts_what_has_stopped(make):
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.aclose()
+    assert not layer.transport.is_ready()
+    mailbox = layer.open_mailbox(channel, lambda: None)
+    await until(layer.transport.is_ready)
+    await mailbox.close()
+
+
+async def test_a_consumer_whose_start_fails_is_left_to_the_transport(make):
+    layer = make()
+    layer.transport.refusal = BrokerUnavailable("as if")
+    mailbox = layer.open_mailbox("specific.x!y", lambda: None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await mailbox.close()
+
+
+def test_calls_of_sync_code_run_on_the_loop_that_lasts(make):
+    layer = make()
+    loops = set()
+
+    class Where(Loopback):
+        async def ready(self):
+            loops.add(asyncio.get_running_loop())
+            await super().ready()
+
+    layer.transport = Where(layer.broker, layer)
+    channel = async_to_sync(layer.new_channel)()
+    async_to_sync(layer.group_add)("group", channel)
+    async_to_sync(layer.group_add)("group", "named")
+    async_to_sync(layer.group_send)("group", message(1))
+    assert async_to_sync(layer.receive)(channel) == message(1)
+    assert async_to_sync(layer.receive)("named") == message(1)
+    assert loops == {bridge.loop}
+
+
+# The end
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_a_process_of_its_own(make):
+    layer = make()
+    before, transport = layer.client_prefix, layer.transport
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        is_new = layer.client_prefix != before and layer.transport is not transport
+        os.write(writer, b"1" if is_new and layer.transport.process != before else b"0")
+        os._exit(0)
+    os.waitpid(child, 0)
+    with os.fdopen(reader, "rb") as answer:
+        os.close(writer)
+        assert answer.read() == b"1"
+    assert layer.client_prefix == before
+
+
+def test_a_layer_that_nobody_uses_is_gone(make):
+    layer = weakref.ref(make())
+    gc.collect()
+    assert layer() is None
+
+
+async def test_flush_forgets_what_the_process_has(make):
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.send(channel, message())
+    await layer.flush()
+    await layer.group_send("group", message())
+    assert layer.count_pending() == 0
+    assert layer.statistics.dropped == {"closed": 1}
