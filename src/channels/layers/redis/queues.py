@@ -25,8 +25,8 @@ from ..._runtime import backstage, timers
 from ..._runtime.clock import now
 from ..broker.reconnecting import Reconnector
 from .connection.commands import BrokerUnavailable, CommandConnection
-from .connection.errors import explain, forget, heed_move, is_transient
-from .connection.servers import Connection, Server
+from .connection.errors import explain, forget, is_transient
+from .connection.servers import Connection, Server, heed_move
 from .keys import FIELD_SENT, READERS, queue_expiry_key
 from .scripts import SCRIPTS
 

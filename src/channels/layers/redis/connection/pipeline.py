@@ -11,9 +11,9 @@ from redis import exceptions as redis_errors
 from ...._runtime import clock, timers
 from ....exceptions import Unconfirmed
 from ..scripts import SCRIPTS
-from .errors import explain, heed_move, is_moving, is_transient
+from .errors import explain, is_moving, is_transient
 from .raw import RawConnection
-from .servers import Connection, Server
+from .servers import Connection, Server, heed_move
 
 __all__ = ["Call", "Pipeline"]
 

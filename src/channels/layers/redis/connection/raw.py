@@ -1,4 +1,4 @@
-"""A connection that redis-py has set up: commands go out, and replies are handed on."""
+"""A connection that redis-py has opened: commands are written to it, replies are handed on."""
 
 import asyncio
 import contextlib
@@ -8,33 +8,34 @@ from typing import Any
 from redis import exceptions as redis_errors
 
 from ...._runtime import backstage, clock
-from .packing import pack
-from .servers import Connection
+from .opening import Connection
 
+_pack: Callable[[tuple[Any, ...]], bytes] | None
 try:
     from hiredis import Reader
-except ImportError:  # redis-py's own parser does it too, for more processor time
-    Reader = None  # type: ignore[misc, assignment]
+    from hiredis import pack_command as _pack
+except ImportError:  # redis-py's own parser and packer take five times the processor time
+    Reader = _pack = None  # type: ignore[misc, assignment]
 
 __all__ = ["RawConnection"]
 
-_NOTHING = object()
+_INCOMPLETE = object()
 
 
 class RawConnection:
-    """Takes a connection over, for as long as it holds.
+    """Writes commands and hands on replies, for as long as the connection holds.
 
-    Whoever sends is to know which reply belongs to what: the server answers in the order of the
-    commands. So it is also for them to bound what is under way; there is no other flow control.
+    The server answers in the order of the commands: the owner keeps account of which reply belongs
+    to which command, and bounds how many are under way. There is no other flow control.
 
     Args:
-        connection: set up, with no answer outstanding. It belongs to the wire from now on.
-        receive: called with the replies that have come, errors among them, as they come. What it
-            raises ends the wire.
+        connection: open, with no answer outstanding. It belongs to this object from now on.
+        receive: called with the replies that have come, errors among them, as they come. An
+            exception that it raises ends the connection.
 
     Attributes:
-        over: a future that gets the error which ended the wire, or None if :meth:`end` did.
-        heard: when something last came, on the event loop's clock.
+        over: a future that gets the error which ended the connection, or None if :meth:`end` did.
+        heard: when something last came, on the monotonic clock.
         quiet: seconds for which nothing had come before that.
     """
 
@@ -49,7 +50,7 @@ class RawConnection:
         self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
         self._reading: asyncio.Task[None] | None = None
         self._parser: _Parser | None = None
-        # Done when what comes may be handed on again, while it may not.
+        # While nothing may be handed on: done when it may again.
         self._resumed: asyncio.Future[None] | None = None
         if Reader is None:
             self._reading = backstage.start(self._read())
@@ -93,7 +94,11 @@ class RawConnection:
         if self.over.done():
             return
         try:
-            self._transport.write(pack(self._connection, commands))
+            if _pack is not None:
+                data = b"".join(map(_pack, commands))
+            else:
+                data = b"".join(self._connection.pack_commands(commands))
+            self._transport.write(data)
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             self.end(error)
 
@@ -109,6 +114,7 @@ class RawConnection:
             self.end(error)
 
     async def _read(self) -> None:
+        """Hand on replies as redis-py reads them."""
         try:
             while True:
                 try:
@@ -122,7 +128,7 @@ class RawConnection:
             self.end(error)
 
     def end(self, error: Exception | None = None) -> None:
-        """Hand on nothing more, and let who waits for it know."""
+        """Hand on nothing more; :attr:`over` is done."""
         if self.over.done():
             return
         if error is None:
@@ -133,14 +139,14 @@ class RawConnection:
     async def aclose(self) -> None:
         """Disconnect."""
         if not self.over.cancel() and not self.over.cancelled():
-            self.over.exception()  # it has been heard, or nobody wants to
+            self.over.exception()  # the owner has seen it, or does not want to
         if self._reading is not None:
             self._reading.cancel()
         with contextlib.suppress(Exception):
             await self._connection.disconnect(nowait=True)
 
     def abandon(self) -> None:
-        """Let go without an event loop, which has been closed."""
+        """Disconnect without an event loop, which has been closed."""
         with contextlib.suppress(Exception):
             self._connection._close()  # type: ignore[no-untyped-call]
 
@@ -152,13 +158,13 @@ class _Parser(asyncio.Protocol):
     """
 
     def __init__(
-        self, wire: RawConnection, connection: Connection, transport: asyncio.Transport
+        self, owner: RawConnection, connection: Connection, transport: asyncio.Transport
     ) -> None:
-        self._wire = wire
+        self._owner = owner
         self._reader = Reader(
             protocolError=redis_errors.InvalidResponse,
             replyError=connection._parser.parse_error,
-            notEnoughData=_NOTHING,
+            notEnoughData=_INCOMPLETE,
         )
         self._before = transport.get_protocol()
         transport.set_protocol(self)
@@ -166,14 +172,14 @@ class _Parser(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on what is complete."""
         self._reader.feed(data)
-        if self._wire._resumed is None:
-            self._wire.received(iter(self._reader.gets, _NOTHING))
+        if self._owner._resumed is None:
+            self._owner.received(iter(self._reader.gets, _INCOMPLETE))
 
     def hand_on(self) -> None:
         """Hand on what is complete and has not been taken."""
-        self._wire.received(iter(self._reader.gets, _NOTHING))
+        self._owner.received(iter(self._reader.gets, _INCOMPLETE))
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is no more."""
-        self._wire.end(error or ConnectionError("the server closed the connection"))
+        self._owner.end(error or ConnectionError("the server closed the connection"))
         self._before.connection_lost(error)

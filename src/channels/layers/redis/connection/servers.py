@@ -1,69 +1,28 @@
-"""Where the keys of a partition live, and how to connect there: one server, Sentinel, a cluster.
-
-Everything here ends in connections of redis-py, made one by one and owned by who asked for them.
-There is no pool that a burst of callers could drain, and no timeout or retry that this package
-did not set itself.
-"""
+"""Where the keys of a partition live, and how to connect there: one server, Sentinel, a cluster."""
 
 import contextlib
-import math
 import random
-import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from redis import exceptions as redis_errors
-from redis.asyncio import connection as _connection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
-from ...._runtime import clock, timers
-from ....exceptions import BrokerError, ChannelsError
-from .refusals import explain_opening, shorn
+from ...._runtime import timers
+from ....exceptions import BrokerError
+from .errors import is_permanent, without_secrets
+from .opening import Address, Connection, Opener, ask, write_address
 
 __all__ = [
     "Address",
-    "BrokerError",
     "ClusterServer",
     "Connection",
-    "Opener",
     "SentinelServer",
     "Server",
     "SingleServer",
+    "heed_move",
 ]
-
-Connection = _connection.AbstractConnection
-Address: TypeAlias = tuple[str, int]
-
-# Seconds to connect, and the default for how long an answer may take.
-CONNECT_TIMEOUT = 5.0
-RESPONSE_TIMEOUT = 5.0
-
-# Seconds that one sentinel, or one node of a cluster, is given to say where the keys are. Another
-# one can be asked, so it is less than a connection to the keys is given.
-_ASKING_TIMEOUT = 2.0
-
-# Seconds after which the files with certificates are read anew. To read all that a system trusts
-# takes longer than to connect; but they are renewed while a process runs.
-_TLS_FRESH = 60.0
-
-# Options of redis-py's pools, which settings may hold although there is no pool here.
-_POOL_OPTIONS = frozenset({"max_connections", "timeout", "check_connection"})
-
-
-class _Parser(_connection.DefaultParser):  # type: ignore[misc, valid-type]
-    """Gives the errors of a cluster classes; redis-py before 6 does for its own client only."""
-
-    EXCEPTION_CLASSES: ClassVar[Any] = {
-        **_connection.DefaultParser.EXCEPTION_CLASSES,
-        "ASK": redis_errors.AskError,
-        "CLUSTERDOWN": redis_errors.ClusterDownError,
-        "MASTERDOWN": redis_errors.MasterDownError,
-        "MOVED": redis_errors.MovedError,
-        "TRYAGAIN": redis_errors.TryAgainError,
-    }
 
 
 class Server(Protocol):
@@ -83,119 +42,20 @@ class Server(Protocol):
         """The server said that the keys have moved."""
 
 
-class Opener:
-    """Opens connections with the same options to one address or another.
+def heed_move(server: Server, error: Exception) -> Exception:
+    """Let ``server`` know, if ``error`` says so, that its keys are at another node now.
 
-    Args:
-        options: those of redis-py's connections, and ``ssl``.
-
-    Raises:
-        TypeError, ValueError: redis-py does not know such an option, or not such a value.
+    Returns:
+        What to go on with: ``error``, or what is wrong if ``server`` is not known as a cluster.
     """
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        options = {name: value for name, value in options.items() if name not in _POOL_OPTIONS}
-        self.response_timeout = float(options.pop("socket_timeout", None) or RESPONSE_TIMEOUT)
-        self._tls: Any = None
-        self._tls_until = -math.inf
-        self._class: type[Connection] = _class_for(options)
-        if issubclass(self._class, _connection.Connection):
-            options.setdefault("socket_keepalive", True)
-        if issubclass(self._class, _TlsConnection) and not _is_unverified(options):
-            options.setdefault("ssl_check_hostname", True)  # redis-py does not before version 6
-        self._options = {
-            **options,
-            "socket_connect_timeout": options.get("socket_connect_timeout") or CONNECT_TIMEOUT,
-            # RESP2, whose answers have one shape in every version of the client and the server.
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_timeout": None,
-            "health_check_interval": 0,
-            "retry": Retry(NoBackoff(), 0),
-            "parser_class": _Parser,
-        }
-        #: The address that the options hold.
-        self.where = _where(self.make())
-
-    def make(self, **where: Any) -> Connection:
-        """A connection that is not open yet, to ``host`` and ``port`` if given."""
-        connection = self._class(**{**self._options, **where})
-        if isinstance(connection, _TlsConnection):
-            if clock.now() > self._tls_until:
-                self._tls = connection.ssl_context
-                self._tls_until = clock.now() + _TLS_FRESH
-            connection.ssl_context = self._tls
-        return connection
-
-    async def open(self, **where: Any) -> Connection:
-        """A connection, ready for commands."""
-        connection = self.make(**where)
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-        except Exception as error:  # noqa: BLE001 - told in other words
-            encrypted = isinstance(connection, _connection.SSLConnection)
-            failure = explain_opening(_where(connection), error, encrypted=encrypted)
-        else:
-            return connection
-        # Out of reach of what redis-py raised, which may hold the password.
-        raise failure
-
-    async def ask(self, address: Address, *command: str) -> Any:
-        """What the server at ``address`` answers to one command."""
-        async with timers.timeout(_ASKING_TIMEOUT):
-            connection = await self.open(host=address[0], port=address[1])
-            try:
-                return await _answer(connection, *command)
-            finally:
-                await connection.disconnect(nowait=True)
-
-
-class _TlsConnection(_connection.SSLConnection):
-    """Ends without a farewell.
-
-    The end of TLS is a handshake of its own, which would keep the socket open for as long as the
-    server takes, and for ever once the event loop has stopped. Every command ends with its answer,
-    so there is nothing that a farewell would protect.
-    """
-
-    async def disconnect(self, *args: Any, **options: Any) -> None:
-        """Drop the connection."""
-        writer = self._writer
-        if writer is not None:
-            writer.transport.abort()
-        await super().disconnect(*args, **options)
-
-
-def _class_for(options: dict[str, Any]) -> type[Connection]:
-    """The class of connections that the options need; it is taken out of them."""
-    chosen, encrypted = options.pop("connection_class", None), options.pop("ssl", False)
-    if chosen is _connection.SSLConnection or (encrypted and chosen is None):
-        return _TlsConnection
-    if chosen is not None:
-        return chosen  # type: ignore[no-any-return]
-    return _connection.UnixDomainSocketConnection if "path" in options else _connection.Connection
-
-
-def _is_unverified(options: Mapping[str, Any]) -> bool:
-    """Whether the options say that a server's certificate need not be valid."""
-    wanted = options.get("ssl_cert_reqs", "required")
-    return wanted == ssl.CERT_NONE or str(wanted).lower() == "none"
-
-
-async def _answer(connection: Connection, *command: str) -> Any:
-    await connection.send_command(*command, check_health=False)
-    return await connection.read_response()
-
-
-def _place(host: Any, port: Any) -> str:
-    """An address as it is written."""
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-
-
-def _where(connection: Connection) -> str:
-    """The address that a connection is made to."""
-    parts = vars(connection)
-    return str(parts["path"]) if parts.get("path") else _place(parts["host"], parts["port"])
+    if isinstance(error, redis_errors.MovedError):
+        if not server.is_cluster:
+            return BrokerError(
+                f"{server.name} is a node of a Redis Cluster, which keeps these keys on another "
+                'node; let hosts say so: [{"cluster": [("host", port), ...]}]'
+            )
+        server.moved(error.host, error.port)
+    return error
 
 
 class SingleServer:
@@ -245,7 +105,7 @@ class SentinelServer:
     ) -> None:
         self.opener = Opener(options)
         self.sentinel_opener = Opener(sentinel_options)
-        asked = ", ".join(_place(*sentinel) for sentinel in sentinels)
+        asked = ", ".join(write_address(*sentinel) for sentinel in sentinels)
         self.name = f"the Redis master {master_name!r} of the sentinels {asked}"
         self.response_timeout = self.opener.response_timeout
         self._sentinels = deque(sentinels)
@@ -284,7 +144,7 @@ class SentinelServer:
     async def _require_master(self, connection: Connection, name: str) -> None:
         try:
             async with timers.timeout(self.response_timeout):
-                role = await _answer(connection, "ROLE")
+                role = await ask(connection, "ROLE")
         except redis_errors.NoPermissionError:
             return  # then it is found out with the first message
         if role[0] != b"master":
@@ -310,7 +170,7 @@ class ClusterServer:
 
     def __init__(self, nodes: Sequence[Address], key: str, options: Mapping[str, Any]) -> None:
         self.opener = Opener(options)
-        self.name = f"the Redis Cluster at {', '.join(_place(*node) for node in nodes)}"
+        self.name = f"the Redis Cluster at {', '.join(write_address(*node) for node in nodes)}"
         self.response_timeout = self.opener.response_timeout
         self._startup_nodes = list(nodes)
         self._nodes = list(nodes)
@@ -372,20 +232,11 @@ def _node_address(node: Sequence[Any], asked: str) -> Address | None:
 
 def _all_failed(what: str, errors: Sequence[Exception]) -> Exception:
     """One error for many: permanent only if each of them is, as the next attempt may differ."""
-    reasons = "; ".join(dict.fromkeys(shorn(error) or type(error).__name__ for error in errors))
+    texts = [without_secrets(error) or type(error).__name__ for error in errors]
+    reasons = "; ".join(dict.fromkeys(texts))
     make: Callable[[str], Exception] = redis_errors.ConnectionError
-    if errors and all(map(_is_permanent, errors)):
+    if errors and all(map(is_permanent, errors)):
         make = BrokerError
     raised = make(f"{what}: {reasons}")
     raised.__cause__ = errors[0] if errors else None
     return raised
-
-
-def _is_permanent(error: Exception) -> bool:
-    return isinstance(
-        error,
-        ChannelsError
-        | redis_errors.ResponseError
-        | redis_errors.AuthenticationError
-        | redis_errors.AuthorizationError,
-    )

@@ -15,9 +15,9 @@ from ...broker.patience import Patience
 from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import PATIENCE, BrokerUnavailable
-from ..connection.errors import explain, heed_move, is_transient
+from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
-from ..connection.servers import Server
+from ..connection.servers import Server, heed_move
 
 __all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
 

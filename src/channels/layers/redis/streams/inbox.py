@@ -13,9 +13,9 @@ from ...broker.patience import Patience
 from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import BrokerUnavailable
-from ..connection.errors import explain, heed_move, is_transient
+from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
-from ..connection.servers import Connection, Server
+from ..connection.servers import Connection, Server, heed_move
 from ..keys import inbox_key, lost_key, process_member
 from ..scripts import SCRIPTS
 

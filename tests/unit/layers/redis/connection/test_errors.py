@@ -3,8 +3,7 @@ from redis import exceptions as redis_errors
 
 from channels.exceptions import ChannelsError
 from channels.layers.redis.connection.commands import BrokerError, BrokerUnavailable
-from channels.layers.redis.connection.errors import explain, heed_move, is_transient
-from channels.layers.redis.connection.hosts import parse_hosts
+from channels.layers.redis.connection.errors import explain, is_transient
 from channels.layers.redis.scripts import SCRIPTS
 
 
@@ -75,11 +74,3 @@ def test_what_a_server_repeats_is_not_told():
         "unknown command 'AUTH', with args beginning with: 'user' 'secret' "
     )
     assert "secret" not in str(explain(error))
-
-
-def test_a_node_of_a_cluster_that_is_not_known_as_one():
-    (server,), _ = parse_hosts([("h", 1)], "asgi")
-    told = heed_move(server, redis_errors.MovedError("1 127.0.0.1:7000"))
-    assert isinstance(told, BrokerError)
-    assert "Redis at h:1 is a node of a Redis Cluster" in str(told)
-    assert '{"cluster": ' in str(told)

@@ -3,7 +3,6 @@ import asyncio
 import pytest
 from redis import exceptions as redis_errors
 
-from channels.layers.redis.connection import packing
 from channels.layers.redis.connection import raw as raw_module
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.raw import RawConnection
@@ -16,7 +15,7 @@ from .....proxy import Proxy
 def parser(request, monkeypatch):
     if request.param == "redis-py":
         monkeypatch.setattr(raw_module, "Reader", None)
-        monkeypatch.setattr(packing, "_pack", None)
+        monkeypatch.setattr(raw_module, "_pack", None)
     else:
         assert raw_module.Reader is not None
 

@@ -3,42 +3,10 @@
 import pytest
 from redis import exceptions as redis_errors
 
-from channels.layers.redis.connection import servers
-from channels.layers.redis.connection.servers import (
-    BrokerError,
-    ClusterServer,
-    Opener,
-    SingleServer,
-)
+from channels.exceptions import BrokerError
+from channels.layers.redis.connection.servers import ClusterServer, SingleServer, heed_move
 
 from .....brokers import running
-
-
-class TestOpener:
-    async def test_it_opens_where_it_is_told(self):
-        with running() as broker:
-            opener = Opener({"socket_connect_timeout": 1})
-            connection = await opener.open(host="127.0.0.1", port=broker.port)
-            assert connection.is_connected
-            await connection.disconnect()
-            assert await opener.ask(broker.address, "PING") == b"PONG"
-
-    async def test_nobody_there_is_an_error_that_says_where(self):
-        with pytest.raises(redis_errors.ConnectionError, match=r"127\.0\.0\.1:1"):
-            await Opener({}).open(host="127.0.0.1", port=1)
-
-    @pytest.mark.parametrize("options", [{"nonsense": 1}, {"socket_timeout": "soon"}])
-    def test_what_redis_py_does_not_know_is_refused_at_once(self, options):
-        with pytest.raises((TypeError, ValueError)):
-            Opener(options)
-
-    def test_certificates_are_read_once_for_many_connections(self, monkeypatch):
-        opener = Opener({"ssl": True})
-        first = opener.make(host="a").ssl_context
-        assert opener.make(host="b").ssl_context is first
-        monkeypatch.setattr(servers, "_TLS_FRESH", 0)
-        opener = Opener({"ssl": True})
-        assert opener.make(host="a").ssl_context is not opener.make(host="b").ssl_context
 
 
 class TestClusterServer:
@@ -78,3 +46,11 @@ async def test_a_single_server_stays_where_it_is():
         connection = await server.connect()
         assert connection.port == broker.port
         await connection.disconnect()
+
+
+async def test_a_node_of_a_cluster_that_hosts_do_not_call_one_is_told_how_to_write_it():
+    server = SingleServer({"host": "h", "port": 1})
+    told = heed_move(server, redis_errors.MovedError("1 127.0.0.1:7000"))
+    assert isinstance(told, BrokerError)
+    assert "Redis at h:1 is a node of a Redis Cluster" in str(told)
+    assert '{"cluster": ' in str(told)

@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 from channels.layers.redis import RedisPubSubChannelLayer
-from channels.layers.redis.connection import packing, raw
+from channels.layers.redis.connection import raw
 from channels.layers.redis.connection.commands import BrokerError
 
 from .....asgi import until
@@ -314,7 +314,7 @@ async def test_another_key_is_counted_and_disturbs_nobody(make):
 @pytest.mark.parametrize("members", [1, 3])
 async def test_it_works_without_hiredis(make, monkeypatch, broker, members):
     monkeypatch.setattr(raw, "Reader", None)
-    monkeypatch.setattr(packing, "_pack", None)
+    monkeypatch.setattr(raw, "_pack", None)
     repaired = asyncio.Event()
     layer = make(on_reconnect=repaired.set)
     channels = [await layer.new_channel() for _ in range(members)]

@@ -9,7 +9,7 @@ import pytest
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 from channels.layers import BaseChannelLayer
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from channels.layers.redis.connection import packing, raw
+from channels.layers.redis.connection import raw
 from channels.layers.redis.keys import consistent_hash
 from channels.layers.redis.scripts import SCRIPTS
 from channels_redis.core import RedisChannelLayer as WellKnown
@@ -81,7 +81,7 @@ async def test_only_its_own_process_receives_from_a_channel(make):
 
 async def test_it_works_without_hiredis(make, monkeypatch, redis):
     monkeypatch.setattr(raw, "Reader", None)
-    monkeypatch.setattr(packing, "_pack", None)
+    monkeypatch.setattr(raw, "_pack", None)
     here, there = make(), make()
     channels = [await layer.new_channel() for layer in (here, there)]
     for layer, channel in zip((here, there), channels, strict=True):
