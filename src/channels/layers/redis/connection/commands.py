@@ -4,10 +4,11 @@ What is called in one turn of the event loop travels together, and what is calle
 under way travels next. So a burst of callers costs one round trip and one connection, and the
 server sees one process's commands in the order in which they were called.
 
-When the connection breaks, what has not been answered is sent again over the next one. Nobody can
-know whether the server carried it out, so a command must be one that may be repeated: it sets
-something to a value, or it is a script that remembers the sender's last sequence number. What may
-not be repeated is called so, and ends as :class:`Unconfirmed`.
+When the connection breaks, calls that have not been answered are sent again over the next one.
+Nobody can know whether the server carried them out, so a command must be one that may be repeated:
+it sets something to a value, or it is a script that remembers the sender's last sequence number. A
+call that may not be repeated (``repeat=False``) fails with
+:class:`~channels.exceptions.Unconfirmed` instead.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ PATIENCE = 30.0
 # Commands that may wait. Beyond it the broker is called unavailable at once.
 MAX_WAITING = 10_000
 
-# Seconds for which what waits may still be sent when the link is closed.
+# Seconds for which waiting calls may still be sent when the connection is closed.
 _CLOSING_PATIENCE = 2.0
 
 # Seconds that an event loop may take to end after its tasks were cancelled.
@@ -43,8 +44,12 @@ _LAST_SECONDS = 1.0
 class CommandConnection:
     """One connection to one server. Belongs to the event loop on which it was made.
 
-    As long as the connection holds, a :class:`~.pipeline.Pipeline` does the work. A task makes
-    the connection, and repairs it.
+    As long as the connection holds, a :class:`~.pipeline.Pipeline` sends the calls. A task makes
+    the connection, and makes it again when it breaks.
+
+    Args:
+        server: where it leads.
+        patience: seconds for which a call is repeated before it fails as ``BrokerUnavailable``.
     """
 
     def __init__(self, server: Server, *, patience: float = PATIENCE) -> None:
@@ -57,7 +62,7 @@ class CommandConnection:
         self._reconnector = Reconnector(server.name, "sending", is_transient, explain)
         self._more: asyncio.Future[None] | None = None
         self._closing = False
-        # While the connection is to be let go: done when it has been.
+        # While the connection is to be let go: done when that has happened.
         self._resting: asyncio.Future[None] | None = None
         self._cancelled = -math.inf
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +78,7 @@ class CommandConnection:
         repeat: bool = True,
         numbered: bool = False,
     ) -> "asyncio.Future[Any]":
-        """Have a script run; the future gets its answer.
+        """Run a script; the future gets its answer.
 
         A ``numbered`` one is given, before its other arguments, a number that is greater than that
         of any numbered script which the server may have run before it, and which it keeps when it
@@ -83,7 +88,7 @@ class CommandConnection:
         return self._enqueue(command, repeat, 3 + len(keys) if numbered else 0)
 
     def call(self, *command: Any, repeat: bool = True) -> "asyncio.Future[Any]":
-        """Have a command carried out; the future gets its answer."""
+        """Send a command; the future gets its answer."""
         return self._enqueue(command, repeat)
 
     def _enqueue(
@@ -91,8 +96,8 @@ class CommandConnection:
     ) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
         now = clock.now()
-        # Whoever cancels everything is about to close the event loop, as a rule. Should it go on,
-        # so does the link.
+        # Tasks are cancelled when the event loop is about to be closed, as a rule. Should it go on,
+        # so do calls.
         closed = self._closing or now - self._cancelled < _LAST_SECONDS
         pipeline = self._pipeline
         under_way = 0 if pipeline is None else pipeline.under_way
@@ -118,14 +123,14 @@ class CommandConnection:
     # Work
 
     async def _work(self) -> None:
-        """Send what waits, until the link is closed or its event loop ends."""
+        """Send what waits, until the connection is closed or its event loop ends."""
         try:
             await self._reconnector.run(self._send_waiting)
         except asyncio.CancelledError:
             self._cancelled = clock.now()
             raise
         finally:
-            self._have_rested()
+            self._has_rested()
 
     async def _send_waiting(self) -> bool:
         """Send what waits over a connection; False if nothing does and none is to be kept."""
@@ -143,7 +148,7 @@ class CommandConnection:
                 raise
             return True  # every failure has been told to a caller
         if self._waiting:
-            self._have_rested()
+            self._has_rested()
         return True
 
     async def _converse(self) -> None:
@@ -207,7 +212,7 @@ class CommandConnection:
         self._wake()
         await asyncio.wait((self._resting,), timeout=_CLOSING_PATIENCE)
 
-    def _have_rested(self) -> None:
+    def _has_rested(self) -> None:
         """The connection has been let go, for now."""
         resting, self._resting = self._resting, None
         if resting is not None and not resting.done():
@@ -228,7 +233,7 @@ class CommandConnection:
         self._expire()
 
     def abandon(self) -> None:
-        """Let go without an event loop, which has been closed."""
+        """Disconnect without an event loop, which has been closed."""
         self._closing = True
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:

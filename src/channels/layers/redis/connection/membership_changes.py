@@ -23,18 +23,18 @@ class _Change(NamedTuple):
 
 
 class MembershipChanges:
-    """What is to change on one server, in the order in which it was asked for.
+    """The changes of memberships on one server, in the order in which they were asked for.
 
     What is asked for in one turn of the event loop goes to the server together. If that is more
     than a thousand, the rest waits for the answer, so that the server comes to others in between
-    and the link keeps room for them.
+    and the connection keeps room for them.
 
     Args:
-        link: to the server.
+        connection: to the server.
     """
 
-    def __init__(self, link: CommandConnection) -> None:
-        self._link = link
+    def __init__(self, connection: CommandConnection) -> None:
+        self._connection = connection
         self._waiting: deque[_Change] = deque()
         self._sending = False
 
@@ -70,13 +70,13 @@ class MembershipChanges:
             return
         keys = [change.key for change in chunk]
         arguments = [part for change in chunk for part in (change.member, change.lease)]
-        answer = self._link.run("join", keys, arguments)
+        answer = self._connection.run("join", keys, arguments)
         answer.add_done_callback(lambda answer: self._settle(chunk, answer))
 
     def _settle(self, chunk: list[_Change], answer: "asyncio.Future[Any]") -> None:
         error = BrokerError("The call was cancelled") if answer.cancelled() else answer.exception()
         if error is not None:
-            # Nobody need wait as long again for a server that does not answer.
+            # None of these waits as long again for a server that does not answer.
             chunk += self._waiting
             self._waiting.clear()
         strange = set() if error is not None else set(answer.result())
@@ -95,6 +95,6 @@ class MembershipChanges:
 
     async def finish(self) -> None:
         """Wait until everything has been sent."""
-        await asyncio.sleep(0)  # which what has just been asked for is then
+        await asyncio.sleep(0)  # then what has just been asked for has been sent
         while self._waiting:
             await asyncio.wait((self._waiting[-1].future,))

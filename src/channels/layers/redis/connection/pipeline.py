@@ -61,17 +61,17 @@ class Call:
 
 
 class Pipeline:
-    """Sends what waits over a connection, for as long as that holds.
+    """Sends the calls that wait over a connection, for as long as that holds.
 
-    What waits is sent together when all that was sent before has been answered. No task has a
-    part in it, and there is one timer for all.
+    All that wait are sent together when all that were sent before have been answered. It takes no
+    task, and one timer for all.
 
     Args:
         server: at the other end.
-        connection: set up, with no answer outstanding. It belongs to the pipeline from now on.
+        connection: open, with no answer outstanding. It belongs to the pipeline from now on.
         waiting: the calls, in the order in which they are to be sent.
-        numbers: for those that take one.
-        expire: called with the reason when what waits has been delayed.
+        numbers: for the calls that take one.
+        expire: called with the reason when waiting calls have been delayed.
 
     Attributes:
         over: a future that gets the error which ended the pipeline, or None if it was finished.
@@ -96,14 +96,14 @@ class Pipeline:
         # What it refused of that and is to be repeated, and why.
         self._refused: list[Call] = []
         self._refusals: list[Exception] = []
-        # Why it cannot be taught scripts, if it cannot.
-        self._unteachable: Exception | None = None
-        self._wire = RawConnection(connection, self._receive)
+        # Why it does not load scripts, if it does not.
+        self._not_loaded: Exception | None = None
+        self._connection = RawConnection(connection, self._receive)
         self._flushing = False
         self._finishing = self._leaving = False
         self._sent = 0.0
         self._watching: timers.Timer | None = None
-        self.over = self._wire.over
+        self.over = self._connection.over
         self.worked = False
 
     @property
@@ -114,19 +114,19 @@ class Pipeline:
     # Writing
 
     def flush_soon(self) -> None:
-        """Have what waits sent when this turn of the event loop is over, or after the answers."""
+        """Send what waits when this turn of the event loop is over, or after the answers."""
         if not self._flushing and not self._written:
             self._flushing = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Have what waits sent."""
+        """Send what waits, unless answers are outstanding."""
         self._flushing = False
         waiting, written = self._waiting, self._written
         if written or self.over.done():
             return
         if self._leaving:
-            self._wire.end()
+            self._connection.end()
             return
         commands: list[tuple[Any, ...]] = []
         while waiting and len(commands) < _BATCH:
@@ -138,9 +138,9 @@ class Pipeline:
             self._sent = clock.now()
             if self._watching is None:
                 self._watch()
-            self._wire.send(commands)
+            self._connection.send(commands)
         elif self._finishing:
-            self._wire.end()
+            self._connection.end()
 
     def finish(self) -> None:
         """End when nothing waits any more."""
@@ -148,7 +148,7 @@ class Pipeline:
         self.flush_soon()
 
     def leave(self) -> None:
-        """End when what has been sent is answered; what waits is for another one."""
+        """End when what has been sent is answered; what waits is for another pipeline."""
         self._leaving = True
         self.flush_soon()
 
@@ -158,9 +158,9 @@ class Pipeline:
         if not self._written:
             return
         patience = self._server.response_timeout
-        left = max(self._sent, self._wire.heard) + patience - clock.now()
+        left = max(self._sent, self._connection.heard) + patience - clock.now()
         if left <= 0 and last_look:
-            self._wire.end(TimeoutError(f"no answer for {patience:g} seconds"))
+            self._connection.end(TimeoutError(f"no answer for {patience:g} seconds"))
         else:
             self._watching = timers.Timer(
                 max(left, _LAST_LOOK), lambda: self._watch(last_look=left <= 0)
@@ -187,15 +187,15 @@ class Pipeline:
         if written:
             return
         if self._refused:
-            self._heed()
+            self._repeat_refused()
         self.worked = True
-        # Even if nothing waits: what those who were answered call next is to go along.
+        # Even if nothing waits: what the callers call next, now that they have answers, goes along.
         self.flush_soon()
 
     def _settle_refused(self, call: Call, error: Exception) -> None:
-        """Have a call repeated if that may help; else tell its caller."""
+        """Repeat a call if that may help; else tell its caller."""
         if isinstance(error, redis_errors.NoScriptError):
-            error = self._unteachable or error
+            error = self._not_loaded or error
         if is_transient(error) or isinstance(error, redis_errors.NoScriptError):
             self._refused.append(call)
             self._refusals.append(error)
@@ -211,8 +211,8 @@ class Pipeline:
         for call in self._refused:
             call.number = 0
 
-    def _heed(self) -> None:
-        """Do what gives refused calls a chance; raise if that needs another connection."""
+    def _repeat_refused(self) -> None:
+        """Send refused calls again; raise if that needs another connection."""
         others = [e for e in self._refusals if not isinstance(e, redis_errors.NoScriptError)]
         for error in others:
             error = heed_move(self._server, error)
@@ -223,25 +223,25 @@ class Pipeline:
             self._flushing = True
             timers.Timer(_MOVING_PAUSE, self._go_on, others[0])
         else:
-            self._teach()
+            self._load_scripts()
 
     def _go_on(self, error: Exception) -> None:
         """Try again what was refused while the keys were moving."""
         self._expire(error)
         self.flush()
 
-    def _teach(self) -> None:
-        """Teach the server the scripts it has forgotten, or never knew, before all else."""
+    def _load_scripts(self) -> None:
+        """Load the scripts, which the server has forgotten or never knew, before all else."""
 
-        def heed(future: "asyncio.Future[Any]") -> None:
+        def loaded(future: "asyncio.Future[Any]") -> None:
             error = None if future.cancelled() else future.exception()
             if isinstance(error, Exception):
-                self._unteachable = error
+                self._not_loaded = error
 
         deadline = clock.now() + self._server.response_timeout
         for script in SCRIPTS.values():
             future: asyncio.Future[Any] = self._loop.create_future()
-            future.add_done_callback(heed)
+            future.add_done_callback(loaded)
             self._waiting.appendleft(Call(("SCRIPT", "LOAD", script.source), future, deadline))
 
     # The end
@@ -270,8 +270,8 @@ class Pipeline:
         self._take_back()
         if self._watching is not None:
             self._watching.cancel()
-        await self._wire.aclose()
+        await self._connection.aclose()
 
     def abandon(self) -> None:
-        """Let go without an event loop, which has been closed."""
-        self._wire.abandon()
+        """Disconnect without an event loop, which has been closed."""
+        self._connection.abandon()

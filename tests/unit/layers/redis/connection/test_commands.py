@@ -16,10 +16,10 @@ from .....proxy import Proxy
 
 
 @pytest.fixture
-async def link(server):
-    link = CommandConnection(server)
-    yield link
-    await link.aclose()
+async def connection(server):
+    connection = CommandConnection(server)
+    yield connection
+    await connection.aclose()
 
 
 @pytest.fixture
@@ -30,23 +30,23 @@ async def proxy(shared_broker):
 
 @pytest.fixture
 async def proxied(proxy, prefix):
-    link = CommandConnection(parse_hosts([proxy.address], prefix)[0][0])
-    yield link
-    await link.aclose()
+    connection = CommandConnection(parse_hosts([proxy.address], prefix)[0][0])
+    yield connection
+    await connection.aclose()
 
 
 def connections_made(redis):
     return redis.info("stats")["total_connections_received"]
 
 
-async def test_calls_are_answered_in_order(link, prefix):
-    answers = await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+async def test_calls_are_answered_in_order(connection, prefix):
+    answers = await asyncio.gather(*(connection.call("INCR", prefix) for _ in range(2000)))
     assert answers == list(range(1, 2001))
 
 
-async def test_a_burst_needs_one_connection(link, redis, prefix):
+async def test_a_burst_needs_one_connection(connection, redis, prefix):
     before = connections_made(redis)
-    await asyncio.gather(*(link.call("INCR", prefix) for _ in range(2000)))
+    await asyncio.gather(*(connection.call("INCR", prefix) for _ in range(2000)))
     assert connections_made(redis) == before + 1
 
 
@@ -60,26 +60,26 @@ async def test_what_is_called_in_one_turn_travels_together(proxied, proxy, prefi
 
 async def test_nothing_is_opened_before_it_is_needed(server, redis):
     before = connections_made(redis)
-    link = CommandConnection(server)
-    await link.aclose()
+    connection = CommandConnection(server)
+    await connection.aclose()
     assert connections_made(redis) == before
 
 
-async def test_an_error_is_that_of_its_call_alone(link, redis, prefix):
+async def test_an_error_is_that_of_its_call_alone(connection, redis, prefix):
     redis.set(prefix, "text")
-    wrong, right = link.call("INCR", prefix), link.call("GET", prefix)
+    wrong, right = connection.call("INCR", prefix), connection.call("GET", prefix)
     with pytest.raises(BrokerError, match="not an integer"):
         await wrong
     assert await right == b"text"
 
 
-async def test_who_gives_up_before_it_is_sent_has_nothing_sent(link, prefix):
-    first, second = link.call("INCR", prefix), link.call("INCR", prefix)
+async def test_a_call_that_is_given_up_before_it_is_sent_is_not_sent(connection, prefix):
+    first, second = connection.call("INCR", prefix), connection.call("INCR", prefix)
     first.cancel()
     assert await second == 1
 
 
-async def test_who_gives_up_while_the_broker_does_not_answer_has_nothing_sent(
+async def test_a_call_that_is_given_up_while_the_broker_does_not_answer_is_not_sent(
     proxied, proxy, redis, prefix
 ):
     await proxied.call("PING")
@@ -94,14 +94,14 @@ async def test_who_gives_up_while_the_broker_does_not_answer_has_nothing_sent(
     assert await proxied.call("INCR", prefix) == 3
 
 
-async def test_scripts_are_taught_when_they_are_unknown(link, redis, base):
+async def test_scripts_are_loaded_when_the_server_does_not_know_them(connection, redis, base):
     redis.script_flush()
-    assert await link.run("join", [f"{base}:group:g"], ["p:p", 1000]) == []
+    assert await connection.run("join", [f"{base}:group:g"], ["p:p", 1000]) == []
 
 
-async def test_numbered_scripts_get_rising_numbers(link, redis, base):
+async def test_numbered_scripts_get_rising_numbers(connection, redis, base):
     keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
-    runs = [link.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
+    runs = [connection.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
     assert await asyncio.gather(*runs) == [[1, 0]] * 5
     assert redis.get(keys[-1]) == b"5"
 
@@ -167,19 +167,19 @@ async def test_too_many_waiting_calls_are_refused_at_once(monkeypatch, proxied, 
     assert await asyncio.gather(*calls) == [b"PONG"] * 3
 
 
-async def test_a_closed_link_refuses_calls(server):
-    link = CommandConnection(server)
-    assert await link.call("PING") == b"PONG"
-    await link.aclose()
-    await link.aclose()
+async def test_a_closed_connection_refuses_calls(server):
+    connection = CommandConnection(server)
+    assert await connection.call("PING") == b"PONG"
+    await connection.aclose()
+    await connection.aclose()
     with pytest.raises(BrokerUnavailable, match="closed"):
-        await link.call("PING")
+        await connection.call("PING")
 
 
 async def test_closing_finishes_what_waits(server, redis, prefix):
-    link = CommandConnection(server)
-    calls = [link.call("INCR", prefix) for _ in range(1000)]
-    await link.aclose()
+    connection = CommandConnection(server)
+    calls = [connection.call("INCR", prefix) for _ in range(1000)]
+    await connection.aclose()
     assert [call.result() for call in calls] == list(range(1, 1001))
 
 
@@ -193,12 +193,12 @@ async def test_closing_ends_calls_that_get_no_answer(proxied, proxy):
             await call
 
 
-def test_a_loop_that_ends_takes_its_link_along(server, shared_broker):
+def test_a_loop_that_ends_takes_its_connection_along(server, shared_broker):
     """Without a warning; and what is called as it ends starts nothing new."""
 
     async def main():
-        link = CommandConnection(server)
-        await link.call("PING")
+        connection = CommandConnection(server)
+        await connection.call("PING")
 
         async def clean_up():
             try:
@@ -206,7 +206,7 @@ def test_a_loop_that_ends_takes_its_link_along(server, shared_broker):
             finally:
                 await asyncio.sleep(0)
                 with pytest.raises(BrokerUnavailable):
-                    await link.call("PING")
+                    await connection.call("PING")
 
         cleaning = asyncio.create_task(clean_up())
         await asyncio.sleep(0)
@@ -215,21 +215,21 @@ def test_a_loop_that_ends_takes_its_link_along(server, shared_broker):
     assert asyncio.run(main()).done()
 
 
-async def test_a_link_whose_task_was_cancelled_goes_on_later(monkeypatch, link):
+async def test_a_connection_whose_task_was_cancelled_goes_on_later(monkeypatch, connection):
     monkeypatch.setattr(commands_module, "_LAST_SECONDS", 0.1)
-    await link.call("PING")
-    link._task.cancel()
-    await until(link._task.done)
+    await connection.call("PING")
+    connection._task.cancel()
+    await until(connection._task.done)
     with pytest.raises(BrokerUnavailable):
-        await link.call("PING")
+        await connection.call("PING")
     await asyncio.sleep(0.11)
-    assert await link.call("PING") == b"PONG"
+    assert await connection.call("PING") == b"PONG"
 
 
 # Rest
 
 
-async def test_a_link_at_rest_has_no_connection_and_connects_for_the_next_call(proxied, proxy):
+async def test_after_rest_nothing_is_open_and_the_next_call_connects(proxied, proxy):
     await proxied.rest()
     for count in range(1, 4):
         assert await proxied.call("PING") == b"PONG"
@@ -240,7 +240,7 @@ async def test_a_link_at_rest_has_no_connection_and_connects_for_the_next_call(p
 
 
 async def test_rest_waits_for_no_calls_but_those_that_were_sent(proxied, proxy, prefix):
-    """However busy the link is, it is soon over, and no call fails or gets lost."""
+    """However busy the connection is, rest is soon over, and no call fails or gets lost."""
 
     async def count_on(name):
         for n in range(1, 101):
@@ -268,7 +268,9 @@ async def test_rest_leaves_calls_to_a_silent_server_under_way(proxied, proxy, mo
     assert await asyncio.gather(first, second) == [b"PONG"] * 2
 
 
-async def test_a_link_that_is_connecting_comes_to_rest_when_its_calls_are_done(proxied, proxy):
+async def test_a_connection_that_is_being_made_comes_to_rest_when_its_calls_are_done(
+    proxied, proxy
+):
     call = proxied.call("PING")
     await asyncio.gather(proxied.rest(), call)
     await until(lambda: not proxy.open)

@@ -14,15 +14,15 @@ LEASE = 60_000
 
 @pytest.fixture
 async def connect(prefix):
-    links = []
+    connections = []
 
     def connect(address, **options):
-        links.append(CommandConnection(parse_hosts([address], prefix)[0][0], **options))
-        return MembershipChanges(links[-1])
+        connections.append(CommandConnection(parse_hosts([address], prefix)[0][0], **options))
+        return MembershipChanges(connections[-1])
 
     yield connect
-    for link in links:
-        await link.aclose()
+    for connection in connections:
+        await connection.aclose()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_others_have_their_turn_between_two_thousands(changes, redis, base
     await changes.make(f"{base}:group:first", "p:p", LEASE)
     many = [changes.make(f"{base}:group:{n}", "p:p", LEASE) for n in range(5000)]
     await many[0]
-    assert await changes._link.call("ZCARD", f"{base}:group:999") == 1
+    assert await changes._connection.call("ZCARD", f"{base}:group:999") == 1
     assert not many[-1].done()
     await asyncio.gather(*many)
 

@@ -167,7 +167,7 @@ async def test_it_ends_when_it_is_finished(harness, shared_broker, prefix):
     assert not harness.waiting
 
 
-async def test_scripts_are_taught_before_all_that_waits(harness, shared_broker, redis, base):
+async def test_scripts_are_loaded_before_all_that_waits(harness, shared_broker, redis, base):
     redis.script_flush()
     keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     sha = SCRIPTS["enqueue"].sha
@@ -195,7 +195,7 @@ async def test_a_refused_call_gets_another_number_when_a_later_one_was_carried_o
     assert redis.get(keys[-1]) == b"3"
 
 
-async def test_who_may_not_teach_scripts_is_told(harness, shared_broker, redis, base):
+async def test_a_user_who_may_not_load_scripts_is_told(harness, shared_broker, redis, base):
     redis.script_flush()
     name = uuid.uuid4().hex
     redis.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", "-script")

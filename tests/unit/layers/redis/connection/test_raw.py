@@ -28,46 +28,48 @@ async def proxy(shared_broker):
 
 @pytest.fixture
 async def connect(proxy):
-    wires = []
+    opened = []
 
     async def connect(receive):
         server = parse_hosts([proxy.address], "x")[0][0]
-        wire = RawConnection(await server.connect(), receive)
-        wires.append(wire)
-        return wire
+        connection = RawConnection(await server.connect(), receive)
+        opened.append(connection)
+        return connection
 
     yield connect
-    for wire in wires:
-        await wire.aclose()
+    for connection in opened:
+        await connection.aclose()
 
 
 async def test_replies_come_in_the_order_of_the_commands(connect, prefix):
     got = []
-    wire = await connect(got.extend)
-    wire.send([("SET", prefix, "text"), ("GET", prefix), ("ECHO", b"\x00\xff")])
-    wire.send([("GET", f"{prefix}-none"), ("STRLEN", prefix), ("LRANGE", f"{prefix}-none", 0, -1)])
+    connection = await connect(got.extend)
+    connection.send([("SET", prefix, "text"), ("GET", prefix), ("ECHO", b"\x00\xff")])
+    connection.send(
+        [("GET", f"{prefix}-none"), ("STRLEN", prefix), ("LRANGE", f"{prefix}-none", 0, -1)]
+    )
     await until(lambda: len(got) == 6)
     assert got == [b"OK", b"text", b"\x00\xff", None, 4, []]
 
 
 async def test_a_reply_of_many_pieces_is_handed_on_when_it_is_whole(connect):
     got = []
-    wire = await connect(got.extend)
+    connection = await connect(got.extend)
     large = b"x" * 5_000_000
-    wire.send([("ECHO", large), ("ECHO", "small")])
+    connection.send([("ECHO", large), ("ECHO", "small")])
     await until(lambda: len(got) == 2)
     assert got == [large, b"small"]
 
 
 async def test_errors_are_replies(connect, prefix):
     got = []
-    wire = await connect(got.extend)
-    wire.send([("EVALSHA", "0" * 40, 0), ("LPUSH", prefix, 1), ("GET", prefix), ("PING",)])
+    connection = await connect(got.extend)
+    connection.send([("EVALSHA", "0" * 40, 0), ("LPUSH", prefix, 1), ("GET", prefix), ("PING",)])
     await until(lambda: len(got) == 4)
     assert isinstance(got[0], redis_errors.NoScriptError)
     assert isinstance(got[2], redis_errors.ResponseError)
     assert got[1::2] == [1, b"PONG"]
-    assert not wire.over.done()
+    assert not connection.over.done()
 
 
 async def test_what_the_receiver_raises_ends_it(connect):
@@ -77,68 +79,68 @@ async def test_what_the_receiver_raises_ends_it(connect):
         got.extend(replies)
         raise ValueError("no more")
 
-    wire = await connect(receive)
-    wire.send([("PING",)])
+    connection = await connect(receive)
+    connection.send([("PING",)])
     with pytest.raises(ValueError, match="no more"):
-        await wire.over
-    wire.send([("PING",)])
+        await connection.over
+    connection.send([("PING",)])
     await asyncio.sleep(0.05)
     assert got == [b"PONG"]
 
 
 @pytest.mark.parametrize("reset", [True, False])
 async def test_a_connection_that_breaks_ends_it(connect, proxy, reset):
-    wire = await connect(lambda replies: None)
+    connection = await connect(lambda replies: None)
     await until(lambda: proxy.open == 1)
     proxy.cut(reset=reset)
     with pytest.raises((OSError, redis_errors.ConnectionError)):
-        await wire.over
+        await connection.over
 
 
 async def test_what_is_no_reply_ends_it(connect):
-    wire = await connect(list)
-    wire._transport.get_protocol().data_received(b"?nonsense\r\n")
+    connection = await connect(list)
+    connection._transport.get_protocol().data_received(b"?nonsense\r\n")
     with pytest.raises(redis_errors.RedisError):
-        await wire.over
+        await connection.over
 
 
 async def test_what_cannot_be_said_ends_it(connect):
-    wire = await connect(lambda replies: None)
-    wire.send([("ECHO", object())])
+    connection = await connect(lambda replies: None)
+    connection.send([("ECHO", object())])
     with pytest.raises((TypeError, redis_errors.DataError)):
-        await wire.over
+        await connection.over
 
 
 async def test_it_is_ended_without_an_error_and_once(connect):
     got = []
-    wire = await connect(got.extend)
-    wire.end()
-    wire.end(ValueError("too late"))
-    assert await wire.over is None
-    wire.send([("PING",)])
+    connection = await connect(got.extend)
+    connection.end()
+    connection.end(ValueError("too late"))
+    assert await connection.over is None
+    connection.send([("PING",)])
     await asyncio.sleep(0.05)
     assert got == []
 
 
 async def test_it_knows_how_long_it_has_heard_nothing(connect, proxy):
     got = []
-    wire = await connect(got.extend)
+    connection = await connect(got.extend)
     proxy.stall()
-    wire.send([("PING",)])
-    await until(lambda: wire.silence > 0.1)
+    connection.send([("PING",)])
+    await until(lambda: connection.silence > 0.1)
     assert got == []
     proxy.flow()
     await until(lambda: got)
-    assert wire.silence < 0.1
+    assert connection.silence < 0.1
 
 
 async def test_closing_it_closes_the_connection(connect, proxy):
-    wire = await connect(lambda replies: None)
+    connection = await connect(lambda replies: None)
     await until(lambda: proxy.open == 1)
-    await wire.aclose()
-    await wire.aclose()
+    await connection.aclose()
+    await connection.aclose()
     await until(lambda: proxy.open == 0)
-    assert wire.over.cancelled()
+    assert connection.over.cancelled()
 
 
 async def test_what_comes_during_a_pause_is_handed_on_afterwards(connect):
@@ -148,19 +150,19 @@ async def test_what_comes_during_a_pause_is_handed_on_afterwards(connect):
         for reply in replies:
             got.append(reply)
             if len(got) in (1, 3):
-                wire.pause()
+                connection.pause()
                 return
 
-    wire = await connect(receive)
-    wire.send([("ECHO", n) for n in range(4)])
-    wire.send([("ECHO", "large" * 100_000)])
-    await until(lambda: wire.paused)
+    connection = await connect(receive)
+    connection.send([("ECHO", n) for n in range(4)])
+    connection.send([("ECHO", "large" * 100_000)])
+    await until(lambda: connection.paused)
     assert got == [b"0"]
-    assert wire.silence == 0.0, "it is not the server that is silent"
-    wire.resume()
+    assert connection.silence == 0.0, "it is not the server that is silent"
+    connection.resume()
     await until(lambda: len(got) == 3)
-    assert wire.paused
-    wire.resume()
+    assert connection.paused
+    connection.resume()
     await until(lambda: len(got) == 5)
     assert got == [b"0", b"1", b"2", b"3", b"large" * 100_000]
-    assert not wire.paused
+    assert not connection.paused
