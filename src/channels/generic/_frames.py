@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 from .._runtime.faults import blame_client
 from .._runtime.scopes import from_server
-from ..layers.values import LARGEST, SMALLEST, is_text, pack
+from ..layers.messages import pack
+from ..layers.values import LARGEST, SMALLEST, is_text
 
 __all__ = [
     "MAX_DEPTH",

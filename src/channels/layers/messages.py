@@ -1,10 +1,14 @@
-"""Keeping messages apart: a recipient that changes its copy changes nobody else's."""
+"""Messages within a process and as bytes: every recipient gets a copy of its own.
+
+What most messages need is here; :mod:`~channels.layers.values` looks at each value of the others.
+"""
 
 import copy
 import datetime
 import decimal
 import fractions
 import functools
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +16,9 @@ from typing import Any
 import msgspec
 
 from ..exceptions import SerializationError
-from .values import LARGEST, SMALLEST, is_text, packed, plain
+from .values import LARGEST, PLAIN, SMALLEST, is_plain, is_text, plain
 
-__all__ = ["snapshot", "taken"]
+__all__ = ["decode", "pack", "packed", "snapshot", "taken"]
 
 # Exact types whose values cannot change, so that sharing them is safe.
 _ATOMS: frozenset[type] = frozenset(
@@ -25,7 +29,14 @@ _ATOMS: frozenset[type] = frozenset(
     }
 )  # fmt: skip
 
-_decode = msgspec.msgpack.Decoder().decode
+_encode = msgspec.msgpack.Encoder().encode
+
+#: What :func:`packed` or :func:`pack` was given.
+decode = msgspec.msgpack.Decoder().decode
+
+# In MessagePack: what a float begins with, and one that is infinite or no number.
+_FLOAT = b"\xcb"
+_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
 
 def taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -55,12 +66,13 @@ def taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         else:
             return message.copy().copy
     data = packed(message)
-    return _taken(message) if data is None else functools.partial(_decode, data)
+    return _taken(message) if data is None else functools.partial(decode, data)
 
 
 def _taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     """The same for a message of which some value is to be converted, copied or refused."""
-    _require_dict(message)
+    if not isinstance(message, dict):
+        raise _no_dict(message)
     try:
         kept = plain(message, _copy)
     except SerializationError as error:
@@ -68,7 +80,38 @@ def _taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     except Exception as error:
         raise _cannot_be_copied(error) from error
     data = packed(kept)
-    return functools.partial(_unpack, kept) if data is None else functools.partial(_decode, data)
+    return functools.partial(_unpack, kept) if data is None else functools.partial(decode, data)
+
+
+def packed(message: Any) -> bytes | None:
+    """A message as MessagePack, if it holds plain values only, and none of a subclass.
+
+    For most messages this is a matter of compiled code. None means that ``plain()`` of the module
+    ``values`` has to look at each value.
+    """
+    if type(message) is not dict:
+        return None
+    for key, value in message.items():  # sooner than is_plain() if it is flat, as most are
+        if type(key) is not str or type(value) not in PLAIN:
+            if not is_plain(message):
+                return None
+            break
+    return pack(message)
+
+
+def pack(value: Any) -> bytes | None:
+    """A value, of plain types only, as MessagePack.
+
+    None means that it may hold surrogates, large integers or infinite floats. To find that out by
+    this costs a fraction of a look at each value.
+    """
+    try:
+        data = _encode(value)
+    except (ValueError, OverflowError):  # it does not say which value is to blame
+        return None
+    if _FLOAT in data and _NOT_FINITE.search(data):  # or bytes that look like it
+        return None
+    return data
 
 
 def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -83,7 +126,8 @@ def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     Raises:
         SerializationError: it is not a dict, or holds something that cannot be copied.
     """
-    _require_dict(message)
+    if not isinstance(message, dict):
+        raise _no_dict(message)
     if _ATOMS.issuperset(map(type, message.values())):
         return dict(message).copy
     try:
@@ -93,11 +137,10 @@ def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     return functools.partial(_unpack, kept)
 
 
-def _require_dict(message: object) -> None:
-    if not isinstance(message, dict):
-        raise SerializationError(
-            f"A message must be a dict with a 'type', not {type(message).__name__}"
-        )
+def _no_dict(message: object) -> SerializationError:
+    return SerializationError(
+        f"A message must be a dict with a 'type', not {type(message).__name__}"
+    )
 
 
 def _cannot_be_copied(error: Exception) -> SerializationError:

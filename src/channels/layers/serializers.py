@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from ..exceptions import ChannelsError, SerializationError
-from .values import PLAIN_JSON, TEXT, is_plain, json_values, packed, plain
+from .messages import packed
+from .values import PLAIN_JSON, TEXT, is_plain, json_values, plain
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet

@@ -7,18 +7,16 @@ bytes-like objects, as bytes. What remains is an object, which a layer within on
 """
 
 import enum
-import re
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
-
-import msgspec
 
 from ..exceptions import SerializationError
 
 __all__ = [
     "LARGEST",
     "MAX_DEPTH",
+    "PLAIN",
     "PLAIN_JSON",
     "SMALLEST",
     "TEXT",
@@ -26,8 +24,6 @@ __all__ = [
     "is_plain",
     "is_text",
     "json_values",
-    "pack",
-    "packed",
     "plain",
 ]
 
@@ -40,12 +36,6 @@ SMALLEST, LARGEST = -(2**63), 2**64 - 1
 
 #: Makes of an object what is to be sent in its place, or raises SerializationError.
 Convert = Callable[[Any], Any]
-
-_encode = msgspec.msgpack.Encoder().encode
-
-# In MessagePack: what a float begins with, and one that is infinite or no number.
-_FLOAT = b"\xcb"
-_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
 #: Exact types of plain values but for lists and dicts, and of keys.
 PLAIN: frozenset[type] = frozenset({bool, bytes, float, int, str, type(None)})
@@ -78,37 +68,6 @@ def is_plain(
         elif kind not in kinds:
             return False
     return True
-
-
-def packed(message: Any) -> bytes | None:
-    """A message as MessagePack, if it holds plain values only, and none of a subclass.
-
-    For most messages this is a matter of compiled code. None means that :func:`plain` is to look
-    at each value.
-    """
-    if type(message) is not dict:
-        return None
-    for key, value in message.items():  # sooner than is_plain() if it is flat, as most are
-        if type(key) is not str or type(value) not in PLAIN:
-            if not is_plain(message):
-                return None
-            break
-    return pack(message)
-
-
-def pack(value: Any) -> bytes | None:
-    """A value, of plain types only, as MessagePack.
-
-    None means that it may hold surrogates, large integers or infinite floats. To find that out by
-    this costs a fraction of a look at each value.
-    """
-    try:
-        data = _encode(value)
-    except (ValueError, OverflowError):  # it does not say which value is to blame
-        return None
-    if _FLOAT in data and _NOT_FINITE.search(data):  # or bytes that look like it
-        return None
-    return data
 
 
 def is_text(text: str) -> bool:

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels.exceptions import SerializationError
-from channels.layers.values import MAX_DEPTH, is_plain, is_text, json_values, pack, packed, plain
+from channels.layers.messages import pack, packed
+from channels.layers.values import MAX_DEPTH, is_plain, is_text, json_values, plain
 
 
 class Word(enum.StrEnum):

@@ -22,10 +22,10 @@ from ...exceptions import (
 from ..base import BaseChannelLayer
 from ..local import Late
 from ..mailbox import Mailbox, Overflow
-from ..messages import snapshot
+from ..messages import decode, packed, snapshot
 from ..option_checks import Options, check_values
 from ..options import require_capacities, require_text
-from ..serializers import Key, registry
+from ..serializers import Key, MsgPackSerializer, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .process import ProcessChannels
 from .sealing import Seal, TooOld
@@ -93,6 +93,12 @@ class BrokerLayer(BaseChannelLayer):
             expiry=None,
             symmetric_encryption_keys=symmetric_encryption_keys,
         )
+        # The serializer if it makes plain MessagePack, which the layer then makes without it.
+        self._msgpack = (
+            self.serializer
+            if type(self.serializer) is MsgPackSerializer and not symmetric_encryption_keys
+            else None
+        )
         self._seal = (
             Seal(symmetric_encryption_keys, prefix, expiry) if symmetric_encryption_keys else None
         )
@@ -147,6 +153,10 @@ class BrokerLayer(BaseChannelLayer):
         Raises:
             SerializationError: it cannot be sent; the caller gets whatever is raised.
         """
+        if self.serializer is self._msgpack:
+            data = packed(message)
+            if data is not None:
+                return data
         return self.serializer.serialize(message)
 
     def deserialize(self, message: bytes) -> dict[str, Any]:
@@ -155,6 +165,14 @@ class BrokerLayer(BaseChannelLayer):
         It is called for each message that arrives in this process. Whatever it raises, the
         message is dropped and counted as undecodable.
         """
+        if self.serializer is self._msgpack:
+            try:
+                content = decode(message)
+            except Exception:  # noqa: BLE001, S110 - the serializer says what is wrong
+                pass
+            else:
+                if type(content) is dict:
+                    return content
         return self.serializer.deserialize(message)
 
     def _as_bytes(self, data: Any) -> bytes:
