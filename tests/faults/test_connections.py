@@ -258,7 +258,7 @@ async def test_a_repeat_to_a_server_that_lost_its_memory_is_not_delivered_twice(
         sending = asyncio.create_task(send(where, {"type": "once"}))
         assert (await reader.receive(channel))["type"] == "once"
         broker.cli("FLUSHALL")
-        await reader.transport.receiver.readers[0].reset()
+        reader.transport.receiver.readers[0].reset()
         await until(lambda: broker.cli("EXISTS", inbox))
         await until(lambda: broker.cli("EXISTS", "{faults:0}:group:room"))
         proxy.on_reply = None

@@ -40,7 +40,7 @@ async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, 
         await room.hears(await sender.send_one())
         proxy.refuse()
         proxy.cut()
-        (subscription,) = there.transport.receiver.subscriptions
+        (subscription,) = there.transport.receiver.readers
         await until(lambda: not subscription.up)
         sending = await queue_up(sender)
         proxy.accept()
@@ -53,7 +53,7 @@ async def test_a_process_that_was_busy_catches_up(layers, broker):
     async with Room(here, consumer=Ponderer) as room:
         sender = Sender(there)
         await room.hears(await sender.send_one())
-        (subscription,) = here.transport.receiver.subscriptions
+        (subscription,) = here.transport.receiver.readers
         subscription._wire.pause()  # what is read has to come through here
         await asyncio.gather(*await queue_up(sender))
         subscription._wire.resume()
@@ -98,7 +98,7 @@ async def test_a_connection_that_breaks_during_a_pause_is_repaired(layers, broke
         await here.group_add(GROUP, mailbox.channel)
         sender = Sender(there)
         sending = await queue_up(sender)
-        (subscription,) = here.transport.receiver.subscriptions
+        (subscription,) = here.transport.receiver.readers
         await until(lambda: subscription._wire.paused)
         broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
         subscription._wire.end(ConnectionError("as the server says once it is read from again"))

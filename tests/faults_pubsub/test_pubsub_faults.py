@@ -209,7 +209,7 @@ async def test_a_pause_of_eight_seconds(layers, broker):
 @pytest.mark.slow
 async def test_a_silent_connection_is_given_up(layers, broker, proxy):
     async with Room(layers(proxy.address)) as room:
-        (subscription,) = room.layer.transport.receiver.subscriptions
+        (subscription,) = room.layer.transport.receiver.readers
         proxy.stall()
         await until(lambda: not subscription.up, 12)
         proxy.flow()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .per_loop import PerLoop
 
-__all__ = ["start", "untold"]
+__all__ = ["forget", "start", "untold"]
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,15 @@ def untold(task: "asyncio.Task[_T]") -> "asyncio.Task[_T]":
     """``task``, of which asyncio does not complain when it is left behind by a closed loop."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     return task
+
+
+def forget(future: "asyncio.Future[Any]") -> None:
+    """Let a call fail unheard, as one may whose purpose an expiry or a lease serves as well.
+
+    It is a callback for when ``future`` is done.
+    """
+    if not future.cancelled():
+        future.exception()
 
 
 class _Stage:

@@ -12,7 +12,7 @@ from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from ....asgi import until
 from ....brokers import running
 from ....proxy import Proxy
-from .loops import another_loop, call
+from ..loops import another_loop, call
 
 LAYERS = {"streams": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}
 

@@ -1,13 +1,12 @@
 """What the errors of a server mean: whether to try again, and what to tell the caller."""
 
-import asyncio
 import re
 import ssl
 from collections.abc import Iterator
-from typing import Any
 
 from redis import exceptions as redis_errors
 
+from ...._runtime.backstage import forget
 from ....exceptions import BrokerError, ChannelsError
 from ..scripts import SCRIPTS
 
@@ -69,12 +68,6 @@ def is_permanent(error: Exception) -> bool:
         | redis_errors.AuthenticationError
         | redis_errors.AuthorizationError,
     )
-
-
-def forget(future: "asyncio.Future[Any]") -> None:
-    """Let a call fail unheard, as one may whose purpose an expiry or a lease serves as well."""
-    if not future.cancelled():
-        future.exception()
 
 
 def without_secrets(text: object) -> str:

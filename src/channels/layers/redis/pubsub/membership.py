@@ -1,10 +1,12 @@
 """The topics of groups that this process is subscribed to, for its channels in them."""
 
+import asyncio
 from collections import deque
 
 from ...broker.process import ProcessChannels
+from ...broker.receiver import Receiver
 from ..keys import consistent_hash, group_topic
-from .receiver import Reception
+from .subscription import Subscription
 
 __all__ = ["GroupTopics"]
 
@@ -15,13 +17,17 @@ class GroupTopics:
     All but :meth:`emptied` is for the event loop that receives.
 
     Args:
-        reception: the subscriptions of this process.
+        receiver: has the subscriptions of this process.
         bases: of all topics, on each server.
         here: the channels of this process, and who of them is in which group.
     """
 
-    def __init__(self, reception: Reception, bases: list[str], here: ProcessChannels) -> None:
-        self._reception = reception
+    def __init__(
+        self, receiver: Receiver[Subscription], bases: list[str], here: ProcessChannels
+    ) -> None:
+        self._receiver = receiver
+        #: The groups with members here, by topic, for each server.
+        self.names: list[dict[bytes, str]] = [{} for _ in bases]
         self._bases = bases
         self._here = here
         # Groups that have no members here any more.
@@ -35,12 +41,12 @@ class GroupTopics:
     async def join(self, group: str, channel: str) -> None:
         """Let a channel here have what is published to a group from now on."""
         partition, topic = self._find(group)
-        subscription = self._reception.subscriptions[partition]
+        subscription = self._receiver.readers[partition]
         try:
             # What was published before has been received when this is over. Meanwhile the last
             # other member may have left.
             while not subscription.has(topic) or not self._here.is_member(group, channel):
-                self._reception.groups[partition][topic] = group
+                self.names[partition][topic] = group
                 await subscription.subscribe(topic)
                 if subscription.has(topic):
                     break
@@ -51,8 +57,9 @@ class GroupTopics:
 
     async def part(self, group: str, channel: str) -> None:
         """Let it have nothing any more, but what was published before."""
-        partition, _ = self._find(group)
-        await self._reception.subscriptions[partition].barrier()
+        if self._receives_here():
+            partition, _ = self._find(group)
+            await self._receiver.readers[partition].barrier()
         self._here.part(group, channel)
 
     def emptied(self, group: str) -> None:
@@ -66,12 +73,17 @@ class GroupTopics:
 
     def leave_if_empty(self, group: str) -> None:
         """End the subscription to a group, if nobody here is in it."""
-        reception = self._reception
-        if not self._here.has_members(group) and reception.subscriptions:
+        if not self._here.has_members(group):
             partition, topic = self._find(group)
-            reception.groups[partition].pop(topic, None)
-            reception.subscriptions[partition].unsubscribe(topic)
+            self.names[partition].pop(topic, None)
+            if self._receives_here():
+                self._receiver.readers[partition].unsubscribe(topic)
+
+    def _receives_here(self) -> bool:
+        return self._receiver.loop is asyncio.get_running_loop()
 
     def clear(self) -> None:
-        """Forget which groups are to be left."""
+        """Forget everything, without a word to the servers."""
         self._emptied.clear()
+        for names in self.names:
+            names.clear()

@@ -12,9 +12,10 @@ from redis import exceptions as redis_errors
 from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
 from ...broker.patience import Patience
+from ...broker.receiver import PATIENCE
 from ...broker.reconnecting import Reconnector
 from ...local import Late
-from ..connection.commands import PATIENCE, BrokerUnavailable
+from ..connection.commands import BrokerUnavailable
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Server, heed_move
@@ -26,6 +27,12 @@ logger = logging.getLogger("channels.layers")
 # Seconds of silence after which the server is asked for a sign of life. One that does not give it
 # within its response timeout is taken to be gone.
 PING_EVERY = 2.0
+
+# Seconds for a server to hand out what it had published when nobody wants more.
+_LEAVING = 2.0
+
+# Why messages may have been lost when another event loop takes over.
+_MOVED = "the event loop that received has ended"
 
 # Seconds between looks at whether what this process sends goes to the server that it listens to.
 PROBE_EVERY = 4.0
@@ -80,9 +87,9 @@ class Subscription:
         partition: the number of the server.
         commands: the kind of publish and subscribe.
         recipient: who gets it.
-        topics: to be subscribed to from the start.
-        gap: why messages may have been lost before, if any were.
-        probe: publishes something to the first of the topics, over another connection; the future
+        own_topic: the process's own.
+        groups: the topics of groups to be subscribed to from the start.
+        probe: publishes something to the process's own topic, over another connection; the future
             gets how many of the server's connections are subscribed to it.
     """
 
@@ -92,8 +99,8 @@ class Subscription:
         partition: int,
         commands: Commands,
         recipient: Recipient,
-        topics: Iterable[bytes],
-        gap: str | None = None,
+        own_topic: bytes,
+        groups: Iterable[bytes] = (),
         probe: "Callable[[], asyncio.Future[int]] | None" = None,
     ) -> None:
         self._server = server
@@ -102,12 +109,14 @@ class Subscription:
         self._recipient = recipient
         self._loop = asyncio.get_running_loop()
         self._topics: dict[bytes, asyncio.Future[None]] = {
-            topic: self._loop.create_future() for topic in topics
+            topic: self._loop.create_future() for topic in (own_topic, *groups)
         }
-        self._own = next(iter(self._topics), b"")
+        self._own = own_topic
+        self._wound_down = False
         self._probe = probe
         self._probing: asyncio.Future[int] | None = None
-        self._gap = gap
+        # Why messages may have been lost, until the recipient is told that it is over.
+        self._gap: str | None = None
         self._reconnector = Reconnector(
             server.name, "receiving what is published", is_transient, explain
         )
@@ -118,11 +127,62 @@ class Subscription:
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
         self._patience = Patience()
+        self._task: asyncio.Task[None] | None = None
+
+    # See broker.receiver.Reader
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
         self._task = backstage.start(self._reconnector.run(self._try_to_listen))
 
-    def when_over(self, callback: Callable[[], object]) -> None:
-        """Have ``callback`` called on its event loop when it has ended."""
-        self._task.add_done_callback(lambda _: callback())
+    def is_ready(self) -> bool:
+        """Whether the process's own topic was subscribed to, if perhaps over another connection."""
+        return self.was_confirmed(self._own)
+
+    async def be_ready(self) -> None:
+        """Wait until the process's own topic is subscribed to; no longer if it ever was.
+
+        Raises:
+            BrokerUnavailable: the server could not be reached.
+            BrokerError: it refused.
+        """
+        self._wound_down = False
+        if not self.is_ready():
+            await self.subscribe(self._own)
+
+    def resume_from(self, former: "Subscription") -> None:
+        """Take over from another event loop: what is published until it is done is lost."""
+        if not former._wound_down:
+            self._gap = _MOVED
+            self._loop.call_soon(self._recipient.subscription_lost, self._partition, _MOVED)
+
+    async def wind_down(self) -> bool:
+        """Let the server publish nothing more to the process's own topic, and hand on what it has.
+
+        Returns:
+            Whether the server has done so.
+        """
+        self.unsubscribe(self._own)
+        _, late = await asyncio.wait((self.barrier(),), timeout=_LEAVING)
+        self._wound_down = not late
+        return self._wound_down
+
+    def abandon(self) -> None:
+        """Hand on nothing any more. For event loops that do not run, and perhaps never will."""
+        self._recipient = _NOBODY
+        self._patience.stop()
+        if self._task is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._task.cancel()
+
+    async def stop(self) -> None:
+        """Disconnect. What waits for a confirmation gets an error."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=1)
+        for future in (self._up, *self._topics.values()):
+            if not future.done():
+                _fail(future, BrokerUnavailable("The layer has been closed"))
 
     # Topics
 
@@ -139,11 +199,6 @@ class Subscription:
         """Whether the server has confirmed the subscription, if perhaps over another connection."""
         future = self._topics.get(topic)
         return future is not None and future.done() and future.exception() is None
-
-    def is_pending(self, topic: bytes) -> bool:
-        """Whether the server is still to confirm or to refuse the subscription."""
-        future = self._topics.get(topic)
-        return future is not None and not future.done()
 
     async def subscribe(self, topic: bytes) -> None:
         """Get what is published to ``topic``.
@@ -377,23 +432,6 @@ class Subscription:
             )  # fmt: skip
         if future is not None and not future.done():
             _fail(future, explain(error, "a subscription"))
-
-    # The end
-
-    def abandon(self) -> None:
-        """Hand nothing on any more. For event loops that do not run, and perhaps never will."""
-        self._recipient = _NOBODY
-        self._patience.stop()
-        with contextlib.suppress(RuntimeError):  # it has been closed
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        """Disconnect. Whoever waits for a confirmation gets an error."""
-        self._task.cancel()
-        await asyncio.wait((self._task,), timeout=1)
-        for future in (self._up, *self._topics.values()):
-            if not future.done():
-                _fail(future, BrokerUnavailable("The layer has been closed"))
 
 
 class _Nobody:

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol, TypeAlias
 
 from ...._runtime.clock import now
 from ....exceptions import InvalidNameError
 from ...broker.layer import process_of
+from ...broker.receiver import Receiver
 from ...broker.transport import Recipient
 from ...local import Late
 from ...statistics import CLOSED, UNDECODABLE
@@ -36,8 +38,7 @@ from ..keys import (
 from ..named import NamedChannels
 from ..partitions import Partitions, milliseconds
 from .membership import GroupTopics
-from .receiver import Reception
-from .subscription import PLAIN, SHARDED, Commands
+from .subscription import PLAIN, SHARDED, Commands, Subscription
 
 __all__ = ["UNCONFIRMED", "Callback", "Callbacks", "PubSubTransport"]
 
@@ -97,16 +98,13 @@ class PubSubTransport:
         self.commands: Commands | None = SHARDED if sharded else PLAIN
         if sharded is None and isinstance(servers[0], ClusterServer):
             self.commands = None
+        # The process's own topic on each server.
+        self._own_topics = [process_topic(base, self._process).encode() for base in bases]
         #: What receives from the topics.
-        self.receiver = Reception(
-            servers,
-            [process_topic(base, self._process).encode() for base in bases],
-            self,
-            self._get_commands,
-            self._local.waiting_loops,
-            self._probe,
+        self.receiver = Receiver(
+            self._make_subscriptions, self._local.waiting_loops, self._is_needed
         )
-        self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
+        self.is_ready = self.receiver.is_ready
         self._topics = GroupTopics(self.receiver, bases, self._local)
         self._tasks: set[asyncio.Future[Any]] = set()
         # When the connection to each server that receives was last repaired, by our clock.
@@ -121,12 +119,46 @@ class PubSubTransport:
             self.commands = SHARDED if found else PLAIN
         return self.commands
 
+    # Receiving
+
+    async def ready(self) -> None:
+        """Subscribe, unless this process is subscribed, and wait until it is."""
+        if not self.receiver.is_ready():
+            await self._get_commands()
+            await self.receiver.be_ready()
+
+    def _make_subscriptions(self) -> list[Subscription]:
+        commands = self.commands or PLAIN  # which ready() has found out
+        return [
+            Subscription(
+                server, number, commands, self, own_topic, groups,
+                partial(self._probe, number, commands),
+            )
+            for number, (server, own_topic, groups) in enumerate(
+                zip(
+                    self._partitions.servers, self._own_topics, self._topics.names, strict=True
+                )
+            )
+        ]  # fmt: skip
+
+    def _is_needed(self) -> bool:
+        """Whether messages would be lost while this process does not listen."""
+        return any(self._topics.names) or bool(self._local.waiting_loops())
+
+    async def _be_repaired(self, partition: int) -> None:
+        """Wait until a server is heard again, if it is this event loop that cannot hear it."""
+        receiver = self.receiver
+        if receiver.loop is asyncio.get_running_loop():
+            subscription = receiver.readers[partition]
+            if not subscription.up:
+                await subscription.wait_until_up()
+
     # Sending
 
     async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
         """Publish to a process."""
-        if process == self._process and not self.receiver.is_ready():
-            await self.receiver.be_ready()
+        if process == self._process:
+            await self.ready()
         partition = self._partitions.number_of(channel)
         try:
             published = await self._publish(partition, process, TO_CHANNEL, channel, data)
@@ -141,7 +173,7 @@ class PubSubTransport:
     ) -> int:
         """Publish to a process; whether it is there."""
         commands = self.commands or await self._get_commands()
-        await self.receiver.be_repaired(partition)
+        await self._be_repaired(partition)
         topic = process_topic(self._partitions.bases[partition], process)
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
         link = self._senders.get().links[partition]
@@ -156,7 +188,7 @@ class PubSubTransport:
 
         It goes the way of all that is sent, and is refused where the server has become a replica.
         """
-        topic = self.receiver.own_topics[partition]
+        topic = self._own_topics[partition]
         link = self._senders.get().links[partition]
         return link.run("tell", [topic.decode()], [commands.publish, NOTHING], repeat=False)
 
@@ -167,7 +199,7 @@ class PubSubTransport:
         commands = self.commands or await self._get_commands()
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
-        await self.receiver.be_repaired(partition)
+        await self._be_repaired(partition)
         topic = group_topic(base, group)
         try:
             named = await self._senders.get().links[partition].run(
@@ -199,7 +231,11 @@ class PubSubTransport:
 
     async def join(self, group: str, channel: str) -> None:
         """Let a channel of this process be in a group."""
-        await self.receiver.run(lambda: self._topics.join(group, channel))
+        await self.receiver.run(lambda: self._join(group, channel))
+
+    async def _join(self, group: str, channel: str) -> None:
+        await self.ready()
+        await self._topics.join(group, channel)
 
     async def leave(self, group: str, channel: str) -> None:
         """Let a channel of this process be in a group no longer."""
@@ -241,9 +277,9 @@ class PubSubTransport:
 
     def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
         """A message came, to a group or to this process."""
-        group = self.receiver.groups[partition].get(topic)
+        group = self._topics.names[partition].get(topic)
         if group is None:
-            if topic != self.receiver.own_topics[partition]:
+            if topic != self._own_topics[partition]:
                 return None  # a group that was left meanwhile
             return self._told(partition, data, patience)
         if data.startswith(UNSURE):
@@ -342,12 +378,13 @@ class PubSubTransport:
         await self.receiver.run(self._flush)
 
     async def _flush(self) -> None:
-        for subscription in self.receiver.subscriptions:
-            subscription.hurry()
-            await subscription.barrier()
+        if self.receiver.loop is asyncio.get_running_loop():
+            for subscription in self.receiver.readers:
+                subscription.hurry()
+                await subscription.barrier()
         await self._local.flush()
-        for groups in self.receiver.groups:
-            for group in list(groups.values()):
+        for names in self._topics.names:
+            for group in list(names.values()):
                 self._topics.leave_if_empty(group)
         await self._partitions.delete_keys()
 
@@ -377,5 +414,5 @@ class PubSubTransport:
             for task in list(self._tasks):
                 task.cancel()
             await self._local.flush()
-            self._topics.clear()
             await self.receiver.stop()
+            self._topics.clear()

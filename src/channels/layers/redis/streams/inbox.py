@@ -8,18 +8,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from ...._runtime import backstage, lograte, timers
+from ...._runtime.backstage import forget
 from ...._runtime.clock import now
 from ...broker.patience import Patience
 from ...broker.reconnecting import Reconnector
 from ...local import Late
-from ..connection.commands import BrokerUnavailable
+from ..connection.commands import BrokerUnavailable, CommandConnection
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Connection, Server, heed_move
-from ..keys import inbox_key, lost_key, process_member
 from ..scripts import SCRIPTS
+from . import lease
+from .lease import Lease
 
-__all__ = ["RENEWED_AT_ONCE", "InboxReader", "Recipient"]
+__all__ = ["InboxReader", "Recipient"]
 
 logger = logging.getLogger("channels.layers")
 
@@ -29,9 +31,6 @@ _BLOCK, _GRACE = 5.0, 5.0
 
 # Seconds for an event loop that was held up to take what has come meanwhile.
 _LAST_LOOK = 0.05
-
-#: Memberships that one script renews.
-RENEWED_AT_ONCE = 1000
 
 # Entries in one read, and entries read before the server may drop them. They are dropped at the
 # latest when the lease is renewed.
@@ -43,8 +42,8 @@ _TRIM_EVERY = 256
 _SENDERS = 10_000
 
 
-class Recipient(Protocol):
-    """Who gets what an inbox holds."""
+class Recipient(lease.Recipient, Protocol):
+    """Gets what an inbox holds."""
 
     def inbox_received(self, field: bytes, data: bytes, age: float, patience: float) -> Late | None:
         """An entry came; it was appended ``age`` seconds ago by the server's clock.
@@ -52,20 +51,8 @@ class Recipient(Protocol):
         What is returned is left to be done later. See :meth:`~..mailbox.Mailbox.put` on patience.
         """
 
-    def inbox_read(self, partition: int, last: str) -> None:
-        """Entries up to ``last`` are no longer needed."""
-
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost."""
-
-    def inbox_overflowed(self, partition: int, count: int) -> None:
-        """The inbox had no room for some group messages."""
-
-    def inbox_groups(self, partition: int) -> Iterable[str]:
-        """The keys of the groups to be a member of."""
-
-    def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
-        """The server knew nothing of these memberships; it does again."""
 
 
 class InboxReader:
@@ -73,36 +60,37 @@ class InboxReader:
 
     Args:
         server: where the inbox is.
+        link: leads there, and is the running event loop's.
         partition: the number of the server.
         base: of all keys there.
         process: the name of this process.
-        lease: seconds for which the inbox outlives the last sign of life.
-        recipient: who gets what it holds.
+        seconds: how long the inbox outlives the last sign of life.
+        recipient: gets what it holds.
         capacity: messages that the inbox holds.
     """
 
     def __init__(
         self,
         server: Server,
+        link: CommandConnection,
         partition: int,
         base: str,
         process: str,
-        lease: float,
+        seconds: float,
         recipient: Recipient,
         capacity: int = 10_000,
     ) -> None:
         self._server = server
+        self._link = link
         self._partition = partition
-        self.inbox = inbox_key(base, process)
-        self.lost = lost_key(base, process)
-        self.member = process_member(process)
-        self._lease = int(lease * 1000)
+        #: What the server keeps for this process.
+        self.lease = Lease(partition, base, process, seconds, recipient)
+        self.inbox = self.lease.inbox
+        self._seconds = seconds
         self._recipient = recipient
         self._last: str | None = None
         # The replication id of the server that held the inbox when it was last registered.
         self._origin: bytes | None = None
-        # How many messages the inbox had no room for, of those that the recipient knows of.
-        self._overflowed = 0
         self._untrimmed = 0
         # What has been read takes room until it is dropped.
         self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
@@ -119,22 +107,66 @@ class InboxReader:
         self._all = False
         self._patience = Patience()
         self._wire: RawConnection | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._abandoned = False
         self._reconnector = Reconnector(server.name, "receiving", is_transient, explain)
         # When the connection was lost that is being made again.
         self._broken_since = now()
         self._loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+
+    # See broker.receiver.Reader
 
     def start(self) -> None:
         """Start reading."""
-        self._task = backstage.start(self._reconnector.run(self._try_to_read))
+        self._tasks = (
+            backstage.start(self._reconnector.run(self._try_to_read)),
+            backstage.start(self._renew_lease()),
+        )
 
-    def resume_from(self, other: "InboxReader") -> None:
+    def is_ready(self) -> bool:
+        """Whether the inbox is read, and has been found or made."""
+        return self._ready.done()
+
+    async def be_ready(self) -> None:
+        """Wait until it is.
+
+        Raises:
+            BrokerError: the server refuses, or the reader was stopped.
+        """
+        await asyncio.shield(self._ready)
+
+    def resume_from(self, former: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
-        self._last, self._origin, self._seen = other._last, other._origin, other._seen
-        self._overflowed, self._emptied = other._overflowed, other._emptied
-        other._patience.stop()
+        self._last, self._origin, self._seen = former._last, former._origin, former._seen
+        self._emptied = former._emptied
+        self.lease.resume_from(former.lease)
+
+    async def wind_down(self) -> bool:
+        """Nothing has to be waited for: what is not read stays in the inbox."""
+        return True
+
+    def abandon(self) -> None:
+        """Hand over nothing more. For event loops that do not run, and perhaps never will."""
+        self._abandoned, self._entries = True, None
+        self._patience.stop()
+        tasks, self._tasks = self._tasks, ()
+        with contextlib.suppress(RuntimeError):  # it has been closed
+            for task in tasks:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Stop reading; nothing is left behind but the inbox."""
+        self._patience.stop()
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+        if not self._ready.done():
+            self._fail_waiting(BrokerUnavailable("The layer has been closed"))
+
+    # Reading
 
     async def _try_to_read(self) -> bool:
         """Read over a connection, until it breaks."""
@@ -159,7 +191,7 @@ class InboxReader:
 
         Whoever wants it read from now on waits for the next attempt.
         """
-        ready, self.ready = self.ready, self.ready.get_loop().create_future()
+        ready, self._ready = self._ready, self._loop.create_future()
         if not ready.done():
             ready.set_exception(explain(error, "to let this process receive"))
             ready.exception()  # nobody may be waiting
@@ -176,8 +208,8 @@ class InboxReader:
             raise
         self._reconnector.works()
         self._patience.note_delay(now() - self._broken_since)
-        if not self.ready.done():
-            self.ready.set_result(None)
+        if not self._ready.done():
+            self._ready.set_result(None)
         self._wire = wire = RawConnection(connection, self._receive)
         self._ask_for_more()
         while not wire.over.done():
@@ -201,7 +233,7 @@ class InboxReader:
         script = SCRIPTS["register"].source
         before, asked = self._last, now()
         time, made, raw_last, known, origin, former_origin = await self._ask(
-            connection, "EVAL", script, 1, self.inbox, self._lease, before or ""
+            connection, "EVAL", script, 1, self.inbox, self.lease.milliseconds, before or ""
         )
         self._set_clock(time)
         last = raw_last.decode()
@@ -216,10 +248,11 @@ class InboxReader:
             if _order(last) < _order(before):
                 self._last = last
             self._gap = "another server took over" if took_over else "the server has an older state"
-        groups = list(self._recipient.inbox_groups(self._partition))
-        for command in self.renewals(groups):
-            renewed = await self._ask(connection, "EVAL", SCRIPTS["renew"].source, *command)
-            self.heed_renewal(renewed, anew=bool(made), told=self._gap is not None)
+        script = SCRIPTS["renew"].source
+        for keys, arguments in self.lease.renewals():
+            renewed = await self._ask(connection, "EVAL", script, len(keys), *keys, *arguments)
+            self._set_clock(renewed[0])
+            self.lease.heed(renewed, anew=bool(made), told=self._gap is not None)
         # Whoever may not read is told now, and does not take the inbox to be read.
         await self._ask(connection, "XREAD", "COUNT", 1, "STREAMS", self.inbox, self._last)
         # Only now, so that who is told misses nothing that comes after.
@@ -228,39 +261,20 @@ class InboxReader:
             logger.warning("Messages to %s may have been lost: %s", self.inbox, gap)
             self._recipient.inbox_lost(self._partition, gap)
 
-    def renewals(self, groups: list[str]) -> list[tuple[Any, ...]]:
-        """The arguments of the script that renews the lease, a thousand groups at a time."""
-        starts = range(0, len(groups) or 1, RENEWED_AT_ONCE)
-        chunks = [groups[start : start + RENEWED_AT_ONCE] for start in starts]
-        return [
-            (2 + len(chunk), self.inbox, self.lost, *chunk, self.member, self._lease)
-            for chunk in chunks
-        ]
-
-    def heed_renewal(self, answer: list[Any], *, anew: bool = False, told: bool = False) -> bool:
-        """Take note of what the script that renews the lease answered.
-
-        Args:
-            answer: the script's.
-            anew: the inbox has just been made, so the server may have forgotten its count, too.
-            told: everybody is about to be told of a gap, so nobody need be of the groups' own.
-
-        Returns:
-            Whether the inbox was still there.
-        """
-        time, alive, overflowed, foreign, missing = answer
-        self._set_clock(time)
-        if foreign:
-            logger.error("These keys should hold groups and hold something else: %s", foreign)
-        if anew and overflowed < self._overflowed:
-            self._overflowed = 0
-        more = overflowed - self._overflowed
-        if more > 0:  # two connections ask, and an answer may be older than the one before it
-            self._overflowed = overflowed
-            self._recipient.inbox_overflowed(self._partition, more)
-        if missing and not told:
-            self._recipient.inbox_groups_missing(self._partition, missing)
-        return bool(alive)
+    async def _renew_lease(self) -> None:
+        """Give a sign of life in every third of the lease."""
+        while True:
+            await timers.sleep(self._seconds / 3)
+            self._trim()
+            for keys, arguments in self.lease.renewals():
+                try:
+                    answer = await self._link.run("renew", keys, arguments)
+                except Exception:  # noqa: BLE001 - the connection that reads fails too, and tells
+                    break
+                self._set_clock(answer[0])
+                if not self.lease.heed(answer):
+                    self.reset()
+                    break
 
     def _set_clock(self, time: int) -> None:
         """Take note of what the server's clock says now, in milliseconds."""
@@ -274,6 +288,8 @@ class InboxReader:
             self._wire.send((command,))
 
     def _receive(self, replies: Iterable[Any]) -> None:
+        if self._abandoned:  # and another event loop reads
+            return
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -281,7 +297,7 @@ class InboxReader:
                 self._patience.note_delay(now() - self._asked - _BLOCK)
                 self._emptied = self._asked
                 # Is it there? And a server that has become a replica refuses this.
-                self._wire.send((("PEXPIRE", self.inbox, self._lease),))
+                self._wire.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
                 continue
             if reply == 0:
                 raise ConnectionError("the inbox is gone")  # nothing can come any more
@@ -333,7 +349,7 @@ class InboxReader:
         if raw_id is not None:
             self._last = raw_id.decode()
         if self._untrimmed >= self._trim_every:
-            self.trim()
+            self._trim()
         if patience.pausing:
             return
         self._entries = None
@@ -362,13 +378,14 @@ class InboxReader:
             self._seen = ({}, latest)
         return False
 
-    def trim(self) -> None:
-        """Let the server drop what has been read."""
+    def _trim(self) -> None:
+        """Let the server drop the entries before the last one, which have been read."""
         if self._untrimmed and self._last is not None:
             self._untrimmed = 0
-            self._recipient.inbox_read(self._partition, self._last)
+            trimming = self._link.call("XTRIM", self.inbox, "MINID", self._last)
+            trimming.add_done_callback(forget)
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """Connect and register anew."""
         if self._wire is not None:
             self._wire.end(ConnectionError("the inbox is to be registered anew"))
@@ -376,16 +393,6 @@ class InboxReader:
     def hurry(self) -> None:
         """Hand over at once what has been read, whether there is room for it or not."""
         self._patience.hurry()
-
-    async def stop(self) -> None:
-        """Stop reading; nothing is left behind but the inbox."""
-        self._patience.stop()
-        task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait((task,), timeout=1)
-        if not self.ready.done():
-            self._fail_waiting(BrokerUnavailable("The layer has been closed"))
 
 
 def _order(stream_id: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Iterable
 
 from ....exceptions import ChannelFull, InvalidNameError
+from ...broker.receiver import Receiver
 from ...broker.transport import Recipient
 from ...local import Late
 from ...options import LONGEST
@@ -32,7 +33,6 @@ from ..named import NamedChannels
 from ..partitions import Partitions, milliseconds
 from .inbox import InboxReader
 from .membership import Membership
-from .receiver import Receiver
 
 __all__ = ["StreamsTransport"]
 
@@ -75,23 +75,24 @@ class StreamsTransport:
             self._process, bases, milliseconds(lease), self._senders, self._local.has_members
         )
         #: What reads the inboxes.
-        self.receiver = Receiver(
-            self._make_readers,
-            min(lease, LONGEST),
-            self._membership,
-            self._senders,
-            self._local.waiting_loops,
-        )
+        self.receiver = Receiver(self._make_readers, self._local.waiting_loops)
         self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
 
     def _make_readers(self) -> list[InboxReader]:
+        self._membership.take_over()
+        # The event loop before had been told, too.
+        asyncio.get_running_loop().call_soon(self._membership.leave_emptied)
         lease, partitions = min(self._lease, LONGEST), self._partitions
+        links = self._senders.get().links
         return [
-            InboxReader(server, number, base, self._process, lease, self, self._inbox_capacity)
+            InboxReader(
+                server, links[number], number, base, self._process, lease, self,
+                self._inbox_capacity,
+            )
             for number, (server, base) in enumerate(
                 zip(partitions.servers, partitions.bases, strict=True)
             )
-        ]
+        ]  # fmt: skip
 
     # Sending
 
@@ -219,10 +220,6 @@ class StreamsTransport:
         else:
             self._local.part(group, channel)
 
-    def inbox_read(self, partition: int, last: str) -> None:
-        """Entries before ``last`` are no longer needed."""
-        self.receiver.trim(partition, last)
-
     def inbox_lost(self, partition: int, reason: str) -> None:
         """Messages may have been lost: every consumer is told, once."""
         self._local.release_all()
@@ -238,8 +235,9 @@ class StreamsTransport:
         self._local.announce_gap("the inbox was full", concerns)
 
     def inbox_groups(self, partition: int) -> Iterable[str]:
-        """The keys of the groups that the process is a member of."""
-        return self._membership.keys(partition)
+        """The keys of the groups that the process is a member of, unless it has left meanwhile."""
+        for key in self._membership.keys(partition):
+            yield from self._membership.still(partition, [key])
 
     def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
         """A server lost the keys of groups: members here may have missed messages, and are told."""
@@ -267,11 +265,14 @@ class StreamsTransport:
             reader.hurry()
         await self._local.flush()
         self._membership.clear()
-        await self._partitions.delete_keys(but=self.receiver.kept_keys)
+        leases = [reader.lease for reader in self.receiver.readers]
+        kept = [key for lease in leases for key in (lease.inbox, lease.lost)]
+        await self._partitions.delete_keys(but=kept)
         # The last entry stays, for the reader to go on from.
-        for link, inbox in zip(self._senders.get().links, self.receiver.inboxes, strict=False):
-            link.call("XADD", inbox, "NOMKSTREAM", "*", NOTHING, b"").add_done_callback(forget)
-            await link.call("XTRIM", inbox, "MAXLEN", 1)
+        for link, lease in zip(self._senders.get().links, leases, strict=False):
+            mark = link.call("XADD", lease.inbox, "NOMKSTREAM", "*", NOTHING, b"")
+            mark.add_done_callback(forget)
+            await link.call("XTRIM", lease.inbox, "MAXLEN", 1)
 
     async def rest(self) -> None:
         """Close the connections of the running event loop that nobody here needs."""
@@ -293,11 +294,16 @@ class StreamsTransport:
         """Let go of what belongs to this event loop."""
         await self.named.aclose()
         sender = self._senders.peek()
-        if self.receiver.loop is asyncio.get_running_loop():
+        if self.receiver.loop in (None, asyncio.get_running_loop()):
+            leases = [reader.lease for reader in self.receiver.readers]
             await self.receiver.stop()
             await self._local.flush()
-            self._membership.leave_all()
-            sender = self._senders.get()
+            if leases:
+                sender = self._senders.get()
+                self._membership.leave_all()
+                for link, lease in zip(sender.links, leases, strict=True):
+                    # Closing the link waits for it. A lease that ends does the same.
+                    link.call("UNLINK", lease.inbox, lease.lost).add_done_callback(forget)
         if sender is not None:
             self._senders.pop()
             await sender.aclose()

@@ -4,10 +4,10 @@ import pytest
 
 from channels.exceptions import BrokerError
 from channels.layers.broker.process import ProcessChannels
+from channels.layers.broker.receiver import Receiver
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub.membership import GroupTopics
-from channels.layers.redis.pubsub.receiver import Reception
-from channels.layers.redis.pubsub.subscription import PLAIN
+from channels.layers.redis.pubsub.subscription import PLAIN, Subscription
 from channels.layers.statistics import Statistics
 
 from .....asgi import until
@@ -23,15 +23,16 @@ class Process:
             self.topics.emptied(group)
 
         self.here = ProcessChannels(Statistics(self), emptied)
-        own_topics = [f"{base}:process:p".encode() for base in bases]
-        self.reception = Reception(servers, own_topics, self, self._commands, waiting=list)
-        self.topics = GroupTopics(self.reception, bases, self.here)
+        self.servers, self.bases = servers, bases
+        self.receiver = Receiver(self.make_readers, list)
+        self.topics = GroupTopics(self.receiver, bases, self.here)
 
-    async def _commands(self):
-        return PLAIN
+    def make_readers(self):
+        own = f"{self.bases[0]}:process:p".encode()
+        return [Subscription(self.servers[0], 0, PLAIN, self, own, self.topics.names[0])]
 
     def published(self, partition, topic, data, patience):
-        group = self.reception.groups[partition].get(topic)
+        group = self.topics.names[partition].get(topic)
         if group is not None:
             self.heard.append((group, data))
 
@@ -45,9 +46,9 @@ class Process:
 @pytest.fixture
 async def process(server, base):
     process = Process([server], [base])
-    await process.reception.be_ready()
+    await process.receiver.be_ready()
     yield process
-    await process.reception.stop()
+    await process.receiver.stop()
 
 
 @pytest.fixture
@@ -92,11 +93,11 @@ async def test_the_last_one_ends_the_subscription(process, redis, topic):
         await process.topics.join("g", channel)
     await process.topics.part("g", "first")
     process.topics.leave_emptied()
-    assert process.reception.groups == [{topic.encode(): "g"}]
+    assert process.topics.names == [{topic.encode(): "g"}]
     await process.topics.part("g", "second")
-    assert process.reception.groups == [{topic.encode(): "g"}], "until it is asked to"
+    assert process.topics.names == [{topic.encode(): "g"}], "until it is asked to"
     process.topics.leave_emptied()
-    assert process.reception.groups == [{}]
+    assert process.topics.names == [{}]
     await until(lambda: subscribers(redis, topic) == 0)
 
 
@@ -130,7 +131,7 @@ async def test_who_gives_up_joining_leaves_nothing_behind(process, redis, topic)
         joining.cancel()
         await asyncio.wait((joining,))
         assert joining.cancelled()
-        assert process.reception.groups == [{}]
+        assert process.topics.names == [{}]
     await until(lambda: subscribers(redis, topic) == 0)
 
 
@@ -140,26 +141,27 @@ async def test_a_refused_subscription_is_the_callers_to_know(redis, shared_broke
     try:
         host, port = shared_broker.address
         process = Process(*parse_hosts([f"redis://{prefix}:any@{host}:{port}"], prefix))
-        await process.reception.be_ready()
+        await process.receiver.be_ready()
         with pytest.raises(BrokerError, match="refused a subscription"):
             await process.topics.join("g", "channel")
         assert not process.here.is_member("g", "channel")
-        assert process.reception.groups == [{}]
-        await process.reception.stop()
+        assert process.topics.names == [{}]
+        await process.receiver.stop()
     finally:
         redis.execute_command("ACL", "DELUSER", prefix)
 
 
-async def test_forgetting_what_is_to_be_left(process, topic):
+async def test_forgetting_what_is_to_be_left(process, redis, topic):
     await process.topics.join("g", "channel")
     await process.topics.part("g", "channel")
     process.topics.clear()
+    assert process.topics.names == [{}]
     process.topics.leave_emptied()
-    assert process.reception.groups == [{topic.encode(): "g"}]
+    assert redis.publish(topic, "heard") == 1, "without a word to the server"
 
 
 async def test_nothing_is_left_when_nobody_receives(server, base):
     process = Process([server], [base])
     process.topics.emptied("g")
     process.topics.leave_emptied()
-    assert process.reception.subscriptions == []
+    assert process.receiver.readers == []

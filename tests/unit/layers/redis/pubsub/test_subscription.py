@@ -43,13 +43,21 @@ def recorder():
 
 
 @pytest.fixture
-async def subscribe(proxy, recorder):
+def own(base):
+    return f"{base}:process:p".encode()
+
+
+@pytest.fixture
+async def subscribe(proxy, recorder, own):
     subscriptions = []
 
-    async def subscribe(*topics, commands=PLAIN, gap=None, **options):
+    async def subscribe(*groups, own=own, commands=PLAIN, former=None, **options):
         server = parse_hosts([{"address": proxy.address, **options}], "x")[0][0]
-        subscription = Subscription(server, 0, commands, recorder, topics, gap)
+        subscription = Subscription(server, 0, commands, recorder, own, groups)
         subscriptions.append(subscription)
+        if former is not None:
+            subscription.resume_from(former)
+        subscription.start()
         await subscription.wait_until_up()
         return subscription
 
@@ -189,21 +197,51 @@ async def test_a_quiet_connection_is_kept(monkeypatch, subscribe, recorder, prox
     assert recorder.lost == []
 
 
-async def test_a_gap_from_before_is_told_when_it_is_over(subscribe, recorder):
-    await subscribe(gap="the event loop that received has ended")
-    assert recorder.lost == []
-    assert recorder.restored == ["the event loop that received has ended"]
+async def test_the_gap_before_another_event_loop_took_over_is_told(subscribe, recorder, topic):
+    former = await subscribe(topic)
+    await subscribe(topic, former=former)
+    assert recorder.lost == recorder.restored == ["the event loop that received has ended"]
+
+
+async def test_there_was_no_gap_if_nothing_was_wanted(subscribe, recorder, redis, own):
+    former = await subscribe()
+    redis.publish(own, "last")
+    assert await former.wind_down()
+    assert recorder.published_to == [(own, b"last")]
+    assert not former.is_ready()
+    assert redis.publish(own, "unheard") == 0
+    await subscribe(former=former)
+    assert (recorder.lost, recorder.restored) == ([], [])
+
+
+async def test_what_was_wound_down_can_be_wanted_again(subscribe, recorder, redis, own):
+    former = await subscribe()
+    await former.wind_down()
+    await former.be_ready()
+    assert former.is_ready()
+    assert redis.publish(own, "heard") == 1
+    await subscribe(former=former)
+    assert len(recorder.lost) == 1, "since it was wanted"
+
+
+async def test_a_server_that_does_not_answer_keeps_it_from_winding_down(
+    monkeypatch, subscribe, proxy
+):
+    monkeypatch.setattr(subscription_module, "_LEAVING", 0.1)
+    subscription = await subscribe()
+    proxy.stall()
+    assert not await subscription.wind_down()
+    proxy.flow()
 
 
 async def test_a_topic_that_is_refused_is_told_to_who_wants_it(
-    subscribe, recorder, redis, prefix, topic, base
+    subscribe, recorder, redis, prefix, topic, base, own
 ):
     redis.execute_command(
         "ACL", "SETUSER", prefix, "on", ">secret", "+@all", "resetchannels", f"&{base}:process:*"
     )
     try:
-        own = f"{base}:process:p".encode()
-        subscription = await subscribe(own, username=prefix, password="secret")
+        subscription = await subscribe(username=prefix, password="secret")
         with pytest.raises(BrokerError, match="refused a subscription"):
             await subscription.subscribe(topic)
         assert not subscription.has(topic)

@@ -2,10 +2,13 @@ import asyncio
 
 import pytest
 
+from channels.layers.redis.connection.commands import CommandConnection
+from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.streams import inbox as inbox_module
 from channels.layers.redis.streams.inbox import InboxReader
 
 from .....asgi import until
+from .....proxy import Proxy
 
 LEASE = 60
 
@@ -16,8 +19,8 @@ class Recorder:
     def __init__(self, groups=()):
         self.received = []
         self.ages = []
-        self.read = []
         self.lost = []
+        self.refused = []
         self.missing = []
         self.groups = list(groups)
 
@@ -28,8 +31,8 @@ class Recorder:
         if data == b"bomb":
             raise ValueError("a recipient that fails")
 
-    def inbox_read(self, partition, last):
-        self.read.append((partition, last))
+    def inbox_overflowed(self, partition, count):
+        self.refused.append(count)
 
     def inbox_lost(self, partition, reason):
         self.lost.append(reason)
@@ -42,17 +45,24 @@ class Recorder:
 
 
 @pytest.fixture
-async def start(server, base):
+async def link(server):
+    link = CommandConnection(server)
+    yield link
+    await link.aclose()
+
+
+@pytest.fixture
+async def start(server, link, base):
     readers = []
 
     async def start(recorder, resume=None, lease=LEASE):
-        reader = InboxReader(server, 0, base, "p", lease, recorder)
+        reader = InboxReader(server, link, 0, base, "p", lease, recorder)
         if resume is not None:
             reader.resume_from(resume)
         readers.append(reader)
         reader.start()
         async with asyncio.timeout(5):
-            await reader.ready
+            await reader.be_ready()
         return reader
 
     yield start
@@ -83,7 +93,7 @@ async def test_what_came_just_now_is_not_old_when_the_clock_was_set_back(start, 
         redis.xadd(inbox, {"gx": n}, id=f"{(seconds - 75 + waits) * 1000 + n}-0")
         await until(lambda n=n: len(recorder.received) == n + 1)
     assert all(age < 5 for age in recorder.ages)
-    assert reader.ready.done()
+    assert reader.is_ready()
 
 
 async def test_what_waited_long_is_old(start, redis, base):
@@ -112,15 +122,80 @@ async def test_the_next_reader_goes_on_where_the_last_has_stopped(start, redis):
     assert second.lost == []
 
 
-async def test_the_server_may_drop_what_was_read(start, redis):
+async def test_the_server_drops_what_was_read(start, link, redis):
     recorder = Recorder()
     reader = await start(recorder)
     for n in range(1000):
         redis.xadd(reader.inbox, {"gx": n})
     await until(lambda: len(recorder.received) == 1000)
-    ids = [entry_id.decode() for entry_id, _ in redis.xrange(reader.inbox)]
-    assert recorder.read
-    assert all(partition == 0 and last in ids for partition, last in recorder.read)
+    await link.call("PING")  # after what lets the server drop them
+    assert 0 < redis.xlen(reader.inbox) <= 256
+
+
+# The lease
+
+
+async def test_the_lease_of_inbox_and_memberships_is_renewed(start, redis, base):
+    group = f"{base}:group:g"
+    reader = await start(Recorder([group]), lease=1.5)
+    first = redis.zscore(group, "p:p")
+    await until(lambda: redis.zscore(group, "p:p") > first + 1500)
+    assert 0 < redis.pttl(reader.inbox) <= 1500
+
+
+async def test_what_was_read_is_dropped_at_the_latest_as_the_lease_is_renewed(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder, lease=0.6)
+    for n in range(3):
+        redis.xadd(reader.inbox, {"gx": f"{n}"})
+    await until(lambda: redis.xlen(reader.inbox) == 1)
+    assert len(recorder.received) == 3
+
+
+async def test_what_the_inbox_had_no_room_for_is_told_once(start, redis, base):
+    recorder = Recorder()
+    await start(recorder, lease=0.6)
+    redis.set(f"{base}:lost:p", 3)
+    await until(lambda: recorder.refused)
+    redis.incrby(f"{base}:lost:p", 2)
+    await until(lambda: len(recorder.refused) > 1)
+    assert recorder.refused == [3, 2], "each once, though the server's number only grows"
+
+
+async def test_an_inbox_that_is_found_gone_as_the_lease_is_renewed_is_made_again(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder, lease=0.6)
+    redis.delete(reader.inbox)
+    await until(lambda: recorder.lost)
+    assert recorder.lost == ["the inbox was gone"]
+    await until(lambda: redis.exists(reader.inbox))
+
+
+async def test_what_took_a_groups_place_is_logged(start, redis, base, caplog):
+    group = f"{base}:group:g"
+    await start(Recorder([group]), lease=0.6)
+    redis.delete(group)
+    redis.set(group, "no group")
+    await until(lambda: "should hold groups and hold something else" in caplog.text)
+    assert group in caplog.text
+
+
+async def test_a_lease_that_cannot_be_renewed_is_renewed_when_it_can(shared_broker, redis, base):
+    async with Proxy(shared_broker.address) as proxy:
+        (server,), _ = parse_hosts([proxy.address], "x")
+        link = CommandConnection(server, patience=0.1)
+        reader = InboxReader(server, link, 0, base, "p", 0.6, Recorder())
+        reader.start()
+        await reader.be_ready()
+        proxy.refuse()
+        await until(lambda: not redis.exists(reader.inbox))
+        proxy.accept()
+        await until(lambda: redis.exists(reader.inbox))
+        await reader.stop()
+        await link.aclose()
+
+
+# Servers that forget
 
 
 async def test_an_inbox_that_went_is_made_again_and_told_once(start, redis, monkeypatch, caplog):
@@ -161,7 +236,7 @@ async def test_memberships_are_back_before_a_gap_is_told(start, redis, base):
     recorder = Looker([f"{base}:group:g"])
     reader = await start(recorder)
     redis.delete(reader.inbox, f"{base}:group:g")
-    await reader.reset()
+    reader.reset()
     await until(lambda: recorder.lost)
     assert members == [[b"p:p"]]
 
@@ -172,7 +247,7 @@ async def test_groups_that_went_with_the_inbox_are_not_told_of_apart(start, redi
     reader = await start(recorder)
     recorder.missing.clear()
     redis.delete(reader.inbox, group)
-    await reader.reset()
+    reader.reset()
     await until(lambda: recorder.lost)
     assert recorder.lost == ["the inbox was gone"]
     assert recorder.missing == []
@@ -197,19 +272,18 @@ async def test_a_recipient_that_fails_misses_one_entry(start, redis, caplog):
 
 
 async def test_stopping_before_the_first_connection_tells_who_waits(shared_broker, base):
-    from channels.layers.redis.connection.hosts import parse_hosts
-    from tests.proxy import Proxy
-
     async with Proxy(shared_broker.address) as proxy:
         proxy.stall()
         (server,), _ = parse_hosts([proxy.address], "x")
-        reader = InboxReader(server, 0, base, "p", LEASE, Recorder())
+        link = CommandConnection(server)
+        reader = InboxReader(server, link, 0, base, "p", LEASE, Recorder())
         reader.start()
-        ready = reader.ready
+        ready = asyncio.create_task(reader.be_ready())
         await asyncio.sleep(0)
         await reader.stop()
         with pytest.raises(ConnectionError, match="closed"):
             await ready
+        await link.aclose()
 
 
 def test_a_repeat_that_the_server_forgot_is_known(monkeypatch):

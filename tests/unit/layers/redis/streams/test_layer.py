@@ -118,8 +118,17 @@ async def test_a_message_to_a_process_that_is_gone_is_counted(make):
     assert balanced(here)
 
 
+async def test_there_is_an_inbox_on_each_server(make, shared_broker, redis, prefix):
+    layer = make(hosts=[shared_broker.address] * 3)
+    await layer.new_channel()
+    inboxes = [f"{{{prefix}:{n}}}:inbox:{layer.client_prefix}" for n in range(3)]
+    assert redis.exists(*inboxes) == 3
+    await layer.aclose()
+    assert not redis.exists(*inboxes)
+
+
 async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redis, base):
-    here, there = make(inbox_capacity=5, lease=0.9), make(inbox_capacity=5)
+    here, there = make(inbox_capacity=5), make(inbox_capacity=5)
     channel = await here.new_channel()
     await here.group_add("group", channel)
     (reader,), inbox = here.transport.receiver.readers, f"{base}:inbox:{here.client_prefix}"
@@ -129,9 +138,9 @@ async def test_a_full_inbox_refuses_sends_and_counts_what_groups_lose(make, redi
     with pytest.raises(ChannelFull, match="5 messages"):
         await there.send(channel, message())
     await there.group_send("group", message())
-    await until(lambda: here.statistics.dropped == {"capacity": 1})  # as the lease is renewed
     redis.xtrim(inbox, maxlen=0, approximate=False)
     reader.start()
+    await until(lambda: here.statistics.dropped == {"capacity": 1})
     await there.send(channel, message(7))
     assert await receive(here, channel) == message(7)
     assert balanced(here)
@@ -158,7 +167,7 @@ async def test_what_a_full_inbox_missed_is_counted_and_told_when_the_connection_
     assert member.take() is None, "one gap for all"
     assert stranger.take() is None, "it can have missed nothing"
     for _ in range(3):  # they are counted once
-        await reader.reset()
+        reader.reset()
         await until(lambda: reader._wire is None)
         await until(lambda: reader._wire is not None)
     assert here.statistics.dropped == {"capacity": 3}
@@ -301,7 +310,7 @@ async def test_a_reconnect_notices_that_a_group_is_gone(make, redis, base):
     await layer.group_add("group", member.channel)
     redis.delete(f"{base}:group:group")
     for reader in layer.transport.receiver.readers:
-        await reader.reset()
+        reader.reset()
     await until(lambda: member.gap)
     assert member.gap == "a group was gone"
     assert other.gap is None
@@ -383,7 +392,7 @@ async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, p
     inbox = f"{base}:inbox:{layer.client_prefix}"
     assert set(redis.keys(f"{{{prefix}:*")) <= {inbox.encode(), f"{base}:sender".encode()}
     for reader in layer.transport.receiver.readers:
-        await reader.reset()
+        reader.reset()
     await other.send(mailbox.channel, message(1))
     await until(mailbox.qsize)
     assert mailbox.take() == message(1), "and no gap"

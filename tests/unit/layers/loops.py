@@ -6,8 +6,12 @@ import threading
 
 
 @contextlib.contextmanager
-def another_loop():
-    """An event loop that runs in a thread of its own, and then is closed."""
+def another_loop(*, cancels=True):
+    """An event loop that runs in a thread of its own, and then is closed.
+
+    Args:
+        cancels: cancel its tasks and wait for them before it is closed, as ``asyncio.run`` does.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -21,30 +25,18 @@ def another_loop():
     try:
         yield loop
     finally:
-        asyncio.run_coroutine_threadsafe(cancel_the_rest(), loop).result(10)
+        if cancels:
+            asyncio.run_coroutine_threadsafe(cancel_the_rest(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
 def call(loop, coroutine):
-    """Have ``coroutine`` run on another event loop; to be awaited on this one."""
+    """Run ``coroutine`` on another event loop; to be awaited on this one."""
     return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
 async def where():
     """The event loop that this runs on."""
     return asyncio.get_running_loop()
-
-
-async def check_work_is_done_on_the_loop_that_receives(receives, stop):
-    """The law of whatever receives for a process on one event loop, until ``stop()`` there."""
-    with another_loop() as other:
-        await call(other, receives.be_ready())
-        assert receives.loop is other
-        assert await receives.run(where) is other
-        await receives.be_ready()
-        called = threading.Event()
-        receives.call_soon(called.set)
-        assert await asyncio.to_thread(called.wait, 10)
-        await call(other, stop())
