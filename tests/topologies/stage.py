@@ -96,15 +96,21 @@ class Stage(contextlib.ExitStack):
 
 
 class TlsFront:
-    """Takes the TLS off connections, and passes them on to a server that has none."""
+    """Takes the TLS off connections, and passes them on to a server that has none.
 
-    def __init__(self, authority: Authority, behind: int) -> None:
+    Args:
+        authority: signed the certificate that it shows.
+        behind: the port of the server.
+        asks_clients: whether clients must show a certificate of this authority.
+    """
+
+    def __init__(self, authority: Authority, behind: int, *, asks_clients: bool = True) -> None:
         self.port = free_port()
         self._behind = behind
         self._context = ssl.create_default_context(
             ssl.Purpose.CLIENT_AUTH, cafile=str(authority.ca)
         )
-        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.verify_mode = ssl.CERT_REQUIRED if asks_clients else ssl.CERT_NONE
         self._context.load_cert_chain(authority.cert, authority.key)
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()

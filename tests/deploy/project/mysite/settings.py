@@ -11,6 +11,10 @@ USE_TZ = True
 ROOT_URLCONF = "mysite.urls"
 ASGI_APPLICATION = "mysite.asgi.application"
 INSTALLED_APPS = ["channels"]
+if "DATABASE" in os.environ:
+    DATABASES = {
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE"]}
+    }
 keys = os.environ.get("CHANNEL_KEYS")
 CHANNEL_LAYERS = {
     "default": {
