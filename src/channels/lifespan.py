@@ -15,6 +15,7 @@ from . import signals
 from ._runtime import draining
 from ._runtime.connections import connections
 from ._runtime.exits import current_task, is_crash
+from ._runtime.servers import SETTLED
 from ._runtime.types import Receive, Scope, Send
 from .exceptions import InvalidHookError
 
@@ -23,10 +24,6 @@ __all__ = ["Lifespan"]
 logger = logging.getLogger("channels.lifespan")
 
 Hook: TypeAlias = Callable[..., Any]
-
-# Seconds after the startup when the process gets ready to be told to end. By then the servers that
-# run their event loop anew for the connections (Granian, Hypercorn) do so.
-_SETTLED = 0.2
 
 # Seconds that shutdown hooks wait for connections which the server has cut.
 _CUT = 2.0
@@ -91,7 +88,7 @@ class Lifespan:
         failure = await _run(self._on_startup, state, stop_at_failure=True)
         if not failure:
             here = connections.get()
-            asyncio.get_running_loop().call_later(_SETTLED, draining.prepare, here)
+            asyncio.get_running_loop().call_later(SETTLED, draining.prepare, here)
             signals.emit(signals.server_started, type(self))
         return failure
 

@@ -40,6 +40,26 @@ async def returns_when_asked(scope, receive, send):
     await receive()
 
 
+class Neighbours:
+    """Middleware that knows the client before, as one that relays between clients does."""
+
+    def __init__(self, inner):
+        self.inner, self.latest = inner, None
+
+    async def __call__(self, scope, receive, send):
+        another_send, self.latest = self.latest, send
+
+        async def wrapped(message):
+            if message["type"] == "relay":
+                await another_send(message)
+            await send(message)
+
+        try:
+            await self.inner(scope, receive, wrapped)
+        finally:
+            self.latest = None
+
+
 application = ProtocolTypeRouter(
     {
         "lifespan": Lifespan(on_startup=[started], on_shutdown=[stopped]),
@@ -66,6 +86,8 @@ application = ProtocolTypeRouter(
                 path("ws/sync/impatient/", websockets.SyncImpatient.as_asgi()),
                 path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
                 path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
+                path("ws/async/neighbours/", Neighbours(websockets.AsyncImpatient.as_asgi())),
+                path("ws/sync/neighbours/", Neighbours(websockets.SyncImpatient.as_asgi())),
                 path("ws/raw/unanswered/", returns_at_once),
                 path("ws/raw/open/", returns_when_asked),
                 path(

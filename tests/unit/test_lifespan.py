@@ -330,7 +330,7 @@ def sigterm():
 
 
 async def test_the_process_gets_ready_to_be_told_to_end_and_is_left_as_it_was(sigterm, monkeypatch):
-    monkeypatch.setattr(lifespan_module, "_SETTLED", 0.01)
+    monkeypatch.setattr(lifespan_module, "SETTLED", 0.01)
     server = Server(Lifespan())
     await server.say("lifespan.startup")
     assert signal.getsignal(signal.SIGTERM) is sigterm  # not yet
@@ -340,7 +340,7 @@ async def test_the_process_gets_ready_to_be_told_to_end_and_is_left_as_it_was(si
 
 
 async def test_a_server_that_stops_at_once_leaves_nothing_to_come(sigterm, monkeypatch):
-    monkeypatch.setattr(lifespan_module, "_SETTLED", 0.01)
+    monkeypatch.setattr(lifespan_module, "SETTLED", 0.01)
     assert await Server(Lifespan()).run() == [STARTED, STOPPED]
     due = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, due.set)

@@ -40,7 +40,7 @@ async def refuse(
 ) -> None:
     """Refuse a request with 413 before any of its body has been read."""
     await deny(scope, send, status=413, reason=reason, sender=sender, unread=True)
-    # A task, because that of a server may be no task of asyncio's (Granian).
+    # A task, because that of a server may be no task of asyncio's.
     discarding = asyncio.ensure_future(_discard(receive))
     try:
         await asyncio.wait((discarding,), timeout=LINGER)

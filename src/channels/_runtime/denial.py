@@ -1,6 +1,5 @@
 """Refusing a connection: one log line that says why, one signal, one clean answer."""
 
-import asyncio
 import logging
 from http import HTTPStatus
 
@@ -8,6 +7,7 @@ from .. import signals
 from . import lograte
 from .logtext import printable
 from .scopes import from_server
+from .servers import after_denial
 from .types import Scope, Send
 
 __all__ = ["deny", "phrase", "respond"]
@@ -86,9 +86,7 @@ async def respond(scope: Scope, send: Send, *, status: int, unread: bool = False
     else:
         await send({"type": f"{prefix}.body", "body": body})
     if scope["type"] == "websocket":
-        # uvicorn takes an application for broken that returns before its loop has closed the
-        # connection, which it does after the last part of the answer, in the next turn.
-        await asyncio.sleep(0)
+        await after_denial()
 
 
 def phrase(status: int) -> bytes:

@@ -43,7 +43,7 @@ __all__ = ["CLOSE_TIMEOUT", "Connection"]
 logger = logging.getLogger("channels.consumer")
 
 # Seconds to wait for the server's disconnect event after the application closed the socket.
-# Servers allow the client about as long to answer the closing handshake (uvicorn: 10 s).
+# Servers allow the client about as long to answer the closing handshake (some 10 s).
 CLOSE_TIMEOUT = 20.0
 
 # Seconds that a refusal under way may take when the connection ends.
@@ -177,6 +177,7 @@ class Connection:
             Exception: what a handler raised, if the caller is no server; a server's client gets
                 a close or an error response, and the log the traceback.
         """
+        self._outlet.begin(receive)
         if from_server(self._scope) and not await self._admit():
             return
         life = self._handler.task = untold(self._loop.create_task(self._live(open_mailbox)))

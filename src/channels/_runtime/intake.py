@@ -84,7 +84,7 @@ class Intake:
             CancelledError: the task was cancelled, and not by :meth:`stop`.
         """
         reader = asyncio.current_task()
-        if reader is None:  # Granian has tasks of its own kind, for which asyncio can do little
+        if reader is None:  # a task of the server's own kind, for which asyncio can do little
             await self._loop.create_task(self.read(receive))
             return
         others = reader.cancelling()

@@ -7,15 +7,14 @@ from typing import Any
 
 from .. import signals
 from .consumer_signals import send_signal
-from .daphne import find_socket
 from .denial import respond
 from .faults import log_about
 from .inline import start_inline
 from .intake import Intake
 from .logtext import describe
 from .pending_sends import PendingSend, PendingSends
-from .transports import abort, taken
-from .types import Consumer, Message, Send
+from .servers import Server, adapter_for, begins_with_help
+from .types import Consumer, Message, Receive, Send
 
 __all__ = ["OVERLOADED", "RESTARTING", "Outlet"]
 
@@ -45,7 +44,9 @@ class Outlet:
         "_pending_sends",
         "_protocol",
         "_raw_send",
+        "_receive",
         "_send",
+        "_server",
         "_stalled",
         "accepted",
         "closed",
@@ -67,16 +68,15 @@ class Outlet:
         self._consumer = consumer
         self._raw_send = send
         self._send = send
-        socket = find_socket(consumer.scope, send)
-        if socket is not None:
-            self._send, intake.hold = socket.send, socket.hold
+        self._receive: Receive | None = None
+        self._server: Server | None = None
         self._intake = intake
         self._protocol: str = consumer.scope["type"]
         self._pending_sends = pending_sends
         self._disconnect_due = disconnect_due
         self._stalled = stalled
         # Sends that were given up, and whose task is still to learn of it.
-        self._given_up: list[Awaitable[None]] = []
+        self._given_up: tuple[Awaitable[None], ...] = ()
         #: A handshake was accepted, or a response started.
         self.accepted = False
         #: The response is a stream of events, which ends when somebody ends it.
@@ -87,6 +87,20 @@ class Outlet:
         self.gone = False
         #: The code that the application closed the WebSocket with.
         self.code: int | None = None
+
+    def begin(self, receive: Receive) -> None:
+        """The connection begins: its ``receive`` is the server's, like the ``send``."""
+        self._receive = receive
+        if begins_with_help(self._consumer.scope):
+            server = self._adapter()
+            if server.begin():
+                self._send, self._intake.hold = server.send, server.hold
+
+    def _adapter(self) -> Server:
+        """What knows the server of this connection, chosen when it is first needed."""
+        if self._server is None:
+            self._server = adapter_for(self._consumer.scope, self._raw_send, self._receive)
+        return self._server
 
     @property
     def send_timeout(self) -> float | None:
@@ -107,8 +121,7 @@ class Outlet:
         if message_type != "websocket.send":
             self._note(message_type, message)
         try:
-            if message_type == "websocket.close":
-                # Granian's close waits until nobody receives.
+            if message_type == "websocket.close" and self._adapter().close_waits_for_receive:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
@@ -170,7 +183,7 @@ class Outlet:
 
     def taken(self) -> int | None:
         """A figure that grows while the client takes what it is sent, if there is one."""
-        return taken(self._consumer.scope, self._raw_send)
+        return self._adapter().taken()
 
     def give_up(
         self,
@@ -181,7 +194,7 @@ class Outlet:
     ) -> None:
         """Let go of a client that has taken nothing for so long, and of who waits for it."""
         if task is not None:
-            self._given_up.append(sending)
+            self._given_up += (sending,)
             task.cancel()
         if self.gone:
             return
@@ -197,14 +210,14 @@ class Outlet:
         self.stop()
         self._stalled()
         # No close could reach it, and what waits to be sent would wait for as long as it likes.
-        abort(self._consumer.scope, self._raw_send)
+        self._adapter().abort()
 
     def _recall(self, sending: Awaitable[None]) -> bool:
         """Whether it was :meth:`give_up` that cancelled, and nobody else."""
         task = asyncio.current_task()
         if task is None or sending not in self._given_up:
             return False
-        self._given_up.remove(sending)
+        self._given_up = tuple(other for other in self._given_up if other is not sending)
         return task.uncancel() == 0
 
     # Last words
@@ -232,10 +245,10 @@ class Outlet:
             logger.debug("%s: closing failed", describe(self._consumer), exc_info=True)
 
     async def _close_with(self, code: int) -> None:
-        """Close with ``code``, or with 1000 on a server that takes it for the client's to send."""
+        """Close with ``code``, or with 1000 on a server that lets no application send that."""
         try:
             await self.send({"type": "websocket.close", "code": code})
-        except Exception:  # noqa: BLE001 - autobahn: only 1000 and 3000 to 4999
+        except Exception:  # noqa: BLE001 - each server has its own
             await self.send({"type": "websocket.close"})
             self.code = code
 

@@ -2,7 +2,7 @@
 
 from .types import Scope
 
-__all__ = ["from_server"]
+__all__ = ["from_server", "shares_connection"]
 
 
 def from_server(scope: Scope) -> bool:
@@ -13,3 +13,8 @@ def from_server(scope: Scope) -> bool:
     worker gets them raised instead.
     """
     return "asgi" in scope
+
+
+def shares_connection(scope: Scope) -> bool:
+    """Whether other requests may share the client's connection, as they do from HTTP/2 on."""
+    return str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}

@@ -8,26 +8,24 @@ Ctrl-C does not want to wait.
 Service managers may send SIGTERM to all processes of a service, and then the parent passes it on to
 its workers. So what comes again within a moment is an echo and not a second request.
 
-Hypercorn's workers are told by a task of Hypercorn's, which is watched; their shutdown cannot be
-held back, but leaves ``graceful_timeout`` for draining. They get SIGTERM as well, from their parent
-as soon as one of them has ended. It would kill those that are still draining, and is ignored.
+A server may tell its workers without a signal (:func:`servers.watch_shutdown`). Then the shutdown
+cannot be held back, but leaves some time for draining, and a SIGTERM that their parent sends while
+they drain is ignored.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, ClassVar
 
-from . import clock, timers
+from . import clock, servers
 
 __all__ = ["Termination"]
 
@@ -35,11 +33,8 @@ logger = logging.getLogger("channels.draining")
 
 _SIGNAL = signal.SIGTERM
 
-# Seconds within which a signal is an echo. uvicorn's parent looks twice a second for its own.
+# Seconds within which a signal is an echo. Servers' parents look at least twice a second.
 _ECHO = 2.0
-
-# Seconds within which Hypercorn's workers, which look every 0.1 s, know what their parent knows.
-_POLLED = 0.5
 
 
 class Termination:
@@ -54,7 +49,7 @@ class Termination:
         self._task: asyncio.Task[None] | None = None
         self._signalled_at = -math.inf
         self._process = os.getpid()
-        self._told = False  # by Hypercorn, whose shutdown has begun
+        self._shutdown = servers.Shutdown()
         self._handler: Any = None  # the server's
         self._wakeup = -1  # the file descriptor that some event loop has signals written to
         self._sockets: tuple[socket.socket, socket.socket] | None = None
@@ -64,11 +59,13 @@ class Termination:
         self._work = work
         if Termination.disabled or self._sockets is not None:
             return
-        watched = "hypercorn" in sys.modules and self._watch_hypercorn()
+        self._shutdown = servers.watch_shutdown(self._loop, self._begin)
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.getsignal(_SIGNAL)
             # Without a handler there is no shutdown that could wait.
-            if callable(self._handler) or (watched and self._handler == signal.SIG_DFL):
+            if callable(self._handler) or (
+                self._handler == signal.SIG_DFL and not self._shutdown.by_signal
+            ):
                 self._intercept()
 
     # The signal
@@ -105,7 +102,7 @@ class Termination:
         if os.getpid() != self._process:
             self._signalled_in_child()
             return
-        if self._is_ended_by_parent():
+        if self._shutdown.is_by_parent():
             return
         now, before = clock.now(), self._signalled_at
         if self._sockets is None:
@@ -124,10 +121,6 @@ class Termination:
         signal.signal(_SIGNAL, self._handler)
         signal.raise_signal(_SIGNAL)
 
-    def _is_ended_by_parent(self) -> bool:
-        """Whether SIGTERM says nothing new: Hypercorn's parent process ends this one."""
-        return self._told and multiprocessing.parent_process() is not None
-
     def _hand_over(self) -> None:
         """Let the server have the signal."""
         self.disarm()
@@ -138,7 +131,7 @@ class Termination:
         sockets = self._sockets
         if sockets is None or threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(_SIGNAL) == self._signalled and not self._is_ended_by_parent():
+        if signal.getsignal(_SIGNAL) == self._signalled and not self._shutdown.is_by_parent():
             signal.signal(_SIGNAL, self._handler)
         if self._sockets is None:
             return  # SIGTERM came before the line above, and its handler has been here
@@ -164,29 +157,11 @@ class Termination:
                 await self._work()
         except Exception:
             logger.exception("Draining failed; the server ends the connections")
-        if self._handler == signal.SIG_DFL and not self._told:
-            # The signal went to all of Hypercorn's processes, and the parent has its own way.
-            await timers.sleep(_POLLED)
-        if self._sockets is not None and not self._told:
+        if self._handler == signal.SIG_DFL and not self._shutdown.begun:
+            # The signal went to all of the server's processes, and the parent has its own way.
+            await self._shutdown.settle()
+        if self._sockets is not None and not self._shutdown.begun:
             self._hand_over()
-
-    # Hypercorn
-
-    def _watch_hypercorn(self) -> bool:
-        """Have the end of its tasks that wait for the shutdown noticed; whether there are any."""
-        waiting = [
-            task
-            for task in asyncio.all_tasks(self._loop)
-            if getattr(task.get_coro(), "__qualname__", "") == "raise_shutdown"
-        ]
-        for task in waiting:
-            task.add_done_callback(self._hypercorn_ends)
-        return bool(waiting)
-
-    def _hypercorn_ends(self, task: "asyncio.Task[Any]") -> None:
-        self._told = True
-        if not self._loop.is_closed():
-            self._begin()
 
 
 def _set_wakeup(descriptor: int) -> int:

@@ -160,3 +160,14 @@ async def test_a_thousand_resets(site: Site):
     assert len(site.visitors()) == 1000
     # Where send() waits for a client that has gone, its handler is rightly cancelled.
     site.tolerated.append("the handler of websocket.receive was still running")
+
+
+async def test_a_close_reaches_no_other_client(site: Site, flavour):
+    """Also if middleware knows both: the one that is closed, and its neighbour."""
+    neighbour = await site.connect(f"{flavour}/neighbours/")
+    client = await site.connect(f"{flavour}/neighbours/")
+    await client.send("!close 4001 because")
+    assert (await client.closed())[0] == 4001
+    await neighbour.send("hello")
+    assert await neighbour.recv() == "hello"
+    assert not site.events.of(neighbour.key, "disconnect")

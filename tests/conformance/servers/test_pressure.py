@@ -84,6 +84,19 @@ async def test_a_client_that_does_not_read(site: Site, flavour):
     await site.events.wait(client.key, "disconnect")
 
 
+async def expect_cut_off(client: Client, site: Site) -> None:
+    """The client finds the connection broken, where that can be done: no close could reach it."""
+    if site.can.cuts_off:
+        client.transport.resume_reading()
+        async with asyncio.timeout(15):
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await client.recv()
+        assert client.close_code == 1006
+    else:
+        reset(client)
+
+
 async def test_a_client_that_does_not_read_is_let_go(site: Site, flavour):
     """After ``send_timeout``, and nobody in its group has to wait for it."""
     before = site.server.resident_bytes()
@@ -101,18 +114,22 @@ async def test_a_client_that_does_not_read_is_let_go(site: Site, flavour):
         assert slowest < 5
         await asyncio.sleep(0.05)
     assert [event["code"] for event in site.events.of(client.key, "disconnect")] == [1013]
-    if site.can.cuts_off:
-        # The client finds the connection broken: no close could have reached it.
-        client.transport.resume_reading()
-        async with asyncio.timeout(15):
-            with pytest.raises(ConnectionClosed):
-                while True:
-                    await client.recv()
-        assert client.close_code == 1006
-    else:
-        reset(client)
+    await expect_cut_off(client, site)
     await site.expect_line("WARNING channels.consumer", "the client has not read for")
     # Nothing is kept for it, in the server or, on its behalf, in the kernel.
     await until(
         lambda: site.server.resident_bytes() - before < 32 * MEBIBYTE, "its memory is given back"
     )
+
+
+async def test_no_other_client_is_cut_off(site: Site, flavour):
+    """Also if middleware knows both: the one that does not read, and its neighbour."""
+    neighbour = await site.connect(f"{flavour}/neighbours/")
+    client = await site.connect(f"{flavour}/neighbours/", ping_interval=None)
+    client.transport.pause_reading()
+    await client.send("!pour")
+    assert (await site.events.wait(client.key, "disconnect"))["code"] == 1013
+    await site.expect_line("WARNING channels.consumer", "the client has not read for")
+    await neighbour.send("hello")
+    assert await neighbour.recv() == "hello"
+    await expect_cut_off(client, site)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from channels._runtime.intake import Intake
 from channels._runtime.outlet import Outlet
 from channels._runtime.pending_sends import PendingSends
 from tests.asgi import until
+from tests.unit.runtime.servers.standins import Daphne, Transport, from_module
 
 START = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body", "body": b"x", "more_body": True}
@@ -92,7 +94,7 @@ async def bench():
     for one in made:
         await one.intake.end()
         assert one.pending == {}
-        assert one.outlet._given_up == []
+        assert not one.outlet._given_up
 
 
 @pytest.fixture
@@ -190,6 +192,45 @@ async def test_an_error_of_the_server_is_the_senders(bench, dropped):
         await one.say(TEXT)
     assert not one.outlet.gone
     assert dropped == []
+
+
+@from_module("uvicorn.protocols.websockets.some_impl")
+class UvicornBench(Bench):
+    transport = Transport()
+
+    async def send(self, message):
+        await super().send(message)
+        self.receiving_meanwhile = self.receiving
+
+
+async def test_a_server_that_can_be_closed_while_it_is_read_is_read_on():
+    one = UvicornBench(headers=[])
+    one.read()
+    await until(lambda: one.receiving == 1)
+    await one.say(ACCEPT, CLOSE)
+    assert one.sent == [ACCEPT, CLOSE]
+    assert one.receiving_meanwhile == 1
+    await one.intake.end()
+
+
+async def test_a_server_that_needs_help_is_sent_to_and_held_by_its_adapter(monkeypatch):
+    monkeypatch.setitem(sys.modules, "daphne.ws_protocol", object())
+    client = Daphne()
+    one = Bench()
+    one.consumer.scope = client.scope
+    outlet = Outlet(
+        one.consumer,
+        client.send,
+        one.intake,
+        one.pending,
+        disconnect_due=one.on_due,
+        stalled=one.on_stalled,
+    )
+    outlet.begin(client.receive)
+    await outlet.send({"type": "websocket.send", "text": ""})
+    assert client.protocol.sent == [(b"", False)]  # Daphne itself sends no empty messages
+    one.intake.hold(True)
+    assert client.transport.log == ["pause"]
 
 
 async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(bench):

@@ -14,6 +14,7 @@ from channels._runtime.pending_sends import PendingSend, PendingSends
 from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from tests.asgi import DEADLINE, Server, until
+from tests.unit.runtime.servers.standins import Transport, from_module
 
 TIMEOUT = 0.05
 
@@ -296,28 +297,49 @@ async def test_its_disconnect_event_comes_too_and_is_handled_once(consumer_class
     assert codes in ([1013], [1006])  # whichever came first
 
 
+@from_module("uvicorn.protocols.websockets.some_impl")
+class Uvicorn(Server):
+    """The server's side as uvicorn's objects have it, with a transport behind its ``send``."""
+
+    def __init__(self, application):
+        super().__init__(application)
+        self.transport = Transport()
+
+
 async def test_the_transport_is_aborted(consumer_class):
-    class Transport:
-        aborted = 0
-
-        def abort(self):
-            self.aborted += 1
-
-    server = await Server(consumer_class.as_asgi()).connect()
-    server.transport = Transport()
+    server = await Uvicorn(consumer_class.as_asgi()).connect()
     Client(server)
     server.text("x")
     await server.ended()
     assert server.transport.aborted == 1
 
 
-async def test_a_transport_that_cannot_be_aborted_keeps_nobody(consumer_class, caplog):
-    class Transport:
-        def abort(self):
-            raise RuntimeError("not now")
+async def test_another_clients_transport_is_not_aborted(consumer_class):
+    """Whose ``send`` a middleware closes over."""
+    consumer = consumer_class.as_asgi()
+    neighbour = await Uvicorn(consumer).connect()
+    another_send = neighbour.send
 
-    bad = await Server(consumer_class.as_asgi()).connect()
-    bad.transport = Transport()
+    async def with_middleware(scope, receive, send):
+        async def wrapped(message):
+            await (send if message["type"] else another_send)(message)
+
+        await consumer(scope, receive, wrapped)
+
+    server = await Uvicorn(with_middleware).connect()
+    Client(server)
+    server.text("x")
+    await server.ended()
+    assert (server.transport.aborted, neighbour.transport.aborted) == (1, 0)
+    await neighbour.leave()
+
+
+async def test_a_transport_that_cannot_be_aborted_keeps_nobody(consumer_class, caplog):
+    def fail():
+        raise RuntimeError("not now")
+
+    bad = await Uvicorn(consumer_class.as_asgi()).connect()
+    bad.transport.abort = fail
     good = await Server(consumer_class.as_asgi()).connect()
     for server in (bad, good):
         Client(server)

@@ -589,8 +589,10 @@ HYPERCORN = """
     multiprocessing.parent_process = object  # a worker has one
     sys.modules["hypercorn"] = types.ModuleType("hypercorn")
 
-    async def raise_shutdown():
-        await told()
+    utils = types.ModuleType("hypercorn.utils")
+    utils.told = told
+    exec("async def raise_shutdown(): await told()", vars(utils))
+    raise_shutdown = utils.raise_shutdown
 
     async def main():
         termination = Termination()
@@ -640,7 +642,7 @@ def test_a_signal_does_not_kill_hypercorns_worker_at_its_work(start):
 
 def test_a_signal_for_hypercorns_worker_is_held_back_too(start):
     """It has no handler, so the signal would be its end."""
-    process = start(HYPERCORN.replace("await told()", "await asyncio.Event().wait()", 1))
+    process = start(HYPERCORN.replace("utils.told = told", "utils.told = asyncio.Event().wait"))
     process.expect("armed")
     process.signal()
     process.expect("working")

@@ -7,8 +7,8 @@ import struct
 import sys
 from typing import Any
 
-from . import clock
-from .types import Scope
+from .. import clock
+from ..types import Scope
 
 __all__ = ["acknowledged", "acknowledged_by_address"]
 
@@ -49,7 +49,7 @@ def acknowledged_by_address(scope: Scope) -> int | None:
         return None
     try:
         (client, client_port), (server, server_port) = scope["client"][:2], scope["server"][:2]
-        wanted = client, int(client_port), server, int(server_port)  # Granian's are texts
+        wanted = client, int(client_port), server, int(server_port)  # some write texts
     except (KeyError, TypeError, ValueError):  # of a Unix socket, or of no server
         return None
     connection = _connection(_known.get(wanted), wanted)

@@ -1,111 +1,97 @@
 """What is said to Daphne's socket, and when. The real one is in tests/conformance/servers."""
 
 import asyncio
-import functools
-import sys
-import types
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels._runtime.daphne import DaphneSocket, _as_dict, find_socket
+from channels._runtime.servers.daphne import Daphne, _as_dict
 from tests.asgi import until
+from tests.unit.runtime.servers import standins
 
 TEXT = {"type": "websocket.send", "text": "x"}
 
 
-class Transport:
-    """As Twisted's, as far as a producer sees it."""
-
-    disconnecting = False
-
-    def __init__(self):
-        self.producer, self.log = "the HTTP channel", []
-
-    def registerProducer(self, producer, streaming):
-        assert self.producer is None, "one at a time"
-        assert streaming
-        self.producer = producer
-
-    def unregisterProducer(self):
-        self.producer = None
-
-    def pauseProducing(self):
-        self.log.append("pause")
-
-    def resumeProducing(self):
-        self.log.append("resume")
-
-
-class Protocol:
-    """As Daphne's, which is autobahn's."""
-
-    STATE_CLOSED, STATE_CONNECTING, STATE_CLOSING, STATE_OPEN = range(4)
-
-    def __init__(self):
-        self.transport, self.state, self.sent = Transport(), self.STATE_OPEN, []
-
-    def serverAccept(self, subprotocol=None):
-        raise AssertionError
-
-    def sendMessage(self, payload, is_binary):
-        self.sent.append((payload, is_binary))
-
-    def sendCloseFrame(self, code, reason):
-        self.sent.append((code, reason))
-
-    async def handle_reply(self, message):
-        self.sent.append(message)
+@pytest.fixture
+def client():
+    return standins.Daphne()
 
 
 @pytest.fixture
-def protocol():
-    return Protocol()
+def protocol(client):
+    return client.protocol
 
 
 @pytest.fixture
-def socket(protocol):
-    return DaphneSocket(protocol, protocol.handle_reply)
+def socket(client):
+    return begun(client)
 
 
-@pytest.fixture
-def daphne(monkeypatch):
-    """As if it had been imported."""
-    monkeypatch.setitem(sys.modules, "daphne.ws_protocol", types.ModuleType("daphne.ws_protocol"))
+def begun(client):
+    server = Daphne.of(client.protocol, client.scope, client.send, client.receive)
+    assert server.begin()
+    return server
 
 
-# Which sockets
+# Which connections
 
 
-@pytest.mark.usefixtures("daphne")
-def test_it_is_found_behind_what_the_application_is_given(protocol):
-    server_send = functools.partial(Protocol.handle_reply, protocol)  # so Daphne makes it
-
-    async def middleware(message):
-        await server_send(message)
-
-    for send in (server_send, middleware):
-        found = find_socket({"type": "websocket"}, send)
-        assert isinstance(found, DaphneSocket)
-        assert protocol.transport.producer is found
-        assert find_socket({"type": "http"}, send) is None
+def test_a_websocket_gets_a_producer(client):
+    server = begun(client)
+    assert client.transport.producer is server
+    assert not server.close_waits_for_receive
 
 
-@pytest.mark.usefixtures("daphne")
-def test_nothing_else_is(protocol):
-    async def send(message):
+def test_a_request_does_not_get_a_producer_but_can_be_aborted():
+    client = standins.Daphne(type="http", http_version="1.1")
+    server = Daphne.of(client.protocol, client.scope, client.send, client.receive)
+    assert not server.begin()
+    assert client.transport.producer == "the HTTP channel"
+    assert server.abort()
+    assert client.transport.aborted == 1
+
+
+def test_a_connection_that_requests_share_is_not_aborted():
+    client = standins.Daphne(type="http", http_version="2")
+    server = Daphne.of(client.protocol, client.scope, client.send, client.receive)
+    assert not server.abort()
+    assert server.taken() is None
+    assert client.transport.aborted == 0
+
+
+def test_the_object_of_another_client_is_none_of_this_connections(client):
+    other = standins.Daphne()
+    assert Daphne.of(other.protocol, client.scope, client.send, client.receive) is None
+    assert other.transport.producer == "the HTTP channel"
+
+
+@pytest.mark.parametrize("missing", ["state", "STATE_OPEN", "sendMessage", "sendCloseFrame"])
+def test_a_websocket_that_lacks_something_is_not_as_expected(client, missing):
+    kind = type(client.protocol)
+    attributes = {name: value for name, value in vars(kind).items() if name != missing}
+    attributes.pop("__dict__", None)
+    attributes.pop("__weakref__", None)
+    client.protocol.__class__ = type("Other", kind.__bases__, attributes)
+    with pytest.raises(AttributeError, match=missing):
+        Daphne.of(client.protocol, client.scope, client.send, client.receive)
+
+
+def test_a_websocket_is_aborted_at_its_transport(socket, client):
+    assert socket.abort()
+    assert client.transport.aborted == 1
+
+
+def test_progress_is_asked_of_the_innermost_transports_socket(socket, client, monkeypatch):
+    class Layer:
         pass
 
-    assert find_socket({"type": "websocket"}, send) is None
-    del protocol.transport
-    assert find_socket({"type": "websocket"}, protocol.handle_reply) is None
-
-
-def test_without_daphne_nobody_looks(protocol, monkeypatch):
-    monkeypatch.delitem(sys.modules, "daphne.ws_protocol", raising=False)
-    assert find_socket({"type": "websocket"}, protocol.handle_reply) is None
-    assert protocol.transport.producer == "the HTTP channel"
+    client.transport.transport, handle = Layer(), object()
+    client.transport.transport.transport = Layer()
+    monkeypatch.setattr("channels._runtime.servers.daphne.acknowledged", lambda it: it)
+    assert socket.taken() is None
+    client.transport.transport.transport.socket = handle
+    assert socket.taken() is handle
 
 
 # What is said
@@ -142,7 +128,7 @@ async def test_empty_messages_are_messages(socket, protocol, message, is_binary)
 
 @pytest.mark.parametrize("state", ["STATE_CLOSING", "STATE_CLOSED", "STATE_CONNECTING"])
 async def test_empty_messages_are_for_open_sockets(socket, protocol, state):
-    protocol.state = getattr(Protocol, state)
+    protocol.state = getattr(protocol, state)
     await socket.send({"type": "websocket.send", "text": ""})
     assert protocol.sent == []
 
@@ -168,10 +154,10 @@ async def test_every_code_and_reason_can_be_closed_with(socket, protocol, messag
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_reasons_are_cut_between_characters(reason):
-    protocol = Protocol()
-    socket = DaphneSocket(protocol, protocol.handle_reply)
+    client = standins.Daphne()
+    socket = begun(client)
     asyncio.run(socket.send({"type": "websocket.close", "code": 4000, "reason": reason}))
-    [(_, sent)] = protocol.sent
+    [(_, sent)] = client.protocol.sent
     sent = sent or b""
     assert len(sent) <= 123
     assert reason.startswith(sent.decode())
@@ -181,7 +167,7 @@ def test_reasons_are_cut_between_characters(reason):
 
 @pytest.mark.parametrize("state", ["STATE_CLOSING", "STATE_CLOSED", "STATE_CONNECTING"])
 async def test_other_sockets_are_closed_as_daphne_does(socket, protocol, state):
-    protocol.state = getattr(Protocol, state)
+    protocol.state = getattr(protocol, state)
     message = {"type": "websocket.close", "code": 4000}
     await socket.send(message)
     assert protocol.sent == [message]
@@ -224,11 +210,11 @@ async def test_it_waits_while_the_transport_has_no_room(socket, protocol):
 
 
 async def test_it_waits_again_when_the_first_has_taken_the_room(socket, protocol):
-    async def take_room(message):
+    def take_room(message):
         protocol.sent.append(message)
         socket.pauseProducing()
 
-    socket._send = take_room
+    protocol.handle_reply = take_room
     socket.pauseProducing()
     sending = [asyncio.create_task(socket.send(TEXT)) for _ in range(2)]
     await asyncio.sleep(0)

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from channels._runtime import sockets
-from channels._runtime.sockets import acknowledged, acknowledged_by_address
+from channels._runtime.servers import tcp
+from channels._runtime.servers.tcp import acknowledged, acknowledged_by_address
 from tests.asgi import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -77,8 +77,8 @@ def test_it_may_be_unknown(scope):
 
 def test_descriptors_are_not_looked_for_all_the_time(monkeypatch):
     looked = []
-    monkeypatch.setattr(sockets, "_found", -sockets._FRESH - 1e9)
-    monkeypatch.setattr(sockets.os, "listdir", lambda path: looked.append(path) or [])
+    monkeypatch.setattr(tcp, "_found", -tcp._FRESH - 1e9)
+    monkeypatch.setattr(tcp.os, "listdir", lambda path: looked.append(path) or [])
     for _ in range(100):
         assert acknowledged_by_address({"client": ["a", 1], "server": ["b", 2]}) is None
     assert len(looked) == 1
