@@ -85,9 +85,14 @@ class Project:
         return done.stdout
 
     @contextmanager
-    def serve(self, command: str) -> Iterator["Server"]:
-        """Run ``command``, which starts a development server, for the duration of the block."""
-        port = free_port()
+    def serve(self, command: str, port: int = 0) -> Iterator["Server"]:
+        """Run ``command``, which starts a development server, for the duration of the block.
+
+        Args:
+            command: as the page has it.
+            port: where to listen; a free one by default.
+        """
+        port = port or free_port()
         log = self.folder / "server.log"
         with log.open("w") as output:
             process = subprocess.Popen(

@@ -6,6 +6,7 @@ import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from ..brokers import running
+from ..ports import free_port
 from .markdown import blocks_of
 from .project import READER_DOES, Project, Server
 
@@ -163,6 +165,32 @@ class TestTutorial:
         file.write_text(file.read_text("utf-8").replace("launch()", launch), "utf-8")
         assert "Ran 1 test" in project.run("python manage.py test chat.test_browser")
 
+    @pytest.mark.e2e
+    def test_the_page_of_a_room_survives_a_restart_of_the_server(self, tmp_path: Path) -> None:
+        playwright = pytest.importorskip("playwright.sync_api")
+        project = self.begin(3, tmp_path)
+        (command,) = project.follow(TUTORIAL / "part_3.md")
+        port, chromium = free_port(), find_chromium()
+        with playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page()
+            status, lines = page.locator("#status"), page.locator("#messages li")
+            with project.serve(command, port) as server:
+                page.goto(f"{server.http}/chat/kitchen/")
+                playwright.expect(status).to_have_text("Connected", timeout=30_000)
+                speak(page, "Before")
+                playwright.expect(lines).to_have_text(["guest: Before"], timeout=30_000)
+            playwright.expect(status).to_have_text("Disconnected", timeout=30_000)
+            speak(page, "Not now")
+            with project.serve(command, port):
+                playwright.expect(status).to_have_text("Connected", timeout=60_000)
+                assert page.locator("[name=text]").input_value() == "Not now"
+                speak(page, "After")
+                playwright.expect(lines).to_have_text(
+                    ["guest: Before", "guest: After"], timeout=30_000
+                )
+            browser.close()
+
     def test_its_commands_are_those_the_tests_run(self) -> None:
         commands = {
             line.removeprefix("$ ")
@@ -228,6 +256,12 @@ def find_chromium() -> str:
         missing = "no Chromium: install it or set CHROMIUM_PATH"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     return found
+
+
+def speak(page: Any, text: str) -> None:
+    """Type ``text`` into the page of a room, and send it."""
+    page.fill("[name=text]", text)
+    page.click("button")
 
 
 def enter(server: Server, room: str) -> ClientConnection:
