@@ -76,7 +76,14 @@ async def visits(url: str) -> AsyncIterator[Counter[int]]:
 
 
 @pytest.mark.parametrize(
-    ("server", "clients"), [("uvicorn", 200), ("daphne", 40), ("hypercorn", 40), ("granian", 40)]
+    ("server", "clients"),
+    [
+        ("uvicorn", 40),
+        pytest.param("uvicorn", 200, marks=pytest.mark.slow),
+        pytest.param("daphne", 40, marks=pytest.mark.slow),
+        pytest.param("hypercorn", 40, marks=pytest.mark.slow),
+        pytest.param("granian", 40, marks=pytest.mark.slow),
+    ],
 )
 async def test_processes_restart_one_after_another(
     server: str, clients: int, tmp_path: Path, broker: Broker, nginx: str

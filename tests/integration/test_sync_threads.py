@@ -20,6 +20,10 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 THREADS = 2
 DEADLINE = 20.0
+# Seconds after which an answer counts as held up. Where clients that do not read hold threads, it
+# takes until they are cut off, which is `send_timeout`, 20 s. A busy machine that encodes messages
+# of 12 MB takes a second or two.
+PROMPTLY = 8.0
 # More than the kernel's buffers hold, of which the loopback interface has large ones.
 MUCH = 12_000_000
 
@@ -135,7 +139,7 @@ async def test_send_is_called_on_the_event_loop_or_wherever(server, command, ans
         if command.startswith("close"):
             await client.wait_closed()
             assert client.close_code == 4001
-    assert await slowest_echo(server, 0.1) < DEADLINE / 4
+    assert await slowest_echo(server, 0.1) < PROMPTLY
 
 
 async def test_more_than_is_kept_for_a_client_is_refused_where_nobody_can_wait(server):
@@ -147,7 +151,7 @@ async def test_more_than_is_kept_for_a_client_is_refused_where_nobody_can_wait(s
                 await client.recv()
         assert client.close_code == 1011
     assert "await sync_to_async(self.send)(...)" in server.output
-    assert await slowest_echo(server, 0.1) < DEADLINE / 4
+    assert await slowest_echo(server, 0.1) < PROMPTLY
 
 
 async def test_clients_that_do_not_read_occupy_no_thread(server):
@@ -155,7 +159,7 @@ async def test_clients_that_do_not_read_occupy_no_thread(server):
     async with clients(server, 3 * THREADS) as made:
         for client in made:
             await client.send(f"big {MUCH}")
-        assert await slowest_echo(server, 2.0) < 1.5
+        assert await slowest_echo(server, 2.0) < PROMPTLY
         for client in made:  # what was sent is not lost, and what comes next comes after it
             await client.send("echo next")
             client.transport.resume_reading()
@@ -189,7 +193,7 @@ async def test_handlers_that_pour_step_aside_and_are_held_back(server, get):
     async with clients(server, 2 * THREADS) as made:
         for client in made:
             await client.send(f"pour 1000 {MUCH}")
-        assert await slowest_echo(server, 2.0) < 1.5
+        assert await slowest_echo(server, 2.0) < PROMPTLY
         # Of each there are the message that the server sends, and the one that waits; both may be
         # there as text and as a frame. Not a thousand.
         assert server.resident_bytes() - before < len(made) * 8 * MUCH
@@ -207,7 +211,7 @@ async def test_too_many_handlers_that_wait_for_clients_are_not_waited_for(server
             return server.output.count("too many handlers of sync consumers") - already
 
         await until(let_go, "one is let go of")
-        assert await slowest_echo(server, 1.0) < 1.5
+        assert await slowest_echo(server, 1.0) < PROMPTLY
         assert (await get("/readyz")).status_code == 200
     assert "crashed" not in server.output[server.output.rfind("too many handlers") :]
 

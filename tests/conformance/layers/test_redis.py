@@ -46,6 +46,7 @@ class TestValkey(RedisConformance):
     pass
 
 
+@pytest.mark.slow  # between the oldest and the newest; half of TestTwoHosts' names are there
 class TestRedis7(RedisConformance):
     servers = ("redis",)
 

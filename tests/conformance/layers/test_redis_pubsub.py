@@ -9,13 +9,16 @@ import pytest
 
 from channels.layers.redis import RedisPubSubChannelLayer
 from channels.testing.conformance import LayerConformance
+from channels.testing.conformance.base import LayerHarness
+from channels.testing.conformance.laws import LawTests
+from channels.testing.conformance.messages import MessageTests
 
 from ...brokers import Broker, running
 from ...topologies.harness import Cluster
 from ...topologies.harness import running as serving
 
 
-class PubSubConformance(LayerConformance):
+class PubSubHarness(LayerHarness):
     servers: tuple[str, ...] = ("valkey",)
     options: dict = {}
     keeps_named_channels = True
@@ -47,10 +50,15 @@ class PubSubConformance(LayerConformance):
             await asyncio.to_thread(broker.start)
 
 
+class PubSubConformance(PubSubHarness, LayerConformance):
+    pass
+
+
 class TestValkey(PubSubConformance):
     pass
 
 
+@pytest.mark.slow  # between the oldest and the newest; half of TestTwoHosts' names are there
 class TestRedis7(PubSubConformance):
     servers = ("redis",)
 
@@ -71,7 +79,9 @@ class TestEncrypted(PubSubConformance):
     options = {"symmetric_encryption_keys": ["new", "old"]}
 
 
-class TestJson(PubSubConformance):
+class TestJson(PubSubHarness, MessageTests, LawTests):
+    """What depends on the format: the messages themselves, and any history of them."""
+
     options = {"serializer_format": "json"}
     carries_bytes = False
 

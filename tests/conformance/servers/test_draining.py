@@ -15,6 +15,7 @@ from .site import Client, Site
 
 pytestmark = pytest.mark.server
 
+TWINS = ("async", "sync")
 CLIENTS = 30
 DEADLINE = 8.0
 # Granian's main process kills a worker that has not ended after 10 s, which some do not.
@@ -32,7 +33,7 @@ async def draining(start: Start, *, workers: bool = False, **setting: float) -> 
 
 
 async def crowd(site: Site) -> list[Client]:
-    return [await site.connect(f"{('async', 'sync')[n % 2]}/") for n in range(CLIENTS)]
+    return [await site.connect(f"{TWINS[n % 2]}/") for n in range(CLIENTS)]
 
 
 async def closing(client: Client) -> float:
@@ -54,11 +55,14 @@ def check_told(site: Site, clients: list[Client]) -> None:
     assert tracebacks == site.server.output.count("callback StreamReaderProtocol")
 
 
-async def test_closes_are_spread_over_time(start: Start):
-    async with draining(start, SPREAD=1.5) as site:
+async def test_closes_are_spread_over_time_and_who_comes_meanwhile_is_refused(start: Start):
+    async with draining(start, SPREAD=2) as site:
         clients = await crowd(site)
         site.server.terminate()
-        closed = sorted(await asyncio.gather(*(closing(client) for client in clients)))
+        ends = [asyncio.create_task(closing(client)) for client in clients]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await check_refused(site)
+        closed = sorted(await asyncio.gather(*ends))
         assert 1 < closed[-1] - closed[0] < DEADLINE
         # Not in two crowds either: both halves of the time have their share.
         middle = (closed[0] + closed[-1]) / 2
@@ -67,14 +71,31 @@ async def test_closes_are_spread_over_time(start: Start):
         check_told(site, clients)
 
 
+async def check_refused(site: Site) -> None:
+    if site.can.serves_while_draining:
+        with pytest.raises(InvalidStatus) as refusal:
+            await site.connect("async/")
+        expected = 503 if site.can.denial_response else 403
+        assert refusal.value.response.status_code == expected
+    else:
+        with pytest.raises((OSError, InvalidHandshake)):
+            await site.connect("async/")
+
+
 async def test_a_few_connections_do_not_take_long(start: Start):
+    """One of them is a long poll, whose response is ended properly."""
     async with draining(start) as site:
-        client = await site.connect("async/")
-        began = time.monotonic()
-        site.server.terminate()
-        assert await closing(client) - began < 2
+        client, key = await site.connect("async/"), site.key()
+        async with site.http.stream("GET", f"/consumer/poll/?key={key}") as response:
+            parts = response.aiter_text()
+            assert await anext(parts) == "waiting\n"
+            began = time.monotonic()
+            site.server.terminate()
+            assert await closing(client) - began < 2
+            assert [part async for part in parts] == []
         await asyncio.to_thread(site.server.wait, ENDED)
         check_told(site, [client])
+        await site.events.wait(key, "disconnect")
 
 
 async def test_every_worker_process_drains(kind: ServerKind, start: Start):
@@ -113,38 +134,6 @@ async def closing_after(client: Client, *expected: str) -> int | None:
     return client.close_code
 
 
-async def test_who_comes_too_late_is_refused(start: Start):
-    async with draining(start, SPREAD=2) as site:
-        clients = await crowd(site)
-        site.server.terminate()
-        await asyncio.wait(
-            [asyncio.create_task(client.wait_closed()) for client in clients],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if site.can.serves_while_draining:
-            with pytest.raises(InvalidStatus) as refusal:
-                await site.connect("async/")
-            expected = 503 if site.can.denial_response else 403
-            assert refusal.value.response.status_code == expected
-        else:
-            with pytest.raises((OSError, InvalidHandshake)):
-                await site.connect("async/")
-        await asyncio.gather(*(closing(client) for client in clients))
-        await asyncio.to_thread(site.server.wait, ENDED)
-
-
-async def test_a_long_poll_is_ended_properly(start: Start):
-    async with draining(start) as site:
-        key = site.key()
-        async with site.http.stream("GET", f"/consumer/poll/?key={key}") as response:
-            parts = response.aiter_text()
-            assert await anext(parts) == "waiting\n"
-            site.server.terminate()
-            assert [part async for part in parts] == []
-        await asyncio.to_thread(site.server.wait, ENDED)
-        await site.events.wait(key, "disconnect")
-
-
 async def test_the_deadline_is_kept(start: Start):
     """Somebody never answers the close: the others do not wait for him longer than that."""
     async with draining(start, SPREAD=0, DEADLINE=1) as site:
@@ -157,17 +146,18 @@ async def test_the_deadline_is_kept(start: Start):
         await asyncio.to_thread(site.server.wait, ENDED)
 
 
-@pytest.mark.parametrize("flavour", ["async", "sync"])
-async def test_a_client_that_does_not_read_keeps_no_process(start: Start, flavour: str):
-    """A handler waits for it when the deadline comes, and it reads nothing afterwards either."""
+async def test_clients_that_do_not_read_keep_no_process(start: Start):
+    """Handlers wait for them when the deadline comes, and they read nothing afterwards either."""
     async with draining(start, SPREAD=0, DEADLINE=1) as site:
-        client = await site.connect(f"{flavour}/", ping_interval=None)
-        client.transport.pause_reading()
-        await client.send("!pour")
-        await site.events.wait(client.key, "pouring")
+        clients = [await site.connect(f"{flavour}/", ping_interval=None) for flavour in TWINS]
+        for client in clients:
+            client.transport.pause_reading()
+            await client.send("!pour")
+            await site.events.wait(client.key, "pouring")
         site.server.terminate()
         await asyncio.to_thread(site.server.wait, ENDED)
-        assert len(site.events.of(client.key, "disconnect")) == 1
+        for client in clients:
+            assert len(site.events.of(client.key, "disconnect")) == 1
 
 
 async def test_a_second_signal_is_the_servers_at_once(kind: ServerKind, start: Start):

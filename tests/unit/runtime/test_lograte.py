@@ -35,7 +35,7 @@ def short(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """What the time is, in seconds."""
+    """What the time is, in seconds. Only a test makes it pass, so no pause is a quiet interval."""
     now = [1000.0]
     monkeypatch.setattr(lograte, "clock", SimpleNamespace(now=lambda: now[0]))
     return now
@@ -66,7 +66,9 @@ def told(caplog):
     return sum(int(count[1]) if count else 1 for count in counts)
 
 
-async def test_a_burst_is_told_of_in_some_lines_and_then_in_one_with_the_number(short, caplog):
+async def test_a_burst_is_told_of_in_some_lines_and_then_in_one_with_the_number(
+    short, clock, caplog
+):
     start = time.monotonic()
     flood(10_000)
     assert lines(caplog)[:AT_ONCE] == [f"Number {number}" for number in range(AT_ONCE)]
@@ -161,7 +163,7 @@ def test_the_caller_is_where_the_line_comes_from(caplog):
 # What clients can cause
 
 
-async def test_wrong_origins_do_not_fill_the_log(short, caplog):
+async def test_wrong_origins_do_not_fill_the_log(short, clock, caplog):
     """But a signal is sent for each of them."""
     heard = []
 
