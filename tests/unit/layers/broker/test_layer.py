@@ -302,6 +302,7 @@ async def test_a_consumer_whose_start_fails_is_left_to_the_transport(make):
     mailbox = layer.open_mailbox("specific.x!y", lambda: None)
     for _ in range(5):
         await asyncio.sleep(0)
+    assert mailbox.gap is None
     await mailbox.close()
 
 
