@@ -44,12 +44,13 @@ class Patience:
     Attributes:
         seconds: what is to be said as ``patience`` to :meth:`~channels.layers.mailbox.Mailbox.put`.
         catching_up: whether :meth:`rest` is to be called when the reader has caught up.
+        pausing: whether the reader is to read nothing now.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.seconds = _FRESH
-        self.catching_up = False
+        self.catching_up = self.pausing = False
         self._left = _ORDINARY  # seconds of pauses
         self._since = now()  # when they were counted
         self._until = -math.inf  # until when an outage is taken to be the reason for bursts
@@ -57,11 +58,6 @@ class Patience:
         self._go_on: Callable[[], None] | None = None
         self._stalled = 0.0
         self._timer: Timer | asyncio.Handle | None = None
-
-    @property
-    def pausing(self) -> bool:
-        """Whether the reader is to read nothing now."""
-        return self._late is not None
 
     def note_delay(self, seconds: float) -> None:
         """What comes now may have waited so long, and not because of a pause of ours."""
@@ -89,6 +85,7 @@ class Patience:
             late.settle()
             return False
         self._late, self._go_on, self._stalled = late, go_on, 0.0
+        self.pausing = True
         self._look_again(0.0)
         return True
 
@@ -118,6 +115,7 @@ class Patience:
 
     def _continue(self) -> None:
         go_on, self._late, self._go_on, self._timer = self._go_on, None, None, None
+        self.pausing = False
         if go_on is not None:
             go_on()
 
@@ -144,5 +142,6 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
         late, self._late, self._go_on, self._timer = self._late, None, None, None
+        self.pausing = False
         if late is not None:
             late.settle()
