@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from channels.layers.redis.connection.commands import BrokerError
+from channels.exceptions import BrokerError
 
 from ..asgi import until
 from ..brokers import running

@@ -232,16 +232,17 @@ async def test_a_drop_is_counted_once_when_its_answer_is_lost(layers, broker, pr
 
 
 async def test_an_unreachable_broker_is_reported_after_the_patience(broker, proxy):
-    from channels.layers.redis.connection.commands import BrokerUnavailable, CommandConnection
+    from channels.exceptions import BrokerUnavailable
+    from channels.layers.redis.connection.commands import CommandConnection
 
     layer = make_layer(proxy.address)
     proxy.refuse()
-    link = CommandConnection(layer.servers[0], patience=0.5)
+    connection = CommandConnection(layer.servers[0], "sender", patience=0.5)
     with pytest.raises(BrokerUnavailable, match=r"did not answer for 0\.5 seconds"):
-        await link.call("PING")
+        await connection.call("PING")
     proxy.accept()
-    assert await link.call("PING") == b"PONG"
-    await link.aclose()
+    assert await connection.call("PING") == b"PONG"
+    await connection.aclose()
 
 
 async def test_a_repeat_to_a_server_that_lost_its_memory_is_not_delivered_twice(

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from channels.exceptions import BrokerError
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from channels.layers.redis.connection.commands import BrokerError
 
 from ..asgi import until
 from .harness import GROUP, Room, Sender, balanced, check_gap_told, check_nothing_lost

@@ -54,9 +54,9 @@ async def test_a_process_that_was_busy_catches_up(layers, broker):
         sender = Sender(there)
         await room.hears(await sender.send_one())
         (subscription,) = here.transport.receiver.readers
-        subscription._wire.pause()  # what is read has to come through here
+        subscription._connection.pause()  # what is read has to come through here
         await asyncio.gather(*await queue_up(sender))
-        subscription._wire.resume()
+        subscription._connection.resume()
         await expect_arrival(room, sender, [])
 
 
@@ -99,9 +99,11 @@ async def test_a_connection_that_breaks_during_a_pause_is_repaired(layers, broke
         sender = Sender(there)
         sending = await queue_up(sender)
         (subscription,) = here.transport.receiver.readers
-        await until(lambda: subscription._wire.paused)
+        await until(lambda: subscription._connection.paused)
         broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
-        subscription._wire.end(ConnectionError("as the server says once it is read from again"))
+        subscription._connection.end(
+            ConnectionError("as the server says once it is read from again")
+        )
         await until(lambda: room.gaps() == [1, 1, 1])
         await asyncio.gather(*sending)
         await room.hears(await sender.send_one(), 30)

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync
 
+from channels.exceptions import BrokerUnavailable
 from channels.layers import SyncChannelLayer
 from channels.layers.redis import RedisChannelLayer
-from channels.layers.redis.connection.commands import BrokerUnavailable, CommandConnection
+from channels.layers.redis.connection.commands import CommandConnection
 from channels.layers.sync import CallTimeout
 from tests.brokers import Broker, running
 from tests.ports import free_port

@@ -165,17 +165,16 @@ async def test_a_master_that_becomes_a_replica_is_left(version):
     """Without a word: nobody has closed the connections."""
     with running_broker(version) as broker:
         (server,), (base,) = parse_hosts([broker.address], "x")
-        link = CommandConnection(server)
+        connection = CommandConnection(server, f"{base}:sender:s")
         inbox = f"{base}:inbox:p"
-        arguments = [60_000, "cname", b"data", 100]
+        arguments = "cname", b"data", 100
         broker.cli("XADD", inbox, "*", "h", "")
-        sender = f"{base}:sender:s"
-        assert await link.run("send", [inbox, sender], arguments, numbered=True) == 1
+        assert await connection.append("send", [inbox], *arguments) == 1
         broker.cli("REPLICAOF", "127.0.0.1", 1)
-        sending = link.run("send", [inbox, sender], arguments, numbered=True)
+        sending = connection.append("send", [inbox], *arguments)
         done, _ = await asyncio.wait([sending], timeout=0.3)
         assert not done
         broker.cli("REPLICAOF", "NO", "ONE")
         assert await asyncio.wait_for(sending, 5) == 1
         assert broker.cli("XLEN", inbox) == 3
-        await link.aclose()
+        await connection.aclose()

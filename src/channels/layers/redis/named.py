@@ -33,8 +33,8 @@ class NamedChannels:
         """Append a message; see :meth:`~channels.layers.broker.transport.Transport.enqueue`."""
         partition = self._partitions.number_of(channel)
         queue = queue_key(self._partitions.bases[partition], channel)
-        taken, expired = await self._partitions.senders.get().append(
-            partition, "enqueue", [queue, queue_expiry_key(queue)],
+        taken, expired = await self._partitions.senders.get().connections[partition].append(
+            "enqueue", [queue, queue_expiry_key(queue)],
             data, capacity, milliseconds(expiry),
         )  # fmt: skip
         if expired:
@@ -53,8 +53,7 @@ class NamedChannels:
             partition, sender = self._partitions.number_of(channel), self._partitions.senders.get()
             readers[channel] = QueueReader(
                 self._partitions.servers[partition],
-                sender.links[partition],
-                partial(sender.append, partition),
+                sender.connections[partition],
                 queue_key(self._partitions.bases[partition], channel),
                 self._process,
                 channel,

@@ -44,12 +44,12 @@ class Partitions:
     async def delete_keys(self, but: Sequence[str] = ()) -> None:
         """Delete every key of the layer, but for some."""
         kept = {key.encode("utf-8") for key in but}
-        for link, base in zip(self.senders.get().links, self.bases, strict=True):
+        for connection, base in zip(self.senders.get().connections, self.bases, strict=True):
             pattern, cursor = pattern_of_all(base), b""
             while cursor != b"0":
-                cursor, keys = await link.call(
+                cursor, keys = await connection.call(
                     "SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000
                 )
                 keys = [key for key in keys if key not in kept]
                 if keys:
-                    await link.call("UNLINK", *keys)
+                    await connection.call("UNLINK", *keys)

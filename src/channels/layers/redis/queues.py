@@ -23,8 +23,9 @@ from redis import exceptions as redis_errors
 
 from ..._runtime import backstage, timers
 from ..._runtime.clock import now
+from ...exceptions import BrokerUnavailable
 from ..broker.reconnecting import Reconnector
-from .connection.commands import BrokerUnavailable, CommandConnection
+from .connection.commands import CommandConnection
 from .connection.errors import explain, forget, is_transient
 from .connection.servers import Connection, Server, heed_move
 from .keys import FIELD_SENT, READERS, queue_expiry_key
@@ -81,8 +82,7 @@ class QueueReader:
 
     Args:
         server: where the queue is.
-        link: for what is to be given back.
-        append: has a script run once that is given the number of the call; see :class:`Sender`.
+        commands: takes and gives back, on the running event loop.
         queue: the queue's key.
         process: the name of this process.
         channel: the channel's name.
@@ -94,8 +94,7 @@ class QueueReader:
     def __init__(
         self,
         server: Server,
-        link: CommandConnection,
-        append: "Callable[..., asyncio.Future[Any]]",
+        commands: CommandConnection,
         queue: str,
         process: str,
         channel: str,
@@ -106,8 +105,7 @@ class QueueReader:
         self._reconnector = Reconnector(
             server.name, f"receiving from channel {channel}", is_transient, explain
         )
-        self._link = link
-        self._append = append
+        self._commands = commands
         self._queue = queue
         # It, and what says how long its messages live; see the script enqueue.
         self._keys = [queue, queue_expiry_key(queue)]
@@ -189,7 +187,7 @@ class QueueReader:
                 timers.Timer(_PAUSE, self._stop_reading)
 
         if self._reading and self._client and not self._callers:
-            self._link.call("CLIENT", "UNBLOCK", self._client).add_done_callback(stopped)
+            self._commands.call("CLIENT", "UNBLOCK", self._client).add_done_callback(stopped)
 
     # Taking
 
@@ -209,7 +207,7 @@ class QueueReader:
     def _ask_for(self, entry: _Entry) -> "asyncio.Future[int]":
         fresh = now() - entry.since < self._expiry  # whatever the server's clock says
         limit = 0 if fresh else self._limit
-        return self._append("take", self._keys, READERS, entry.id, entry.sent, limit)
+        return self._commands.append("take", self._keys, READERS, entry.id, entry.sent, limit)
 
     @property
     def _limit(self) -> int:
@@ -230,8 +228,8 @@ class QueueReader:
 
     def _remove(self, entry_id: bytes) -> None:
         """Have the server forget an entry that is of no use to anybody."""
-        self._link.call("XDEL", self._queue, entry_id).add_done_callback(forget)
-        self._link.call("XACK", self._queue, READERS, entry_id).add_done_callback(forget)
+        self._commands.call("XDEL", self._queue, entry_id).add_done_callback(forget)
+        self._commands.call("XACK", self._queue, READERS, entry_id).add_done_callback(forget)
 
     # Reading
 
@@ -366,12 +364,12 @@ class QueueReader:
         """Let others have what was handed out here and is wanted by nobody.
 
         Returns:
-            What is to be waited for before the link is closed, which waits for the rest.
+            What is to be waited for before the connection is closed, which waits for the rest.
         """
         held, self._held = self._held, deque()
         handed_out = [entry.id for entry in held if entry.ticket is None]
         arguments = [READERS, self._name, int(leave), *([] if leave else handed_out)]
-        self._return(self._link.run("give_back", [self._queue], arguments))
+        self._return(self._commands.run("give_back", [self._queue], arguments))
         taken = [entry for entry in held if entry.ticket is not None]
         return [self._return(asyncio.ensure_future(self._put_back(entry))) for entry in taken]
 
@@ -384,7 +382,8 @@ class QueueReader:
     async def _put_back(self, entry: _Entry) -> None:
         """Put a message into the queue again that no caller was there to have."""
         if entry.ticket is not None and await entry.ticket > 0:
-            await self._append("enqueue", self._keys, entry.data, _ANY, self._limit, entry.sent)
+            arguments = entry.data, _ANY, self._limit, entry.sent
+            await self._commands.append("enqueue", self._keys, *arguments)
 
     def _returned(self, future: "asyncio.Future[Any]") -> None:
         self._returning.discard(future)
@@ -395,7 +394,10 @@ class QueueReader:
         return bool(self._callers)
 
     async def aclose(self) -> None:
-        """Stop, and give back what was handed out but not received. Closing the link ends it."""
+        """Stop, and give back what was handed out but not received.
+
+        What is still under way then ends when the connection for commands is closed.
+        """
         self._closing = True
         self._fail(BrokerUnavailable("The layer has been closed"))
         self._wanted.set()
@@ -410,7 +412,7 @@ class QueueReader:
                 await asyncio.wait(returning, timeout=_CLOSING_PATIENCE)
 
     async def leave(self) -> None:
-        """The same for a link that stays open: wait until it is done."""
+        """The same where that connection stays open: wait until all has been given back."""
         await self.aclose()
         if self._returning:
             await asyncio.wait(self._returning, timeout=_CLOSING_PATIENCE)

@@ -1,11 +1,10 @@
 import asyncio
 import contextlib
-from functools import partial
 
 import pytest
 
+from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.redis import queues as queues_module
-from channels.layers.redis.connection.commands import BrokerError, BrokerUnavailable
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
 from channels.layers.redis.queues import QueueReader
@@ -26,26 +25,25 @@ class Workshop:
     def count_expired(self, count):
         self.expired += count
 
-    def reader(self, address, *, expiry=60.0, process="p", link_address=None):
+    def reader(self, address, *, expiry=60.0, process="p", commands_address=None):
         (server,), _ = parse_hosts([address], self.prefix)
-        outgoing = Sender(*parse_hosts([link_address or address], self.prefix))
+        sender = Sender(*parse_hosts([commands_address or address], self.prefix))
         reader = QueueReader(
             server,
-            outgoing.links[0],
-            partial(outgoing.append, 0),
+            sender.connections[0],
             self.queue,
             process,
             "q",
             expiry,
             self.count_expired,
         )
-        self._made.append((reader, outgoing))
+        self._made.append((reader, sender))
         return reader
 
     async def aclose(self):
-        for reader, outgoing in self._made:
+        for reader, sender in self._made:
             await reader.aclose()
-            await outgoing.aclose()
+            await sender.aclose()
 
 
 @pytest.fixture
@@ -165,10 +163,10 @@ async def test_what_was_handed_out_and_is_not_wanted_is_given_back(
 async def test_giving_back_late_gives_back_nothing_that_came_later(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    """The link may be busy repairing itself while the reader goes on."""
+    """The connection for commands may be broken while the reader goes on."""
     monkeypatch.setattr(queues_module, "_HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
-        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         other = workshop.reader(shared_broker.address)
         monkeypatch.setattr(reader, "_stop_reading", lambda: None)
         await gives_up(reader)
@@ -299,7 +297,7 @@ async def test_a_reader_without_callers_gives_its_connection_up(
         reader = workshop.reader(proxy.address)
         put("first")
         assert await take(reader) == ["first"]
-        await until(lambda: proxy.open == 1)  # the link's is left
+        await until(lambda: proxy.open == 1)  # the one for commands is left
         put("second")
         assert await take(reader) == ["second"]
         await workshop.aclose()
@@ -339,7 +337,7 @@ def pending(redis, workshop):
 
 async def test_a_message_is_removed_before_its_receiver_has_it(workshop, shared_broker, redis, put):
     async with Proxy(shared_broker.address) as proxy:
-        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
         assert await take(reader) == ["warm up"]
         proxy.stall()
@@ -359,7 +357,7 @@ async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_ne
     workshop, shared_broker, redis, put
 ):
     async with Proxy(shared_broker.address) as proxy:
-        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
         assert await take(reader) == ["warm up"]
         proxy.stall()
@@ -380,7 +378,7 @@ async def test_what_was_removed_for_nobody_goes_back_with_its_age(
 ):
     monkeypatch.setattr(queues_module, "_HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
-        reader = workshop.reader(shared_broker.address, link_address=proxy.address)
+        reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
         assert await take(reader) == ["warm up"]
         proxy.stall()
@@ -492,7 +490,7 @@ async def test_a_reader_that_only_seemed_dead_has_nothing_that_another_has_had(
     monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
     monkeypatch.setattr(queues_module, "_ABANDONED", 0.3)
     async with Proxy(shared_broker.address) as proxy:
-        stuck = workshop.reader(shared_broker.address, link_address=proxy.address)
+        stuck = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
         assert await take(stuck) == ["warm up"]
         proxy.stall()

@@ -18,18 +18,18 @@ class RedisProcess(Process):
         super().__init__()
         self.redis, self.name, self.flow = redis, f"p{number}", flow
         self.servers, self.bases = parse_hosts([host], prefix)
-        self.outgoing = PerLoop(lambda: Sender(self.servers, self.bases))
+        self.senders = PerLoop(lambda: Sender(self.servers, self.bases))
         self.receiver = Receiver(self.make_readers, lambda: self.loops)
 
     async def aclose(self):
         await super().aclose()
-        await self.outgoing.aclose()
+        await self.senders.aclose()
 
 
 class StreamsProcess(RedisProcess):
     def make_readers(self):
-        links = self.outgoing.get().links
-        return [InboxReader(self.servers[0], links[0], 0, self.bases[0], self.name, 60, self)]
+        connections = self.senders.get().connections
+        return [InboxReader(self.servers[0], connections[0], 0, self.bases[0], self.name, 60, self)]
 
     def send(self, data):
         self.redis.xadd(f"{self.bases[0]}:inbox:{self.name}", {"gx": data})

@@ -18,14 +18,14 @@ from collections import deque
 from typing import Any
 
 from ...._runtime import backstage, clock, timers
-from ....exceptions import BrokerError, BrokerUnavailable, Unconfirmed
+from ....exceptions import BrokerUnavailable
 from ...broker.reconnecting import Reconnector
 from ..scripts import SCRIPTS
 from .errors import explain, is_transient
 from .pipeline import Call, Pipeline
 from .servers import Server
 
-__all__ = ["PATIENCE", "BrokerError", "BrokerUnavailable", "CommandConnection", "Unconfirmed"]
+__all__ = ["PATIENCE", "SENDER_LEASE", "CommandConnection"]
 
 # Seconds for which a call is repeated before its caller gets an error. Longer than a broker takes
 # to restart or to fail over.
@@ -33,6 +33,10 @@ PATIENCE = 30.0
 
 # Commands that may wait. Beyond it the broker is called unavailable at once.
 MAX_WAITING = 10_000
+
+# Milliseconds for which a server remembers a sender's last number after its last message. Longer
+# than any call is repeated.
+SENDER_LEASE = 120_000
 
 # Seconds for which waiting calls may still be sent when the connection is closed.
 _CLOSING_PATIENCE = 2.0
@@ -49,11 +53,13 @@ class CommandConnection:
 
     Args:
         server: where it leads.
+        sender: the key under which the server keeps the number of the last script that appended.
         patience: seconds for which a call is repeated before it fails as ``BrokerUnavailable``.
     """
 
-    def __init__(self, server: Server, *, patience: float = PATIENCE) -> None:
+    def __init__(self, server: Server, sender: str, *, patience: float = PATIENCE) -> None:
         self._server = server
+        self._sender = sender
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
@@ -69,23 +75,26 @@ class CommandConnection:
 
     # Calls
 
-    def run(
-        self,
-        name: str,
-        keys: list[str],
-        arguments: list[Any],
-        *,
-        repeat: bool = True,
-        numbered: bool = False,
-    ) -> "asyncio.Future[Any]":
-        """Run a script; the future gets its answer.
+    def append(self, script: str, keys: list[str], *arguments: Any) -> "asyncio.Future[Any]":
+        """Run a script that appends something, exactly once; the future gets its answer.
 
-        A ``numbered`` one is given, before its other arguments, a number that is greater than that
-        of any numbered script which the server may have run before it, and which it keeps when it
-        is repeated because nobody knows whether it ran.
+        The script is given, as its last key, that of this sender; and, before its other arguments,
+        the lease of that key and a number. It is greater than that of any such script which the
+        server may have run before, and stays the same when the script is repeated because nobody
+        knows whether it ran: the server ignores a number that it has seen.
         """
-        command = ("EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)
-        return self._enqueue(command, repeat, 3 + len(keys) if numbered else 0)
+        count = len(keys) + 1
+        command = (
+            "EVALSHA", SCRIPTS[script].sha, count, *keys, self._sender, SENDER_LEASE, *arguments
+        )  # fmt: skip
+        return self._enqueue(command, True, 3 + count)
+
+    def run(
+        self, script: str, keys: list[str], arguments: list[Any], *, repeat: bool = True
+    ) -> "asyncio.Future[Any]":
+        """Run a script; the future gets its answer."""
+        command = ("EVALSHA", SCRIPTS[script].sha, len(keys), *keys, *arguments)
+        return self._enqueue(command, repeat)
 
     def call(self, *command: Any, repeat: bool = True) -> "asyncio.Future[Any]":
         """Send a command; the future gets its answer."""

@@ -48,9 +48,7 @@ class Call:
     number: int = 0
 
     def numbered(self, numbers: Iterator[int]) -> tuple[Any, ...]:
-        """The command to send."""
-        if not self.number_at:
-            return self.command
+        """The command with its number."""
         self.number = self.number or next(numbers)
         return (*self.command[: self.number_at], self.number, *self.command[self.number_at :])
 
@@ -133,7 +131,7 @@ class Pipeline:
             call = waiting.popleft()
             if not call.future.done():  # or its caller has given up
                 written.append(call)
-                commands.append(call.numbered(self._numbers))
+                commands.append(call.numbered(self._numbers) if call.number_at else call.command)
         if commands:
             self._sent = clock.now()
             if self._watching is None:

@@ -11,11 +11,11 @@ from redis import exceptions as redis_errors
 
 from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
+from ....exceptions import BrokerUnavailable
 from ...broker.patience import Patience
 from ...broker.receiver import PATIENCE
 from ...broker.reconnecting import Reconnector
 from ...local import Late
-from ..connection.commands import BrokerUnavailable
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Server, heed_move
@@ -120,7 +120,7 @@ class Subscription:
         self._reconnector = Reconnector(
             server.name, "receiving what is published", is_transient, explain
         )
-        self._wire: RawConnection | None = None
+        self._connection: RawConnection | None = None
         self._expected: deque[_Expected] = deque()
         self._unsent: list[tuple[Any, ...]] = []
         self._barrier: asyncio.Future[None] | None = None
@@ -213,7 +213,7 @@ class Subscription:
         future = self._topics.get(topic)
         if future is None or (future.done() and future.exception()):
             future = self._topics[topic] = self._loop.create_future()
-            if self._wire is not None:
+            if self._connection is not None:
                 self._command(self._commands.subscribe, topic, future)
         elif future.done():
             future = self.barrier() if self.up else self._up
@@ -222,7 +222,7 @@ class Subscription:
     def unsubscribe(self, topic: bytes) -> None:
         """Let the server publish ``topic`` to others only."""
         future = self._topics.pop(topic, None)
-        if future is not None and self._wire is not None:
+        if future is not None and self._connection is not None:
             self._command(self._commands.unsubscribe, topic, None)
 
     def barrier(self) -> "asyncio.Future[None]":
@@ -230,7 +230,7 @@ class Subscription:
         barrier = self._barrier
         if barrier is None:
             barrier = self._loop.create_future()
-            if self._wire is None:
+            if self._connection is None:
                 barrier.set_result(None)  # what is not here by now will never be
             else:
                 self._barrier = barrier
@@ -256,8 +256,8 @@ class Subscription:
         """Send the commands of one turn of the event loop together."""
         commands, self._unsent = self._unsent, []
         self._barrier = None  # what is published from now on may come after the answer
-        if commands and self._wire is not None:
-            self._wire.send(commands)
+        if commands and self._connection is not None:
+            self._connection.send(commands)
 
     # The connection
 
@@ -279,15 +279,15 @@ class Subscription:
     async def _connect(self) -> None:
         """Connect, and subscribe to all topics."""
         async with timers.timeout(self._server.response_timeout * 2):
-            connection = await self._server.connect()
-        self._wire = RawConnection(connection, self._receive_all)
+            opened = await self._server.connect()
+        self._connection = RawConnection(opened, self._receive_all)
         for topic, future in self._topics.items():
             self._command(self._commands.subscribe, topic, future)
         self.barrier().add_done_callback(self._restored)
 
     def _restored(self, barrier: "asyncio.Future[None]") -> None:
         """All topics are subscribed to; nothing is lost from now on."""
-        if self._wire is None or self._up.done():
+        if self._connection is None or self._up.done():
             return
         self._up.set_result(None)
         self._reconnector.works()
@@ -313,37 +313,37 @@ class Subscription:
 
     async def _disconnect(self) -> None:
         self._patience.stop()
-        wire, self._wire = self._wire, None
+        connection, self._connection = self._connection, None
         expected, self._expected = self._expected, deque()
         self._unsent = []
         self._barrier = None
         for kind, _, future in expected:
             if kind == "PING" and future is not None and not future.done():
                 future.set_result(None)
-        if wire is not None:
-            await wire.aclose()
+        if connection is not None:
+            await connection.aclose()
 
     async def _listen(self) -> None:
         """See to it that the server is alive, until the connection breaks."""
-        wire = self._wire
-        if wire is None:
+        connection = self._connection
+        if connection is None:
             return
         probed = clock.now()
-        while not wire.over.done():
-            await asyncio.wait((wire.over,), timeout=PING_EVERY)
+        while not connection.over.done():
+            await asyncio.wait((connection.over,), timeout=PING_EVERY)
             if clock.now() - probed >= PROBE_EVERY - PING_EVERY / 2:
                 probed = clock.now()
-                self._find_out_who_hears(wire)
-            if wire.silence >= PING_EVERY / 2:
+                self._find_out_who_hears(connection)
+            if connection.silence >= PING_EVERY / 2:
                 self.barrier()
-            if wire.silence >= PING_EVERY + self._server.response_timeout:
+            if connection.silence >= PING_EVERY + self._server.response_timeout:
                 # An event loop that was held up now takes what has come meanwhile.
                 await timers.sleep(PING_EVERY / 20)
-                if wire.silence >= PING_EVERY:
-                    raise ConnectionError(f"nothing came for {wire.silence:.0f} seconds")
-        wire.over.result()
+                if connection.silence >= PING_EVERY:
+                    raise ConnectionError(f"nothing came for {connection.silence:.0f} seconds")
+        connection.over.result()
 
-    def _find_out_who_hears(self, wire: RawConnection) -> None:
+    def _find_out_who_hears(self, connection: RawConnection) -> None:
         """End a connection to a server that nothing is sent to any more.
 
         Such as one that was made a replica and closed no connection: it is where others were led
@@ -353,8 +353,8 @@ class Subscription:
         def heard(receivers: "asyncio.Future[int]") -> None:
             if receivers.cancelled() or receivers.exception() or receivers.result():
                 return  # what is sent fails, which callers are told, or it comes here
-            if self._wire is wire:
-                wire.end(ConnectionError("what is sent goes to another server now"))
+            if self._connection is connection:
+                connection.end(ConnectionError("what is sent goes to another server now"))
 
         if self._probing is not None and not self._probing.done():
             return
@@ -371,9 +371,10 @@ class Subscription:
             self._partition,
             self._patience,
         )
-        wire = self._wire
-        if wire is not None and wire.quiet > PING_EVERY + 1:  # it came as soon as it could
-            patience.note_delay(wire.quiet - PING_EVERY)
+        connection = self._connection
+        # What comes after a silence that is too long came as soon as it could.
+        if connection is not None and connection.quiet > PING_EVERY + 1:
+            patience.note_delay(connection.quiet - PING_EVERY)
         for reply in replies:
             if type(reply) is list and reply[0] == message:
                 try:
@@ -385,8 +386,8 @@ class Subscription:
                     )  # fmt: skip
                     continue
                 if late is not None and patience.wait(late, self._go_on):
-                    if wire is not None:
-                        wire.pause()
+                    if connection is not None:
+                        connection.pause()
                     return
             else:
                 self._answered(reply)
@@ -395,8 +396,8 @@ class Subscription:
 
     def _go_on(self) -> None:
         """What had to wait has been handed on: so may be what came after it."""
-        if self._wire is not None:
-            self._wire.resume()
+        if self._connection is not None:
+            self._connection.resume()
 
     def hurry(self) -> None:
         """Hand on at once what has come, whether there is room for it or not."""

@@ -16,13 +16,12 @@ from inspect import isawaitable
 from typing import Any, Protocol, TypeAlias
 
 from ...._runtime.clock import now
-from ....exceptions import InvalidNameError
+from ....exceptions import InvalidNameError, Unconfirmed
 from ...broker.layer import process_of
 from ...broker.receiver import Receiver
 from ...broker.transport import Recipient
 from ...local import Late
 from ...statistics import CLOSED, UNDECODABLE
-from ..connection.commands import Unconfirmed
 from ..connection.errors import forget
 from ..connection.servers import ClusterServer, Server
 from ..keys import (
@@ -115,7 +114,9 @@ class PubSubTransport:
     async def _get_commands(self) -> Commands:
         """The kind of pub/sub to use; a cluster is asked what it has."""
         if self.commands is None:
-            (found,) = await self._senders.get().links[0].call("COMMAND", "INFO", SHARDED.subscribe)
+            (found,) = (
+                await self._senders.get().connections[0].call("COMMAND", "INFO", SHARDED.subscribe)
+            )
             self.commands = SHARDED if found else PLAIN
         return self.commands
 
@@ -176,11 +177,12 @@ class PubSubTransport:
         await self._be_repaired(partition)
         topic = process_topic(self._partitions.bases[partition], process)
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
-        link = self._senders.get().links[partition]
-        receivers: int = await link.call(commands.publish, topic, content, repeat=False)
+        connection = self._senders.get().connections[partition]
+        receivers: int = await connection.call(commands.publish, topic, content, repeat=False)
         if not receivers and not self._partitions.servers[partition].is_cluster:
             # Nobody has it. If this server has become a replica, they listen to another one.
-            receivers = await link.run("tell", [topic], [commands.publish, content], repeat=False)
+            arguments = [commands.publish, content]
+            receivers = await connection.run("tell", [topic], arguments, repeat=False)
         return receivers
 
     def _probe(self, partition: int, commands: Commands) -> "asyncio.Future[int]":
@@ -189,8 +191,8 @@ class PubSubTransport:
         It goes the way of all that is sent, and is refused where the server has become a replica.
         """
         topic = self._own_topics[partition]
-        link = self._senders.get().links[partition]
-        return link.run("tell", [topic.decode()], [commands.publish, NOTHING], repeat=False)
+        connection = self._senders.get().connections[partition]
+        return connection.run("tell", [topic.decode()], [commands.publish, NOTHING], repeat=False)
 
     async def group_send(
         self, group: str, data: bytes, capacity: int | None, expiry: float
@@ -202,7 +204,7 @@ class PubSubTransport:
         await self._be_repaired(partition)
         topic = group_topic(base, group)
         try:
-            named = await self._senders.get().links[partition].run(
+            named = await self._senders.get().connections[partition].run(
                 "publish", [topic, named_key(base, group)], [commands.publish, data], repeat=False
             )  # fmt: skip
         except Unconfirmed:
@@ -213,7 +215,7 @@ class PubSubTransport:
 
     def _tell_of_unsure(self, partition: int, topic: str, head: bytes = b"") -> None:
         """Let those who listen to a topic know, soon, that a message to them may have been lost."""
-        link, since, about = self._senders.get().links[partition], now(), (topic, head)
+        connection, since, about = self._senders.get().connections[partition], now(), (topic, head)
 
         def publish(connected: "asyncio.Future[Any]") -> None:
             self._unsure.discard(about)
@@ -221,11 +223,11 @@ class PubSubTransport:
             if connected.cancelled() or connected.exception() or commands is None:
                 return
             content = b"%b%b%.1f" % (head, UNSURE, now() - since)
-            link.call(commands.publish, topic, content).add_done_callback(forget)
+            connection.call(commands.publish, topic, content).add_done_callback(forget)
 
         if about not in self._unsure:
             self._unsure.add(about)
-            link.call("PING").add_done_callback(publish)
+            connection.call("PING").add_done_callback(publish)
 
     # Groups
 
@@ -271,7 +273,7 @@ class PubSubTransport:
     async def _change_named(self, group: str, channel: str, lease: int) -> None:
         partition = self._partitions.number_of(group)
         key = named_key(self._partitions.bases[partition], group)
-        await self._senders.get().changes[partition].make(key, channel, lease)
+        await self._senders.get().membership_changes[partition].make(key, channel, lease)
 
     # What is published (see subscription.Recipient)
 

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from ...._runtime import backstage, lograte, timers
 from ...._runtime.backstage import forget
 from ...._runtime.clock import now
+from ....exceptions import BrokerUnavailable
 from ...broker.patience import Patience
 from ...broker.reconnecting import Reconnector
 from ...local import Late
-from ..connection.commands import BrokerUnavailable, CommandConnection
+from ..connection.commands import CommandConnection
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Connection, Server, heed_move
@@ -60,7 +61,7 @@ class InboxReader:
 
     Args:
         server: where the inbox is.
-        link: leads there, and is the running event loop's.
+        commands: leads there, and is the running event loop's.
         partition: the number of the server.
         base: of all keys there.
         process: the name of this process.
@@ -72,7 +73,7 @@ class InboxReader:
     def __init__(
         self,
         server: Server,
-        link: CommandConnection,
+        commands: CommandConnection,
         partition: int,
         base: str,
         process: str,
@@ -81,7 +82,7 @@ class InboxReader:
         capacity: int = 10_000,
     ) -> None:
         self._server = server
-        self._link = link
+        self._commands = commands
         self._partition = partition
         #: What the server keeps for this process.
         self.lease = Lease(partition, base, process, seconds, recipient)
@@ -106,7 +107,7 @@ class InboxReader:
         self._entries: Iterator[Any] | None = None
         self._all = False
         self._patience = Patience()
-        self._wire: RawConnection | None = None
+        self._connection: RawConnection | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._abandoned = False
         self._reconnector = Reconnector(server.name, "receiving", is_transient, explain)
@@ -180,10 +181,10 @@ class InboxReader:
                 self._fail_waiting(error)
             raise error
         finally:
-            wire, self._wire = self._wire, None
+            connection, self._connection = self._connection, None
             self._entries = None  # the server has them yet
-            if wire is not None:
-                await wire.aclose()
+            if connection is not None:
+                await connection.aclose()
         return True
 
     def _fail_waiting(self, error: Exception) -> None:
@@ -199,29 +200,29 @@ class InboxReader:
     async def _read(self) -> None:
         """Connect, and read for as long as the connection holds and there is an inbox."""
         async with timers.timeout(self._server.response_timeout * 2):
-            connection = await self._server.connect()
+            opened = await self._server.connect()
         try:
-            await self._register(connection)
+            await self._register(opened)
         except BaseException:
             with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+                await opened.disconnect(nowait=True)
             raise
         self._reconnector.works()
         self._patience.note_delay(now() - self._broken_since)
         if not self._ready.done():
             self._ready.set_result(None)
-        self._wire = wire = RawConnection(connection, self._receive)
+        self._connection = connection = RawConnection(opened, self._receive)
         self._ask_for_more()
-        while not wire.over.done():
-            patience = _BLOCK + _GRACE - self._silence(wire)
-            await asyncio.wait((wire.over,), timeout=max(patience, _LAST_LOOK))
-            if patience <= 0 and self._silence(wire) >= _BLOCK + _GRACE:
-                raise TimeoutError(f"nothing came for {wire.silence:.0f} seconds")
-        wire.over.result()
+        while not connection.over.done():
+            patience = _BLOCK + _GRACE - self._silence(connection)
+            await asyncio.wait((connection.over,), timeout=max(patience, _LAST_LOOK))
+            if patience <= 0 and self._silence(connection) >= _BLOCK + _GRACE:
+                raise TimeoutError(f"nothing came for {connection.silence:.0f} seconds")
+        connection.over.result()
 
-    def _silence(self, wire: RawConnection) -> float:
+    def _silence(self, connection: RawConnection) -> float:
         """Seconds for which the server has owed an answer, at most."""
-        return 0.0 if self._entries is not None else min(wire.silence, now() - self._asked)
+        return 0.0 if self._entries is not None else min(connection.silence, now() - self._asked)
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         async with timers.timeout(self._server.response_timeout):
@@ -268,7 +269,7 @@ class InboxReader:
             self._trim()
             for keys, arguments in self.lease.renewals():
                 try:
-                    answer = await self._link.run("renew", keys, arguments)
+                    answer = await self._commands.run("renew", keys, arguments)
                 except Exception:  # noqa: BLE001 - the connection that reads fails too, and tells
                     break
                 self._set_clock(answer[0])
@@ -281,11 +282,11 @@ class InboxReader:
         self._offset = time / 1000 - now()
 
     def _ask_for_more(self) -> None:
-        if self._wire is not None:
+        if self._connection is not None:
             self._asked = now()
             block = int(_BLOCK * 1000)
             command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last)
-            self._wire.send((command,))
+            self._connection.send((command,))
 
     def _receive(self, replies: Iterable[Any]) -> None:
         if self._abandoned:  # and another event loop reads
@@ -293,11 +294,11 @@ class InboxReader:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-            if reply is None and self._wire is not None:  # nothing came for long
+            if reply is None and self._connection is not None:  # nothing came for long
                 self._patience.note_delay(now() - self._asked - _BLOCK)
                 self._emptied = self._asked
                 # Is it there? And a server that has become a replica refuses this.
-                self._wire.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
+                self._connection.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
                 continue
             if reply == 0:
                 raise ConnectionError("the inbox is gone")  # nothing can come any more
@@ -382,13 +383,13 @@ class InboxReader:
         """Let the server drop the entries before the last one, which have been read."""
         if self._untrimmed and self._last is not None:
             self._untrimmed = 0
-            trimming = self._link.call("XTRIM", self.inbox, "MINID", self._last)
+            trimming = self._commands.call("XTRIM", self.inbox, "MINID", self._last)
             trimming.add_done_callback(forget)
 
     def reset(self) -> None:
         """Connect and register anew."""
-        if self._wire is not None:
-            self._wire.end(ConnectionError("the inbox is to be registered anew"))
+        if self._connection is not None:
+            self._connection.end(ConnectionError("the inbox is to be registered anew"))
 
     def hurry(self) -> None:
         """Hand over at once what has been read, whether there is room for it or not."""

@@ -17,13 +17,13 @@ class Membership:
     """What a process joins and leaves: a group has it once, however many channels are in there.
 
     Joining and leaving are for the event loop that reads the inbox, so that the server sees both
-    in the order in which they were asked for: it all travels over one link.
+    in the order in which they were asked for: it all travels over one connection.
 
     Args:
         process: the name of this process.
         bases: of all keys, on each server.
         lease: milliseconds for which a membership outlives the last sign of life.
-        outgoing: the links of each event loop.
+        senders: the connections of each event loop.
         has_members: whether a group has members in this process.
     """
 
@@ -32,13 +32,13 @@ class Membership:
         process: str,
         bases: list[str],
         lease: int,
-        outgoing: PerLoop[Sender],
+        senders: PerLoop[Sender],
         has_members: Callable[[str], bool],
     ) -> None:
         self._member = process_member(process)
         self._bases = bases
         self._lease = lease
-        self._outgoing = outgoing
+        self._senders = senders
         self._has_members = has_members
         # The groups that the process is a member of; a future while it is about to be.
         self._joined: dict[str, asyncio.Future[Any] | None] = {}
@@ -49,7 +49,7 @@ class Membership:
         """Have the server that has a group make the process a member of it, or no member."""
         partition = consistent_hash(group, len(self._bases))
         key = group_key(self._bases[partition], group)
-        return self._outgoing.get().changes[partition].make(key, self._member, lease)
+        return self._senders.get().membership_changes[partition].make(key, self._member, lease)
 
     def keys(self, partition: int) -> list[str]:
         """The keys of the groups that the process is, or is about to be, a member of."""
@@ -131,7 +131,7 @@ class Membership:
         return future
 
     def leave_all(self) -> None:
-        """Leave every group. Closing the links waits for it; a lease does the same, later."""
+        """Leave every group. Closing the connections waits for it; a lease does the same, later."""
         groups = list(self._joined)
         self.clear()
         for group in groups:

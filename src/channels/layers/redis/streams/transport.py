@@ -83,10 +83,10 @@ class StreamsTransport:
         # The event loop before had been told, too.
         asyncio.get_running_loop().call_soon(self._membership.leave_emptied)
         lease, partitions = min(self._lease, LONGEST), self._partitions
-        links = self._senders.get().links
+        connections = self._senders.get().connections
         return [
             InboxReader(
-                server, links[number], number, base, self._process, lease, self,
+                server, connections[number], number, base, self._process, lease, self,
                 self._inbox_capacity,
             )
             for number, (server, base) in enumerate(
@@ -99,8 +99,8 @@ class StreamsTransport:
     async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
         """Append to the inbox of a process."""
         partition = self._partitions.number_of(channel)
-        taken = await self._senders.get().append(
-            partition, "send", [inbox_key(self._partitions.bases[partition], process)],
+        taken = await self._senders.get().connections[partition].append(
+            "send", [inbox_key(self._partitions.bases[partition], process)],
             TO_CHANNEL + channel.encode("ascii"), data, self._inbox_capacity,
         )  # fmt: skip
         if taken < 0:
@@ -116,8 +116,8 @@ class StreamsTransport:
         """Append to the inboxes of a group's processes, and to the queues beside it."""
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
-        _, full, expired, *elsewhere = await self._senders.get().append(
-            partition, "group_send", [group_key(base, group)], base,
+        _, full, expired, *elsewhere = await self._senders.get().connections[partition].append(
+            "group_send", [group_key(base, group)], base,
             TO_GROUP + group.encode("ascii"), data, self._inbox_capacity, milliseconds(expiry),
             -1 if capacity is None else capacity,
         )  # fmt: skip
@@ -170,8 +170,8 @@ class StreamsTransport:
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
-        await self._senders.get().append(
-            partition, "invite", [group_key(base, group), inbox_key(base, process)],
+        await self._senders.get().connections[partition].append(
+            "invite", [group_key(base, group), inbox_key(base, process)],
             process_member(process), lease, kind + group.encode("ascii"), channel,
         )  # fmt: skip
 
@@ -188,7 +188,7 @@ class StreamsTransport:
         key = group_key(self._partitions.bases[partition], group)
         beside = self._partitions.number_of(channel) == partition
         member = queue_member(channel, same_partition=beside)
-        await self._senders.get().changes[partition].make(key, member, lease)
+        await self._senders.get().membership_changes[partition].make(key, member, lease)
 
     # What the inbox brings (see inbox.Recipient)
 
@@ -269,10 +269,10 @@ class StreamsTransport:
         kept = [key for lease in leases for key in (lease.inbox, lease.lost)]
         await self._partitions.delete_keys(but=kept)
         # The last entry stays, for the reader to go on from.
-        for link, lease in zip(self._senders.get().links, leases, strict=False):
-            mark = link.call("XADD", lease.inbox, "NOMKSTREAM", "*", NOTHING, b"")
+        for connection, lease in zip(self._senders.get().connections, leases, strict=False):
+            mark = connection.call("XADD", lease.inbox, "NOMKSTREAM", "*", NOTHING, b"")
             mark.add_done_callback(forget)
-            await link.call("XTRIM", lease.inbox, "MAXLEN", 1)
+            await connection.call("XTRIM", lease.inbox, "MAXLEN", 1)
 
     async def rest(self) -> None:
         """Close the connections of the running event loop that nobody here needs."""
@@ -301,9 +301,9 @@ class StreamsTransport:
             if leases:
                 sender = self._senders.get()
                 self._membership.leave_all()
-                for link, lease in zip(sender.links, leases, strict=True):
-                    # Closing the link waits for it. A lease that ends does the same.
-                    link.call("UNLINK", lease.inbox, lease.lost).add_done_callback(forget)
+                for connection, lease in zip(sender.connections, leases, strict=True):
+                    # Closing the connection waits for it. A lease that ends does the same.
+                    connection.call("UNLINK", lease.inbox, lease.lost).add_done_callback(forget)
         if sender is not None:
             self._senders.pop()
             await sender.aclose()

@@ -2,13 +2,9 @@ import asyncio
 
 import pytest
 
+from channels.exceptions import BrokerError, BrokerUnavailable, Unconfirmed
 from channels.layers.redis.connection import commands as commands_module
-from channels.layers.redis.connection.commands import (
-    BrokerError,
-    BrokerUnavailable,
-    CommandConnection,
-    Unconfirmed,
-)
+from channels.layers.redis.connection.commands import SENDER_LEASE, CommandConnection
 from channels.layers.redis.connection.hosts import parse_hosts
 
 from .....asgi import until
@@ -16,8 +12,13 @@ from .....proxy import Proxy
 
 
 @pytest.fixture
-async def connection(server):
-    connection = CommandConnection(server)
+def sender(base):
+    return f"{base}:sender:s"
+
+
+@pytest.fixture
+async def connection(server, sender):
+    connection = CommandConnection(server, sender)
     yield connection
     await connection.aclose()
 
@@ -29,8 +30,8 @@ async def proxy(shared_broker):
 
 
 @pytest.fixture
-async def proxied(proxy, prefix):
-    connection = CommandConnection(parse_hosts([proxy.address], prefix)[0][0])
+async def proxied(proxy, prefix, sender):
+    connection = CommandConnection(parse_hosts([proxy.address], prefix)[0][0], sender)
     yield connection
     await connection.aclose()
 
@@ -60,7 +61,7 @@ async def test_what_is_called_in_one_turn_travels_together(proxied, proxy, prefi
 
 async def test_nothing_is_opened_before_it_is_needed(server, redis):
     before = connections_made(redis)
-    connection = CommandConnection(server)
+    connection = CommandConnection(server, "sender")
     await connection.aclose()
     assert connections_made(redis) == before
 
@@ -99,18 +100,21 @@ async def test_scripts_are_loaded_when_the_server_does_not_know_them(connection,
     assert await connection.run("join", [f"{base}:group:g"], ["p:p", 1000]) == []
 
 
-async def test_numbered_scripts_get_rising_numbers(connection, redis, base):
-    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
-    runs = [connection.run("enqueue", keys, [9000, n, 100, 9000], numbered=True) for n in range(5)]
+async def test_scripts_that_append_get_rising_numbers_which_are_forgotten(
+    connection, redis, base, sender
+):
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry"]
+    runs = [connection.append("enqueue", keys, n, 100, 9000) for n in range(5)]
     assert await asyncio.gather(*runs) == [[1, 0]] * 5
-    assert redis.get(keys[-1]) == b"5"
+    assert redis.get(sender) == b"5"
+    assert 0 < redis.pttl(sender) <= SENDER_LEASE
 
 
-async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
+async def test_a_broken_connection_repeats_a_script_that_appends_under_its_number(
     proxied, proxy, redis, base
 ):
-    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
-    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry"]
+    await proxied.append("enqueue", keys, "first", 100, 9000)
     cuts = []
 
     def cut(reply):
@@ -119,7 +123,7 @@ async def test_a_broken_connection_repeats_a_numbered_script_under_its_number(
             proxy.cut()
 
     proxy.on_reply = cut
-    await proxied.run("enqueue", keys, [9000, "second", 100, 9000], numbered=True)
+    await proxied.append("enqueue", keys, "second", 100, 9000)
     assert len(cuts) == 3
     assert [fields for _, fields in redis.xrange(keys[0])] == [{b"m": b"first"}, {b"m": b"second"}]
 
@@ -128,8 +132,8 @@ async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scrip
     proxied, proxy, redis, base
 ):
     """As one does that was started again, with all its keys."""
-    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
-    await proxied.run("enqueue", keys, [9000, "first", 100, 9000], numbered=True)
+    keys = [f"{base}:queue:q", f"{base}:queue:q:expiry"]
+    await proxied.append("enqueue", keys, "first", 100, 9000)
 
     def cut(reply):
         proxy.on_reply = None
@@ -138,11 +142,10 @@ async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scrip
 
     proxy.on_reply = cut
     second, third = (
-        proxied.run("enqueue", keys, [9000, name, 100, 9000], numbered=True)
-        for name in ("second", "third")
+        proxied.append("enqueue", keys, name, 100, 9000) for name in ("second", "third")
     )
     await asyncio.gather(second, third)
-    await proxied.run("enqueue", keys, [9000, "fourth", 100, 9000], numbered=True)
+    await proxied.append("enqueue", keys, "fourth", 100, 9000)
     names = [fields[b"m"] for _, fields in redis.xrange(keys[0])]
     assert names == [b"first", b"second", b"third", b"fourth"]
 
@@ -168,7 +171,7 @@ async def test_too_many_waiting_calls_are_refused_at_once(monkeypatch, proxied, 
 
 
 async def test_a_closed_connection_refuses_calls(server):
-    connection = CommandConnection(server)
+    connection = CommandConnection(server, "sender")
     assert await connection.call("PING") == b"PONG"
     await connection.aclose()
     await connection.aclose()
@@ -177,7 +180,7 @@ async def test_a_closed_connection_refuses_calls(server):
 
 
 async def test_closing_finishes_what_waits(server, redis, prefix):
-    connection = CommandConnection(server)
+    connection = CommandConnection(server, "sender")
     calls = [connection.call("INCR", prefix) for _ in range(1000)]
     await connection.aclose()
     assert [call.result() for call in calls] == list(range(1, 1001))
@@ -197,7 +200,7 @@ def test_a_loop_that_ends_takes_its_connection_along(server, shared_broker):
     """Without a warning; and what is called as it ends starts nothing new."""
 
     async def main():
-        connection = CommandConnection(server)
+        connection = CommandConnection(server, "sender")
         await connection.call("PING")
 
         async def clean_up():

@@ -1,8 +1,7 @@
 import pytest
 from redis import exceptions as redis_errors
 
-from channels.exceptions import ChannelsError
-from channels.layers.redis.connection.commands import BrokerError, BrokerUnavailable
+from channels.exceptions import BrokerError, BrokerUnavailable, ChannelsError
 from channels.layers.redis.connection.errors import explain, is_transient
 from channels.layers.redis.scripts import SCRIPTS
 

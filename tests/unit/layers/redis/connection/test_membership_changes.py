@@ -17,7 +17,9 @@ async def connect(prefix):
     connections = []
 
     def connect(address, **options):
-        connections.append(CommandConnection(parse_hosts([address], prefix)[0][0], **options))
+        connections.append(
+            CommandConnection(parse_hosts([address], prefix)[0][0], "sender", **options)
+        )
         return MembershipChanges(connections[-1])
 
     yield connect

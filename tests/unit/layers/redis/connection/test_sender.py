@@ -4,26 +4,26 @@ import time
 import pytest
 
 from channels.layers.redis.connection.hosts import parse_hosts
-from channels.layers.redis.connection.sender import SENDER_LEASE, Sender
+from channels.layers.redis.connection.sender import Sender
 from channels.layers.redis.scripts import SCRIPTS
 
 from .....proxy import Proxy
 
 
 @pytest.fixture
-async def outgoing(shared_broker, prefix):
+async def sender(shared_broker, prefix):
     servers, bases = parse_hosts([shared_broker.address] * 2, prefix)
-    outgoing = Sender(servers, bases)
-    yield outgoing
-    await outgoing.aclose()
+    sender = Sender(servers, bases)
+    yield sender
+    await sender.aclose()
 
 
-async def test_appends_go_to_their_partition_in_order(outgoing, redis, prefix):
+async def test_appends_go_to_their_partition_in_order(sender, redis, prefix):
     for number in range(2):
         queue = f"{{{prefix}:{number}}}:queue:q"
         appends = [
-            outgoing.append(
-                number, "enqueue", [queue, f"{queue}:expiry"], f"{number}-{n}", 100, 9000
+            sender.connections[number].append(
+                "enqueue", [queue, f"{queue}:expiry"], f"{number}-{n}", 100, 9000
             )
             for n in range(10)
         ]
@@ -32,35 +32,35 @@ async def test_appends_go_to_their_partition_in_order(outgoing, redis, prefix):
         assert found == [f"{number}-{n}" for n in range(10)]
 
 
-async def test_each_is_a_sender_of_its_own_whose_number_is_forgotten(outgoing, redis, prefix):
-    servers, bases = outgoing.links, [f"{{{prefix}:0}}"]
+async def test_each_is_a_sender_of_its_own_whose_number_is_forgotten(sender, redis, prefix):
+    servers, bases = sender.connections, [f"{{{prefix}:0}}"]
     other = Sender(parse_hosts([redis.get_connection_kwargs()], prefix)[0], bases)
-    for each in (outgoing, other):
+    for each in (sender, other):
         keys = [f"{bases[0]}:queue:q", f"{bases[0]}:queue:q:expiry"]
-        await each.append(0, "enqueue", keys, "m", 100, 9000)
+        await each.connections[0].append("enqueue", keys, "m", 100, 9000)
     await other.aclose()
     assert len(servers) == 2
     senders = redis.keys(f"{bases[0]}:sender:*")
     assert len(senders) == 2
-    assert all(0 < redis.pttl(key) <= SENDER_LEASE for key in senders)
+    assert all(0 < redis.pttl(key) <= 120_000 for key in senders)
     assert redis.xlen(f"{bases[0]}:queue:q") == 2
 
 
 async def test_closing_waits_for_all_servers_at_once(shared_broker, prefix):
     async with Proxy(shared_broker.address) as proxy:
-        outgoing = Sender(*parse_hosts([proxy.address] * 4, prefix))
-        await asyncio.gather(*(link.call("PING") for link in outgoing.links))
+        sender = Sender(*parse_hosts([proxy.address] * 4, prefix))
+        await asyncio.gather(*(connection.call("PING") for connection in sender.connections))
         proxy.stall()
-        calls = [link.call("PING") for link in outgoing.links]
+        calls = [connection.call("PING") for connection in sender.connections]
         before = time.monotonic()
-        await outgoing.aclose()
+        await sender.aclose()
         assert time.monotonic() - before < 3
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, ConnectionError) for result in results)
 
 
 async def test_a_call_that_was_refused_is_not_taken_for_one_that_was_repeated(
-    outgoing, redis, prefix
+    sender, redis, prefix
 ):
     """The server knows one script and not the other, as when a new version is rolled out."""
     base = f"{{{prefix}:0}}"
@@ -69,8 +69,10 @@ async def test_a_call_that_was_refused_is_not_taken_for_one_that_was_repeated(
     redis.script_flush()
     redis.script_load(SCRIPTS["send"].source)
     to_group, direct = await asyncio.gather(
-        outgoing.append(0, "group_send", [f"{base}:group:g"], base, "gg", b"one", 100, 60_000),
-        outgoing.append(0, "send", [f"{base}:inbox:p"], "cname", b"two", 100),
+        sender.connections[0].append(
+            "group_send", [f"{base}:group:g"], base, "gg", b"one", 100, 60_000
+        ),
+        sender.connections[0].append("send", [f"{base}:inbox:p"], "cname", b"two", 100),
     )
     assert (to_group[0], direct) == (1, 1)
     found = [next(iter(fields.values())) for _, fields in redis.xrange(f"{base}:inbox:p")]

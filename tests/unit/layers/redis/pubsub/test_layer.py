@@ -12,10 +12,9 @@ import uuid
 import pytest
 from asgiref.sync import async_to_sync
 
-from channels.exceptions import ChannelFull, InvalidChannelLayerError
+from channels.exceptions import BrokerError, ChannelFull, InvalidChannelLayerError
 from channels.layers.redis import RedisPubSubChannelLayer
 from channels.layers.redis.connection import raw
-from channels.layers.redis.connection.commands import BrokerError
 
 from .....asgi import until
 from .....brokers import running

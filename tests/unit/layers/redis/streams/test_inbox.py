@@ -45,18 +45,18 @@ class Recorder:
 
 
 @pytest.fixture
-async def link(server):
-    link = CommandConnection(server)
-    yield link
-    await link.aclose()
+async def commands(server, base):
+    commands = CommandConnection(server, f"{base}:sender:s")
+    yield commands
+    await commands.aclose()
 
 
 @pytest.fixture
-async def start(server, link, base):
+async def start(server, commands, base):
     readers = []
 
     async def start(recorder, resume=None, lease=LEASE):
-        reader = InboxReader(server, link, 0, base, "p", lease, recorder)
+        reader = InboxReader(server, commands, 0, base, "p", lease, recorder)
         if resume is not None:
             reader.resume_from(resume)
         readers.append(reader)
@@ -122,13 +122,13 @@ async def test_the_next_reader_goes_on_where_the_last_has_stopped(start, redis):
     assert second.lost == []
 
 
-async def test_the_server_drops_what_was_read(start, link, redis):
+async def test_the_server_drops_what_was_read(start, commands, redis):
     recorder = Recorder()
     reader = await start(recorder)
     for n in range(1000):
         redis.xadd(reader.inbox, {"gx": n})
     await until(lambda: len(recorder.received) == 1000)
-    await link.call("PING")  # after what lets the server drop them
+    await commands.call("PING")  # after what lets the server drop them
     assert 0 < redis.xlen(reader.inbox) <= 256
 
 
@@ -183,8 +183,8 @@ async def test_what_took_a_groups_place_is_logged(start, redis, base, caplog):
 async def test_a_lease_that_cannot_be_renewed_is_renewed_when_it_can(shared_broker, redis, base):
     async with Proxy(shared_broker.address) as proxy:
         (server,), _ = parse_hosts([proxy.address], "x")
-        link = CommandConnection(server, patience=0.1)
-        reader = InboxReader(server, link, 0, base, "p", 0.6, Recorder())
+        commands = CommandConnection(server, f"{base}:sender:s", patience=0.1)
+        reader = InboxReader(server, commands, 0, base, "p", 0.6, Recorder())
         reader.start()
         await reader.be_ready()
         proxy.refuse()
@@ -192,7 +192,7 @@ async def test_a_lease_that_cannot_be_renewed_is_renewed_when_it_can(shared_brok
         proxy.accept()
         await until(lambda: redis.exists(reader.inbox))
         await reader.stop()
-        await link.aclose()
+        await commands.aclose()
 
 
 # Servers that forget
@@ -275,15 +275,15 @@ async def test_stopping_before_the_first_connection_tells_who_waits(shared_broke
     async with Proxy(shared_broker.address) as proxy:
         proxy.stall()
         (server,), _ = parse_hosts([proxy.address], "x")
-        link = CommandConnection(server)
-        reader = InboxReader(server, link, 0, base, "p", LEASE, Recorder())
+        commands = CommandConnection(server, f"{base}:sender:s")
+        reader = InboxReader(server, commands, 0, base, "p", LEASE, Recorder())
         reader.start()
         ready = asyncio.create_task(reader.be_ready())
         await asyncio.sleep(0)
         await reader.stop()
         with pytest.raises(ConnectionError, match="closed"):
             await ready
-        await link.aclose()
+        await commands.aclose()
 
 
 def test_a_repeat_that_the_server_forgot_is_known(monkeypatch):

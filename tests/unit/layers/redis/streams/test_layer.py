@@ -168,8 +168,8 @@ async def test_what_a_full_inbox_missed_is_counted_and_told_when_the_connection_
     assert stranger.take() is None, "it can have missed nothing"
     for _ in range(3):  # they are counted once
         reader.reset()
-        await until(lambda: reader._wire is None)
-        await until(lambda: reader._wire is not None)
+        await until(lambda: reader._connection is None)
+        await until(lambda: reader._connection is not None)
     assert here.statistics.dropped == {"capacity": 3}
     await here.flush()
     await here.group_add("group", member.channel)

@@ -27,13 +27,13 @@ async def make(prefix, members):
 
     def make(*addresses):
         servers, bases = parse_hosts(list(addresses), prefix)
-        outgoing = PerLoop(lambda: Sender(servers, bases))
-        made.append(outgoing)
-        return Membership("p", bases, LEASE, outgoing, members.__contains__)
+        senders = PerLoop(lambda: Sender(servers, bases))
+        made.append(senders)
+        return Membership("p", bases, LEASE, senders, members.__contains__)
 
     yield make
-    for outgoing in made:
-        await outgoing.aclose()
+    for senders in made:
+        await senders.aclose()
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_what_the_loop_before_was_about_to_join_is_joined_already(membersh
     membership.start_joining("g")
     membership.take_over()
     await membership.join("g")
-    await membership.join("other")  # on the same link, so the first has failed by then
+    await membership.join("other")  # over the same connection, so the first has failed by then
     assert membership.keys(0)[0] == key
     redis.delete(key)
 
