@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
-from ._runtime.dispatch import Connection
+from ._runtime.connection import Connection
 from ._runtime.faults import contained, is_interrupt
 from ._runtime.from_thread import SendFromThread
 from ._runtime.kinds import refuse_coroutine, refuse_plain

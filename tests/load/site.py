@@ -35,7 +35,7 @@ setup()
 
 from django.urls import path  # noqa: E402
 
-from channels._runtime.dispatch import Connection  # noqa: E402
+from channels._runtime.connection import Connection  # noqa: E402
 from channels._runtime.intake import Intake  # noqa: E402
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402

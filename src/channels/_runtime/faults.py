@@ -1,13 +1,16 @@
 """Telling a client's mistakes from the application's, and telling people of them."""
 
+import asyncio
 import logging
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from .. import signals
 from ..exceptions import (
     BrokerError,
     InvalidChannelLayerError,
     SerializationError,
+    StopConsumer,
     UnknownMessageType,
 )
 from . import lograte
@@ -16,10 +19,11 @@ from .exits import contained, is_crash, is_interrupt
 from .hints import explain_scope
 from .logtext import describe, printable
 from .scopes import from_server
-from .types import Consumer
+from .types import Consumer, Scope
 
 __all__ = [
     "CRASHED",
+    "attempt",
     "blame_client",
     "client_close_code",
     "contained",
@@ -29,6 +33,7 @@ __all__ = [
     "log_about",
     "origin",
     "report",
+    "tell_crash",
 ]
 
 logger = logging.getLogger("channels.consumer")
@@ -121,6 +126,70 @@ def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) 
         log_about(consumer, logging.ERROR, kind, "%s crashed", exc_info=error)
     send_signal(signals.consumer_crashed, consumer, exception=error)
     return CRASHED
+
+
+def tell_crash(consumer: Consumer, scope: Scope, error: BaseException, *, of_client: bool) -> int:
+    """Explain ``error``, and :func:`report` it if a server called the consumer.
+
+    A failure in doing so, of a log handler or a listener of the project's, is only logged: it must
+    not keep the connection from ending.
+
+    Args:
+        consumer: the consumer whose handler raised.
+        scope: the scope as the server made it, whatever the consumer has in its place.
+        error: what was raised.
+        of_client: whether an event of the client was being handled.
+
+    Returns:
+        The code to close the socket with.
+    """
+    try:
+        explain(consumer, error)
+        if from_server(scope):
+            return report(consumer, error, of_client=of_client)
+    except Exception as failure:  # noqa: BLE001 - of whatever a project has put in the way
+        _cannot_tell(consumer, failure)
+    return CRASHED
+
+
+async def attempt(
+    consumer: Consumer, scope: Scope, step: Callable[[], Awaitable[Any]]
+) -> asyncio.CancelledError | None:
+    """Take a step towards the end of a connection. A crash in it is told, and not raised.
+
+    Args:
+        consumer: the consumer of the connection.
+        scope: the scope as the server made it, whatever the consumer has in its place.
+        step: called and awaited.
+
+    Returns:
+        The cancellation that was requested meanwhile, if one was.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task is not None else 0
+    try:
+        await step()
+    except StopConsumer:
+        pass
+    except BaseException as error:
+        if not is_crash(error, task, requests):
+            if isinstance(error, asyncio.CancelledError):
+                return error
+            raise
+        try:
+            explain(consumer, error)
+            kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
+            log_about(consumer, logging.ERROR, kind, text, exc_info=error)
+            if from_server(scope):
+                send_signal(signals.consumer_crashed, consumer, exception=error)
+        except Exception as failure:  # noqa: BLE001 - see tell_crash()
+            _cannot_tell(consumer, failure)
+    return None
+
+
+def _cannot_tell(consumer: Consumer, failure: Exception) -> None:
+    message = f"{type(consumer).__qualname__} crashed, and to say so failed as well"
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": failure})
 
 
 def log_about(

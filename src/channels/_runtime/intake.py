@@ -22,15 +22,11 @@ class Intake:
 
     Args:
         disconnect_type: the type of the client's last event, or None where there is none.
-        client_left: called when that event has been read, or the server says that it has gone.
-        failed: called when reading has failed for another reason; the client may still be there.
     """
 
     __slots__ = (
-        "_client_left",
         "_disconnect_type",
         "_events",
-        "_failed",
         "_loop",
         "_over",
         "_prefer_mailbox",
@@ -46,16 +42,9 @@ class Intake:
         "mailbox",
     )
 
-    def __init__(
-        self,
-        disconnect_type: str | None,
-        client_left: Callable[[], None],
-        failed: Callable[[], None],
-    ) -> None:
+    def __init__(self, disconnect_type: str | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._disconnect_type = disconnect_type
-        self._client_left = client_left
-        self._failed = failed
         # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
         # handled would be lost with the consumer, so the next is read when the last was handled.
         self._read_ahead = READ_AHEAD if disconnect_type else 1
@@ -77,21 +66,27 @@ class Intake:
         #: Why reading the client failed.
         self.failure: BaseException | None = None
 
-    async def read(self, receive: Receive) -> None:
+    async def read(self, receive: Receive, ended: Callable[[bool], None]) -> None:
         """Read the client in this task, until it has left or :meth:`end` is called.
+
+        Args:
+            receive: the server's.
+            ended: called when nothing more can be read: with True when the client's last event has
+                been read or the server says that the client has left, and with False when reading
+                has failed for another reason, so that the client may still be there.
 
         Raises:
             CancelledError: the task was cancelled, and not by :meth:`stop`.
         """
         reader = asyncio.current_task()
         if reader is None:  # a task of the server's own kind, for which asyncio can do little
-            await self._loop.create_task(self.read(receive))
+            await self._loop.create_task(self.read(receive, ended))
             return
         others = reader.cancelling()
         while not self._over:
             self._reader = reader
             try:
-                await self._read(receive)
+                await self._read(receive, ended)
                 return
             except BaseException as error:
                 if current_task() is not reader:  # nothing runs this any more
@@ -102,7 +97,7 @@ class Intake:
                 if not (by_stop and isinstance(error, asyncio.CancelledError)):
                     if not is_crash(error, reader, others):
                         raise
-                    self._fail(error)
+                    self._fail(error, ended)
                     return
             finally:
                 self._reader = None
@@ -135,7 +130,7 @@ class Intake:
         await self.stop()
         _release(self._resumed)
 
-    async def _read(self, receive: Receive) -> None:
+    async def _read(self, receive: Receive, ended: Callable[[bool], None]) -> None:
         events = self._events
         while not self._over:
             event = await receive()
@@ -153,20 +148,24 @@ class Intake:
                         await self._room
                     finally:
                         self.hold(False)
-        self._client_left()
+        ended(True)
         self.wake()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, ended: Callable[[bool], None]) -> None:
         """Reading has failed, for whatever a server or a middleware has raised."""
         self.failure = error
         # ASGI: servers raise a subclass of OSError when the client has disconnected.
-        (self._client_left if isinstance(error, OSError) else self._failed)()
+        ended(isinstance(error, OSError))
         self.wake()
 
     def put(self, event: Message) -> None:
         """Add a client event that the server owes."""
         self._events.append(event)
         self.wake()
+
+    def drop_mailbox(self) -> None:
+        """The messages of the channel layer are not wanted any more."""
+        self.mailbox = None
 
     def wake(self) -> None:
         """Tell the waiting task that there is something. On the event loop's thread only."""

@@ -1,8 +1,8 @@
-"""What goes out of one connection: until its last message, and as long as its client takes it."""
+"""What goes out of one connection: until its last message, and as long as its client reads."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from .. import signals
@@ -11,82 +11,60 @@ from .denial import respond
 from .faults import log_about
 from .inline import start_inline
 from .intake import Intake
+from .lifecycle import CLOSED, CONNECTING, OPEN, REFUSED, Lifecycle
 from .logtext import describe
 from .pending_sends import PendingSend, PendingSends
 from .servers import Server, adapter_for, begins_with_help
 from .types import Consumer, Message, Receive, Send
 
-__all__ = ["OVERLOADED", "RESTARTING", "Outlet"]
+__all__ = ["Outlet"]
 
 logger = logging.getLogger("channels.consumer")
 
-# RFC 6455, section 7.4.1, and the registry that it founds
-RESTARTING, OVERLOADED = 1012, 1013
-
 
 class Outlet:
-    """Sends what a consumer says, and knows how far the handshake or the response has come.
+    """Sends what a consumer says, and reports how far the handshake or the response has come.
 
     Args:
-        consumer: whose it is.
+        consumer: the consumer that sends.
         send: the server's.
+        life: how far the connection has come.
         intake: what reads the same client.
         pending_sends: where sends are noted while they wait for the client.
-        disconnect_due: called when the last has been sent, or cannot be: a disconnect must follow.
-        stalled: called when the client has taken nothing for the consumer's ``send_timeout``.
     """
 
     __slots__ = (
         "_consumer",
-        "_disconnect_due",
         "_given_up",
         "_intake",
+        "_life",
         "_pending_sends",
         "_protocol",
         "_raw_send",
         "_receive",
         "_send",
         "_server",
-        "_stalled",
-        "accepted",
-        "closed",
-        "code",
-        "endless",
-        "gone",
     )
 
     def __init__(
         self,
         consumer: Consumer,
         send: Send,
+        life: Lifecycle,
         intake: Intake,
         pending_sends: PendingSends,
-        *,
-        disconnect_due: Callable[[], None],
-        stalled: Callable[[], None],
     ) -> None:
         self._consumer = consumer
         self._raw_send = send
         self._send = send
         self._receive: Receive | None = None
         self._server: Server | None = None
+        self._life = life
         self._intake = intake
-        self._protocol: str = consumer.scope["type"]
+        self._protocol = life.protocol
         self._pending_sends = pending_sends
-        self._disconnect_due = disconnect_due
-        self._stalled = stalled
         # Sends that were given up, and whose task is still to learn of it.
         self._given_up: tuple[Awaitable[None], ...] = ()
-        #: A handshake was accepted, or a response started.
-        self.accepted = False
-        #: The response is a stream of events, which ends when somebody ends it.
-        self.endless = False
-        #: The application has sent its last.
-        self.closed = False
-        #: The client has left, or takes nothing any more.
-        self.gone = False
-        #: The code that the application closed the WebSocket with.
-        self.code: int | None = None
 
     def begin(self, receive: Receive) -> None:
         """The connection begins: its ``receive`` is the server's, like the ``send``."""
@@ -104,22 +82,23 @@ class Outlet:
 
     @property
     def send_timeout(self) -> float | None:
-        """Seconds that the client may take nothing; None for as long as it likes."""
+        """Seconds for which the client may read nothing; None for any time."""
         return self._consumer.send_timeout
 
     async def send(self, message: Message) -> None:
-        """Send to the server, unless the client has gone or the socket was closed.
+        """Send to the server, unless the client has left or the socket was closed.
 
         What comes too late is dropped and signalled: handlers that serve other connections as
         well must not fail because of this one.
         """
         message_type = message["type"]
-        if self.gone or (self.closed and self._protocol == "websocket"):
+        life = self._life
+        if life.phase >= REFUSED and (life.phase >= CLOSED or self._protocol == "websocket"):
             self._drop(message_type)
             return
         reading = False
         if message_type != "websocket.send":
-            self._note(message_type, message)
+            self._report(message_type, message)
         try:
             if message_type == "websocket.close" and self._adapter().close_waits_for_receive:
                 reading = await self._intake.stop()
@@ -140,49 +119,38 @@ class Outlet:
                 del self._pending_sends[sending]
         except OSError:
             # ASGI: servers raise a subclass of OSError when the client has disconnected.
-            self.stop()
-            if not self.closed:
-                self._disconnect_due()
+            life.send_failed()
         except Exception:
             if message_type == "websocket.close":
-                self.closed, self.code = False, None  # the server did not take it
+                life.close_failed()
             raise
         finally:
-            if reading and not self.gone:
+            if reading and life.phase < CLOSED:
                 self._intake.resume()
 
-    def _note(self, message_type: str, message: Message) -> None:
-        """Remember how far the handshake or the response has come."""
+    def _report(self, message_type: str, message: Message) -> None:
+        """Report what ``message`` does to the handshake or the response."""
         if message_type == "websocket.accept":
-            self.accepted = True
+            self._life.accepted()
         elif message_type == "http.response.start":
-            self.accepted = True
-            self.endless = _is_event_stream(message)
+            self._life.accepted(event_stream=_is_event_stream(message))
         elif message_type == "websocket.close":
-            self.closed = True
-            self.code = message.get("code") or 1000
-            self._disconnect_due()
+            self._life.closed(message.get("code") or 1000)
         elif message_type.endswith(".response.body") and not message.get("more_body"):
-            self.closed = True
-            self._disconnect_due()
+            self._life.closed()
 
     def _drop(self, message_type: str) -> None:
         send_signal(signals.send_dropped, self._consumer, message_type=message_type)
-
-    def stop(self) -> None:
-        """Nothing more can be sent, so what the layer has for the client is of no use."""
-        self.gone = True
-        self._intake.mailbox = None
 
     # A client that does not read
 
     @property
     def consumer(self) -> Consumer:
-        """Whose it is."""
+        """The consumer that sends."""
         return self._consumer
 
     def taken(self) -> int | None:
-        """A figure that grows while the client takes what it is sent, if there is one."""
+        """A figure that grows while the client reads, or None where there is none."""
         return self._adapter().taken()
 
     def give_up(
@@ -192,11 +160,18 @@ class Outlet:
         seconds: float,
         hint: str = "a higher send_timeout waits longer",
     ) -> None:
-        """Let go of a client that has taken nothing for so long, and of who waits for it."""
+        """Disconnect the client, which has read nothing for ``seconds``.
+
+        Args:
+            sending: the send that waits.
+            task: the task that waits for it, which goes on as if the message had been sent.
+            seconds: how long it has waited.
+            hint: for the log, why that is too long.
+        """
         if task is not None:
             self._given_up += (sending,)
             task.cancel()
-        if self.gone:
+        if self._life.phase >= CLOSED:
             return
         log_about(
             self._consumer,
@@ -207,8 +182,7 @@ class Outlet:
             hint,
         )
         send_signal(signals.client_stalled, self._consumer, seconds=seconds)
-        self.stop()
-        self._stalled()
+        self._life.client_stalled()
         # No close could reach it, and what waits to be sent would wait for as long as it likes.
         self._adapter().abort()
 
@@ -223,25 +197,29 @@ class Outlet:
     # Last words
 
     async def say_goodbye(self, code: int, *, status: int = 500) -> None:
-        """Close what is open, or refuse what was not accepted; a server that fails is let be.
+        """Close the socket if it is open, or refuse what the consumer has not answered.
+
+        An error of the server is no error here: there is nothing more to be done.
 
         Args:
-            code: for a WebSocket. 1000 means that nothing is wrong: a handshake gets a 403.
-            status: for what was not accepted.
+            code: the code to close a WebSocket with. 1000 means that nothing is wrong: a handshake
+                is refused with the status 403.
+            status: the HTTP status to refuse with for any other code.
         """
-        if self.closed or self.gone:
+        life = self._life
+        if life.phase >= REFUSED:
             return
-        self.code = code
+        life.ending(code)
         try:
-            if self._protocol == "websocket" and self.accepted:
+            if self._protocol == "websocket" and life.phase is OPEN:
                 await self._close_with(code)
-            elif self._protocol in {"websocket", "http"} and not self.accepted:
-                self.closed = self.accepted = True
+            elif self._protocol in {"websocket", "http"} and life.phase is CONNECTING:
+                life.turned_away(code)
                 refused = code == 1000 and self._protocol == "websocket"
                 scope = self._consumer.scope
                 await respond(scope, self._raw_send, status=403 if refused else status)
         except Exception:
-            self.code = code
+            life.ending(code)
             logger.debug("%s: closing failed", describe(self._consumer), exc_info=True)
 
     async def _close_with(self, code: int) -> None:
@@ -250,16 +228,16 @@ class Outlet:
             await self.send({"type": "websocket.close", "code": code})
         except Exception:  # noqa: BLE001 - each server has its own
             await self.send({"type": "websocket.close"})
-            self.code = code
+            self._life.ending(code)
 
     async def end_response(self) -> None:
         """End a response that was started, as if its client had left."""
-        if not (self.closed or self.gone):
+        if self._life.phase < REFUSED:
             try:
                 await self.send({"type": "http.response.body", "body": b""})
             except Exception:
                 logger.debug("%s: ending failed", describe(self._consumer), exc_info=True)
-        self.stop()
+        self._life.abandoned()
 
 
 def _is_event_stream(message: Message) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from channels import signals
-from channels._runtime import dispatch, intake
+from channels._runtime import intake, lifecycle
 from channels._runtime.connections import connections
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
@@ -392,7 +392,7 @@ async def test_a_disconnect_message_from_the_layer_closes_the_socket(layer):
 
 
 async def test_a_server_that_never_confirms_the_close_does_not_keep_the_consumer(monkeypatch):
-    monkeypatch.setattr(dispatch, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(lifecycle, "CLOSE_TIMEOUT", 0.01)
 
     class Consumer(Recorder):
         async def receive(self, text_data=None, bytes_data=None):

@@ -28,18 +28,18 @@ async def client():
     """The client's events, and an intake that reads them."""
 
     class Client(asyncio.Queue):
-        left = False
+        left = None
         reader = None
 
-        def leave(self):
-            self.left = True
+        def ended(self, client_left):
+            self.left = client_left
 
         def read(self, receive=None):
             """Let a task read; it is over when the client has left, or the test has ended."""
-            self.reader = asyncio.create_task(self.intake.read(receive or self.get))
+            self.reader = asyncio.create_task(self.intake.read(receive or self.get, self.ended))
 
     client = Client()
-    client.intake = Intake("bye", client.leave, client.leave)
+    client.intake = Intake("bye")
     yield client
     await client.intake.end()
     if client.reader is not None:
@@ -89,10 +89,10 @@ async def test_reading_ahead_is_bounded_and_goes_on(client):
 
 async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was_handled():
     events = asyncio.Queue()
-    intake = Intake(None, lambda: None, lambda: None)
+    intake = Intake(None)
     for n in range(3):
         events.put_nowait({"type": "event", "n": n})
-    reader = asyncio.create_task(intake.read(events.get))
+    reader = asyncio.create_task(intake.read(events.get, lambda client_left: None))
     await until(lambda: events.qsize() == 2)
     assert intake.next()["n"] == 0
     for _ in range(5):
@@ -283,7 +283,7 @@ async def test_a_cancellation_that_others_have_swallowed_before_is_no_reason_to_
         asyncio.current_task().cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-        await client.intake.read(client.get)
+        await client.intake.read(client.get, client.ended)
 
     reader = asyncio.create_task(read())
     await asyncio.sleep(0)
@@ -312,7 +312,7 @@ async def test_a_server_that_swallows_the_cancellation_is_left_without_one(clien
 async def test_a_server_may_have_tasks_of_its_own_kind(client):
     """Such as Granian's, which call the application without a task of asyncio's."""
     loop = asyncio.get_running_loop()
-    reading = client.intake.read(client.get)
+    reading = client.intake.read(client.get, client.ended)
     over = loop.create_future()
 
     def step(_=None):

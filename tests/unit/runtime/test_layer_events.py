@@ -7,7 +7,7 @@ import weakref
 import pytest
 from asgiref.sync import async_to_sync
 
-from channels._runtime import dispatch
+from channels._runtime import lifecycle
 from channels.consumer import AsyncConsumer
 from channels.exceptions import UnknownMessageType
 from channels.generic.http import AsyncHttpConsumer
@@ -239,7 +239,7 @@ async def test_a_class_that_has_served_is_freed(base):
 
 @pytest.mark.parametrize("ends", ["by a message", "by itself"])
 async def test_disconnect_takes_its_time_whatever_the_client_does_meanwhile(ends, monkeypatch):
-    monkeypatch.setattr(dispatch, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(lifecycle, "CLOSE_TIMEOUT", 0.01)
     gate, log = asyncio.Event(), Log()
 
     class Consumer(AsyncRecorder):

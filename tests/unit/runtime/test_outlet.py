@@ -8,8 +8,10 @@ import pytest
 
 from channels import signals
 from channels._runtime.intake import Intake
+from channels._runtime.lifecycle import CLOSED, CLOSING, CONNECTING, LEFT, OPEN, REFUSED, Lifecycle
 from channels._runtime.outlet import Outlet
 from channels._runtime.pending_sends import PendingSends
+from channels._runtime.running_handler import RunningHandler
 from tests.asgi import until
 from tests.unit.runtime.servers.standins import Daphne, Transport, from_module
 
@@ -37,21 +39,15 @@ class Bench:
 
     def __init__(self, scope_type="websocket", **scope):
         self.scope = {"type": scope_type, "asgi": {}, "path": "/here/", **scope}
-        self.sent, self.due, self.stalled = [], 0, 0
+        self.sent = []
         self.fails_with = self.blocks = None
         self.pending = PendingSends()
         self.events = asyncio.Queue()
         self.receiving = 0
-        self.intake = Intake(f"{scope_type}.disconnect", lambda: None, lambda: None)
+        self.intake = Intake(f"{scope_type}.disconnect")
         self.consumer = Consumer(self.scope)
-        self.outlet = Outlet(
-            self.consumer,
-            self.send,
-            self.intake,
-            self.pending,
-            disconnect_due=self.on_due,
-            stalled=self.on_stalled,
-        )
+        self.life = Lifecycle(scope_type, self.intake, RunningHandler(self.consumer))
+        self.outlet = Outlet(self.consumer, self.send, self.life, self.intake, self.pending)
 
     async def send(self, message):
         if self.blocks is not None:
@@ -60,15 +56,13 @@ class Bench:
             raise self.fails_with
         self.sent.append(message)
 
-    def on_due(self):
-        self.due += 1
-
-    def on_stalled(self):
-        self.stalled += 1
+    def events_put(self):
+        """The disconnects that the outlet's reports have led to."""
+        return list(iter(self.intake.next, None))
 
     def read(self):
         """Let the client be read, as it is while its connection lasts."""
-        self.reader = asyncio.create_task(self.intake.read(self.receive))
+        self.reader = asyncio.create_task(self.intake.read(self.receive, self.life.reading_ended))
 
     async def receive(self):
         self.receiving += 1
@@ -93,6 +87,7 @@ async def bench():
     yield make
     for one in made:
         await one.intake.end()
+        one.life.ended()
         assert one.pending == {}
         assert not one.outlet._given_up
 
@@ -120,36 +115,34 @@ async def test_messages_go_as_they_are_and_in_order(bench, dropped):
     await one.say(ACCEPT, TEXT, TEXT, CLOSE)
     assert one.sent == [ACCEPT, TEXT, TEXT, CLOSE]
     assert dropped == []
-    assert (one.outlet.accepted, one.outlet.closed, one.outlet.code) == (True, True, 4000)
-    assert one.due == 1
+    assert (one.life.phase, one.life.code) == (CLOSING, 4000)
 
 
 async def test_what_comes_after_the_close_is_dropped_and_signalled(bench, dropped):
     one = bench()
     await one.say(ACCEPT, CLOSE, TEXT, {**CLOSE, "code": 4001}, ACCEPT)
     assert one.sent == [ACCEPT, CLOSE]
-    assert one.outlet.code == 4000
+    assert one.life.code == 4000
     assert dropped == ["websocket.send", "websocket.close", "websocket.accept"]
-    assert one.due == 1
 
 
 async def test_what_comes_after_the_client_has_gone_is_dropped_and_signalled(bench, dropped):
     one = bench()
     await one.say(ACCEPT)
     one.intake.mailbox = object()
-    one.outlet.stop()
+    one.life.client_left()
     await one.say(TEXT, CLOSE)
     assert one.sent == [ACCEPT]
     assert dropped == ["websocket.send", "websocket.close"]
     assert one.intake.mailbox is None  # what the layer has is of no use
-    assert not one.outlet.closed
+    assert one.life.phase is LEFT
 
 
 @pytest.mark.parametrize(("message", "code"), [({}, 1000), ({"code": None}, 1000)])
 async def test_a_close_without_a_code_is_1000(bench, message, code):
     one = bench()
     await one.say(ACCEPT, {"type": "websocket.close", **message})
-    assert one.outlet.code == code
+    assert one.life.code == code
 
 
 async def test_a_client_that_leaves_during_a_send_is_no_error(bench, dropped):
@@ -157,8 +150,7 @@ async def test_a_client_that_leaves_during_a_send_is_no_error(bench, dropped):
     await one.say(ACCEPT)
     one.fails_with = ConnectionResetError()
     await one.say(TEXT)
-    assert one.outlet.gone
-    assert one.due == 1
+    assert one.life.phase is LEFT
     await one.say(TEXT)
     assert dropped == ["websocket.send"]
 
@@ -168,8 +160,7 @@ async def test_a_client_that_leaves_during_the_close_is_due_once(bench):
     await one.say(ACCEPT)
     one.fails_with = ConnectionResetError()
     await one.say(CLOSE)
-    assert one.due == 1
-    assert one.outlet.gone
+    assert one.life.phase is CLOSED
 
 
 async def test_a_close_that_the_server_refuses_is_not_one(bench):
@@ -178,7 +169,7 @@ async def test_a_close_that_the_server_refuses_is_not_one(bench):
     one.fails_with = ValueError("invalid close code")
     with pytest.raises(ValueError, match="invalid close code"):
         await one.say({**CLOSE, "code": 1012})
-    assert (one.outlet.closed, one.outlet.code) == (False, None)
+    assert (one.life.phase, one.life.code) == (OPEN, None)
     one.fails_with = None
     await one.say(TEXT, CLOSE)
     assert one.sent[-1] == CLOSE
@@ -190,7 +181,7 @@ async def test_an_error_of_the_server_is_the_senders(bench, dropped):
     one.fails_with = RuntimeError("no")
     with pytest.raises(RuntimeError):
         await one.say(TEXT)
-    assert not one.outlet.gone
+    assert one.life.phase is OPEN
     assert dropped == []
 
 
@@ -218,14 +209,7 @@ async def test_a_server_that_needs_help_is_sent_to_and_held_by_its_adapter(monke
     client = Daphne()
     one = Bench()
     one.consumer.scope = client.scope
-    outlet = Outlet(
-        one.consumer,
-        client.send,
-        one.intake,
-        one.pending,
-        disconnect_due=one.on_due,
-        stalled=one.on_stalled,
-    )
+    outlet = Outlet(one.consumer, client.send, one.life, one.intake, one.pending)
     outlet.begin(client.receive)
     await outlet.send({"type": "websocket.send", "text": ""})
     assert client.protocol.sent == [(b"", False)]  # Daphne itself sends no empty messages
@@ -269,11 +253,11 @@ async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
 async def test_a_response_is_sent_and_then_a_disconnect_is_due(bench):
     one = bench("http")
     await one.say(START, BODY)
-    assert (one.outlet.accepted, one.outlet.closed, one.due) == (True, False, 0)
+    assert one.life.phase is OPEN
     await one.say(LAST)
-    assert (one.outlet.closed, one.due) == (True, 1)
+    assert one.life.phase is CLOSING
     assert one.sent == [START, BODY, LAST]
-    assert one.outlet.code is None
+    assert one.life.code is None
 
 
 async def test_a_denial_response_closes_a_websocket(bench, dropped):
@@ -281,9 +265,9 @@ async def test_a_denial_response_closes_a_websocket(bench, dropped):
     start = {"type": "websocket.http.response.start", "status": 401}
     body = {"type": "websocket.http.response.body", "body": b"no"}
     await one.say(start, {**body, "more_body": True})
-    assert not one.outlet.closed
+    assert one.life.phase is CONNECTING
     await one.say(body)
-    assert (one.outlet.closed, one.outlet.accepted, one.due) == (True, False, 1)
+    assert one.life.phase is REFUSED
     await one.say(TEXT)
     assert dropped == ["websocket.send"]
 
@@ -306,21 +290,21 @@ async def test_a_denial_response_closes_a_websocket(bench, dropped):
 async def test_it_knows_a_stream_of_events(bench, headers, endless):
     one = bench("http")
     await one.say({**START, "headers": headers})
-    assert one.outlet.endless is endless
+    assert one.life.event_stream is endless
 
 
 async def test_headers_that_can_be_read_but_once_are_left_for_the_server(bench):
     one = bench("http")
     pair = (b"content-type", b"text/event-stream")
     await one.say({**START, "headers": (pair for _ in range(1))})
-    assert one.outlet.endless
+    assert one.life.event_stream
     assert list(one.sent[0]["headers"]) == [pair]
 
 
 async def test_a_start_without_headers_is_no_stream(bench):
     one = bench("http")
     await one.say(START)
-    assert not one.outlet.endless
+    assert not one.life.event_stream
 
 
 async def test_ending_a_response(bench):
@@ -328,7 +312,7 @@ async def test_ending_a_response(bench):
     await one.say(START, BODY)
     await one.outlet.end_response()
     assert one.sent[2:] == [{"type": "http.response.body", "body": b""}]
-    assert (one.outlet.closed, one.outlet.gone, one.due) == (True, True, 1)
+    assert one.life.phase is CLOSED
     await one.say(BODY)  # by a handler that does not know
     assert len(one.sent) == 3
 
@@ -339,7 +323,7 @@ async def test_ending_a_response_that_has_ended_sends_nothing(bench):
     await one.outlet.end_response()
     await one.outlet.end_response()
     assert one.sent == [START, LAST]
-    assert one.outlet.gone
+    assert one.life.phase is CLOSED
 
 
 async def test_ending_a_response_on_a_server_that_fails(bench, caplog):
@@ -348,7 +332,7 @@ async def test_ending_a_response_on_a_server_that_fails(bench, caplog):
     one.fails_with = RuntimeError("no")
     with caplog.at_level(logging.DEBUG, "channels.consumer"):
         await one.outlet.end_response()
-    assert one.outlet.gone
+    assert one.life.phase is CLOSED
     [record] = caplog.records
     assert record.getMessage() == "Consumer at /here/: ending failed"
 
@@ -362,7 +346,7 @@ async def test_goodbye_to_an_open_socket_is_a_close_and_said_once(bench):
     await one.outlet.say_goodbye(1012)
     await one.outlet.say_goodbye(1000)
     assert one.sent[1:] == [{"type": "websocket.close", "code": 1012}]
-    assert one.outlet.code == 1012
+    assert one.life.code == 1012
 
 
 async def test_two_goodbyes_at_once_are_one(bench):
@@ -375,7 +359,7 @@ async def test_two_goodbyes_at_once_are_one(bench):
     one.blocks.set()
     await both
     assert one.sent[1:] == [{"type": "websocket.close", "code": 1012}]
-    assert one.outlet.code == 1012
+    assert one.life.code == 1012
 
 
 @pytest.mark.parametrize(
@@ -387,7 +371,7 @@ async def test_goodbye_to_a_handshake_is_a_refusal(bench, code, arguments, statu
     await one.outlet.say_goodbye(code, **arguments)
     assert one.sent[0]["type"] == "websocket.http.response.start"
     assert one.sent[0]["status"] == status
-    assert (one.outlet.closed, one.outlet.code) == (True, code)
+    assert (one.life.phase, one.life.code) == (CLOSING, code)
     plain = bench()
     await plain.outlet.say_goodbye(code, **arguments)
     assert plain.sent == [{"type": "websocket.close"}]
@@ -399,7 +383,7 @@ async def test_goodbye_to_a_request_without_a_response(bench):
     one = bench("http")
     await one.outlet.say_goodbye(1012, status=503)
     assert [message.get("status") for message in one.sent] == [503, None]
-    assert one.outlet.closed
+    assert one.life.phase is CLOSING
 
 
 async def test_goodbye_to_a_response_under_way_is_not_said(bench):
@@ -427,7 +411,7 @@ async def test_goodbye_on_a_server_that_refuses_the_code(bench):
     one.outlet._send = like_autobahn
     await one.outlet.say_goodbye(1012)
     assert one.sent[1:] == [{"type": "websocket.close"}]
-    assert (one.outlet.closed, one.outlet.code) == (True, 1012)
+    assert (one.life.phase, one.life.code) == (CLOSING, 1012)
 
 
 async def test_goodbye_on_a_server_that_fails_is_let_be(bench, caplog):
@@ -438,7 +422,7 @@ async def test_goodbye_on_a_server_that_fails_is_let_be(bench, caplog):
         await one.outlet.say_goodbye(1011)
     [record] = caplog.records
     assert record.getMessage() == "Consumer at /here/: closing failed"
-    assert one.outlet.code == 1011
+    assert one.life.code == 1011
 
 
 # Giving up
@@ -464,7 +448,8 @@ async def test_giving_up_lets_the_task_go_on_as_if_it_had_sent(bench, dropped, c
     await task
     assert task.cancelling() == 0
     assert dropped == ["websocket.send"]
-    assert (one.stalled, one.outlet.gone) == (1, True)
+    assert one.life.phase is LEFT
+    assert one.events_put() == [{"type": "websocket.disconnect", "code": 1013}]
     [record] = caplog.records
     assert record.getMessage().startswith("Consumer at /here/: the client has not read for 12.3 s;")
 
@@ -476,7 +461,7 @@ async def test_giving_up_twice_is_said_once(bench, caplog):
     for sending, task in writes:
         one.outlet.give_up(sending, task, 1.0)
     await asyncio.gather(*(task for _, task in writes))
-    assert one.stalled == 1
+    assert len(one.events_put()) == 1
     assert len(caplog.records) == 1
 
 
@@ -484,7 +469,7 @@ async def test_giving_up_on_a_send_of_no_task(bench):
     one = bench()
     future = asyncio.get_running_loop().create_future()
     one.outlet.give_up(future, None, 1.0)
-    assert one.stalled == 1
+    assert len(one.events_put()) == 1
     assert not future.cancelled()
 
 
@@ -577,7 +562,7 @@ async def test_a_cancelled_send_is_no_longer_pending(bench):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert one.pending == {}
-    assert not one.outlet.gone
+    assert one.life.phase is OPEN
     one.blocks = None
     await one.say(TEXT)
     assert one.sent == [ACCEPT, TEXT]
@@ -591,5 +576,4 @@ async def test_a_cancelled_close_was_said(bench):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert one.outlet.closed
-    assert one.due == 1
+    assert one.life.phase is CLOSING

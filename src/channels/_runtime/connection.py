@@ -1,0 +1,270 @@
+"""The life of one connection, from the first event to a certain end.
+
+Two tasks: the server's, which reads the client (see intake.py), and one that runs every handler
+(see dispatch.py). Middleware stands between the server and the first, and each of its coroutines
+has a part in waking it; the second, which is woken for each message of a group, has none above it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from .. import signals
+from ..exceptions import StopConsumer
+from . import clock, database, draining
+from .backstage import untold
+from .connections import connections
+from .denial import deny
+from .dispatch import Dispatcher
+from .exits import current_task
+from .faults import CRASHED, attempt, client_close_code, contained, is_crash, tell_crash
+from .handshake import HandshakeLimit
+from .intake import Intake
+from .lifecycle import OPEN, REFUSED, RESTARTING, Lifecycle, disconnect_type
+from .logtext import describe
+from .outlet import Outlet
+from .running_handler import RunningHandler
+from .scopes import from_server
+from .turns import turn
+from .types import Consumer, Mailbox, OpenMailbox, Receive, Send
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """Runs one consumer for one scope."""
+
+    __slots__ = (
+        "_cancelled",
+        "_connections",
+        "_consumer",
+        "_dispatcher",
+        "_handler",
+        "_handshake_limit",
+        "_intake",
+        "_life",
+        "_mailbox",
+        "_outlet",
+        "_raw_send",
+        "_scope",
+        "send",
+    )
+
+    def __init__(self, consumer: Consumer, send: Send) -> None:
+        self._consumer = consumer
+        self._scope = consumer.scope
+        self._raw_send = send
+        self._connections = here = connections.get()
+        protocol: str = self._scope["type"]
+        self._handler = handler = RunningHandler(consumer)
+        self._intake = intake = Intake(disconnect_type(protocol))
+        self._life = life = Lifecycle(protocol, intake, handler)
+        self._outlet = outlet = Outlet(consumer, send, life, intake, here.pending_sends)
+        self._dispatcher = Dispatcher(consumer, life, intake, outlet, handler, here.turns)
+        #: Sends a message to the client.
+        self.send: Send = outlet.send
+        self._mailbox: Mailbox | None = None
+        self._handshake_limit: HandshakeLimit | None = None
+        # The task that runs the handlers was cancelled: the server or the event loop ends.
+        self._cancelled = False
+
+    def __str__(self) -> str:
+        return describe(self._consumer)
+
+    async def run(self, receive: Receive, open_mailbox: OpenMailbox | None) -> None:
+        """Run until the connection has ended, and leave nothing behind.
+
+        Args:
+            receive: the server's.
+            open_mailbox: given what wakes this connection, makes the consumer's mailbox; None
+                without a channel layer.
+
+        Raises:
+            Exception: what a handler raised, if the caller is no server; a server's client gets
+                a close or an error response, and the log the traceback.
+        """
+        self._outlet.begin(receive)
+        if from_server(self._scope) and not await self._admit():
+            return
+        loop = asyncio.get_running_loop()
+        task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
+        try:
+            await self._intake.read(receive, self._life.reading_ended)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                task.cancel()
+        try:
+            await task
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if not _was_interrupted(task):
+                raise
+            # The event loop has raised it too. Whatever runs the loop on does so to end it.
+            cancelled = await self._cancel(asyncio.CancelledError())
+            await self._finish(cancelled)
+            raise cancelled from None
+        finally:
+            self._connections.discard(self)
+            del task  # what it raised refers to this frame
+
+    async def _admit(self) -> bool:
+        """Whether the connection may begin. A WebSocket may not when the process is ending."""
+        if self._connections.refusing and self._life.protocol == "websocket":
+            await deny(
+                self._scope,
+                self._raw_send,
+                status=503,
+                reason="this process is about to end",
+                sender=type(self._consumer),
+                level=logging.INFO,
+            )
+            return False
+        draining.prepare(self._connections)
+        self._connections.add(self)
+        seconds = self._consumer.handshake_timeout
+        if seconds is not None and self._life.protocol == "websocket":
+            self._handshake_limit = HandshakeLimit(
+                seconds, self._consumer, self._raw_send, self._life, self._handler
+            )
+        return True
+
+    async def _live(self, open_mailbox: OpenMailbox | None) -> None:
+        """Run the handlers, and then end the connection.
+
+        What handlers raise stays within. What this raises is for the caller, if it is no server.
+        """
+        database.watching.set(True)
+        failure: BaseException | None = None
+        task = current_task()
+        try:
+            if open_mailbox is not None:
+                self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
+            await self._dispatcher.run(self._mailbox)
+        except StopConsumer:
+            pass
+        except BaseException as error:
+            if current_task() is not task:  # nothing runs this any more, perhaps not even Python
+                if isinstance(error, GeneratorExit):
+                    raise
+                return  # a handler has made something else of it
+            if is_crash(error, task):
+                failure = await self._crash(error)
+            elif isinstance(error, asyncio.CancelledError):
+                failure = await self._cancel(error)
+            else:  # Ctrl-C
+                raise
+        failure = await self._finish(failure)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it refers to this frame
+
+    # The end
+
+    def drain(self) -> "asyncio.Task[Any] | None":
+        """Begin to end because the process is about to; clients that come back find another.
+
+        An accepted WebSocket is closed at once, and so is a stream of events. A handshake or a
+        request that is being handled is answered first.
+
+        Returns:
+            The task that closes it, to be kept until it is done, or None.
+        """
+        life = self._life
+        again = life.draining
+        life.drain_requested()
+        if life.phase < REFUSED:
+            step: Callable[[], Awaitable[None]] | None = None
+            if life.protocol == "websocket" and life.phase is OPEN:
+                step = partial(self._outlet.say_goodbye, RESTARTING)
+            elif life.event_stream:
+                step = self._dispatcher.end_response
+            if step is not None:
+                return asyncio.get_running_loop().create_task(self._attempt(step))
+        if not again:
+            self._intake.wake()
+        return None
+
+    async def _crash(self, error: BaseException) -> Exception | None:
+        """A handler raised: tell the log once, the listeners, and the client.
+
+        Returns:
+            The exception to raise to the caller, if that is no server.
+        """
+        from_client = not self._intake.from_layer
+        code = tell_crash(self._consumer, self._scope, error, of_client=from_client)
+        if from_server(self._scope):
+            await self._attempt(partial(self._outlet.say_goodbye, code))
+            return None
+        # The caller gets the exception instead of a close.
+        self._life.ending(client_close_code(error) or CRASHED)
+        self._life.abandoned()
+        return contained(error, describe(self._consumer))
+
+    async def _cancel(self, error: asyncio.CancelledError) -> asyncio.CancelledError:
+        """The task was cancelled: close the socket, and return the exception to raise."""
+        self._cancelled = True
+        if from_server(self._scope):
+            await self._attempt(partial(self._outlet.say_goodbye, RESTARTING))
+        else:
+            self._life.abandoned()
+        return error
+
+    async def _finish(self, failure: BaseException | None) -> BaseException | None:
+        """End the connection: each step is taken, whatever becomes of the one before.
+
+        Args:
+            failure: the exception to raise when this is done.
+
+        Returns:
+            The same, or if there was none, the cancellation that has come meanwhile.
+        """
+        for step in (self._intake.end, self._close, self._disconnect, self._close_mailbox):
+            cancelled = await self._attempt(step)
+            if failure is None:
+                failure = cancelled
+        life = self._life
+        life.ended()
+        self._handler.ended()
+        self._handler.task = None
+        if life.opened_at is not None:
+            signals.emit(
+                signals.connection_closed,
+                type(self._consumer),
+                consumer=self._consumer,
+                scope=self._scope,  # as the server made it, whatever the consumer has in its place
+                code=life.code,
+                duration=clock.now() - life.opened_at,
+            )
+        return failure
+
+    async def _attempt(self, step: Callable[[], Awaitable[Any]]) -> asyncio.CancelledError | None:
+        return await attempt(self._consumer, self._scope, step)
+
+    async def _close(self) -> None:
+        """Close the socket: no application returns with it open."""
+        if self._handshake_limit is not None:
+            await self._handshake_limit.finish()
+            self._handshake_limit = None
+        if self._life.protocol == "websocket" or from_server(self._scope):
+            await self._outlet.say_goodbye(1000)
+
+    async def _disconnect(self) -> None:
+        """Give the consumer its disconnect, if no event has brought it."""
+        if self._life.disconnect_owed:
+            await turn()  # for what the last handler has started
+            await self._dispatcher.disconnect(self._life.make_disconnect())
+
+    async def _close_mailbox(self) -> None:
+        """Close the consumer's channel, which leaves all its groups."""
+        if self._mailbox is not None:
+            mailbox, self._mailbox = self._mailbox, None
+            self._intake.drop_mailbox()
+            await mailbox.close()
+
+
+def _was_interrupted(task: "asyncio.Task[Any]") -> bool:
+    """Whether Ctrl-C has ended ``task``, where that raises ``KeyboardInterrupt``."""
+    return task.done() and not task.cancelled() and isinstance(task.exception(), KeyboardInterrupt)
