@@ -7,7 +7,7 @@ from typing import Any
 from . import timers
 from .denial import deny
 from .faults import attempt
-from .lifecycle import CONNECTING, Lifecycle
+from .lifecycle import CLOSED, CONNECTING, Lifecycle
 from .logtext import describe
 from .running_handler import RunningHandler
 from .types import Consumer, Send
@@ -68,6 +68,8 @@ class HandshakeLimit:
             )
 
     async def _refuse(self) -> None:
+        if self._life.phase >= CLOSED:
+            return  # the client has left meanwhile
         sender = type(self._consumer)
         reason = (
             f"{sender.__qualname__} has neither accepted nor closed it within {self._seconds:g} s "
