@@ -7,6 +7,10 @@ import pytest
 
 from channels import signals
 from channels._runtime.connections import connections
+from channels._runtime.handshake import HandshakeLimit
+from channels._runtime.intake import Intake
+from channels._runtime.lifecycle import CLOSED, Lifecycle
+from channels._runtime.running_handler import RunningHandler
 from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import get_channel_layer
@@ -185,3 +189,25 @@ async def test_tests_have_no_such_limit(consumer, timeout, refused):
 
 def test_the_default():
     assert AsyncConsumer.handshake_timeout == 30.0
+
+
+async def test_a_client_that_leaves_just_when_it_is_late_is_not_answered(refused, caplog):
+    class Leaving(Lifecycle):
+        def turned_away(self, code=None):
+            super().turned_away(code)
+            self.client_left()  # before the task that refuses has begun
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    consumer = AsyncSilent()
+    consumer.scope = {"type": "websocket", "asgi": {}, "path": "/"}
+    handler = RunningHandler(consumer)
+    life = Leaving("websocket", Intake("websocket.disconnect"), handler)
+    limit = HandshakeLimit(0.0, consumer, send, life, handler)
+    await until(lambda: life.phase is CLOSED)
+    await limit.finish()
+    assert sent == refused == caplog.records == []
+    life.ended()

@@ -516,4 +516,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=100, stateful_step_count=15)
+TestHistories.settings = settings(max_examples=60, stateful_step_count=15)
