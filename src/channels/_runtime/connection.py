@@ -221,7 +221,8 @@ class Connection:
         Returns:
             The same, or if there was none, the cancellation that has come meanwhile.
         """
-        for step in (self._intake.end, self._close, self._disconnect, self._close_mailbox):
+        steps = self._intake.end, self._close, self._settle, self._disconnect, self._close_mailbox
+        for step in steps:
             cancelled = await self._attempt(step)
             if failure is None:
                 failure = cancelled
@@ -251,10 +252,16 @@ class Connection:
         if self._life.protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)
 
+    async def _settle(self) -> None:
+        """Let what the last handler has started begin, as before any other handler."""
+        if self._life.disconnect_owed:
+            await turn()
+            if database.opened:
+                await database.release()
+
     async def _disconnect(self) -> None:
         """Give the consumer its disconnect, if no event has brought it."""
         if self._life.disconnect_owed:
-            await turn()  # for what the last handler has started
             await self._dispatcher.disconnect(self._life.make_disconnect())
 
     async def _close_mailbox(self) -> None:

@@ -101,6 +101,8 @@ class Dispatcher:
                 self._unhandled(error)
                 return True
             message_type = message["type"]
+        if database.opened:
+            await database.release()
         if message_type == life.disconnect_type:
             if intake.from_layer and life.protocol == "websocket":
                 await self._outlet.say_goodbye(message["code"], status=403)
@@ -111,8 +113,6 @@ class Dispatcher:
         is_first = life.opened_at is None
         if is_first:
             self._open()
-        if database.opened:
-            await database.release()
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
@@ -140,6 +140,8 @@ class Dispatcher:
     async def disconnect(self, message: Message) -> None:
         """Give the consumer its disconnect event.
 
+        The handler is called at once. A cancellation before that would leave the event owed.
+
         Raises:
             BaseException: what the handler raises.
         """
@@ -149,8 +151,6 @@ class Dispatcher:
             message["code"] = code
         if life.opened_at is None:
             self._open()
-        if database.opened:
-            await database.release()
         dispatch = getattr(self._consumer, "_dispatch_last", self._consumer.dispatch)
         with contextlib.suppress(UnknownMessageType):  # a consumer need not handle it
             await dispatch(message)

@@ -125,7 +125,7 @@ class Outlet:
                 life.close_failed()
             raise
         finally:
-            if reading and life.phase < CLOSED:
+            if reading:
                 self._intake.resume()
 
     def _report(self, message_type: str, message: Message) -> None:

@@ -23,7 +23,7 @@ from channels.generic.websocket import (
     WebsocketConsumer,
 )
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
-from tests.asgi import Server, until
+from tests.asgi import DEADLINE, Server, until
 
 pytestmark = pytest.mark.usefixtures("layer")
 
@@ -319,6 +319,24 @@ async def test_nothing_is_left_of_what_is_cancelled_before_it_begins():
     assert asyncio.all_tasks() == before
     assert not connections.get().open
     assert Consumer.made[0].log == []
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_disconnect_when_cancelled_while_the_connection_ends(turns):
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("in")
+            raise RuntimeError("boom")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    while not Consumer.made[0].log:
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    server.task.cancel()
+    await asyncio.wait([server.task], timeout=DEADLINE)
+    assert Consumer.made[0].codes() == [1011]
 
 
 @pytest.mark.parametrize("handler", ["connect", "receive", "note"])

@@ -231,6 +231,18 @@ async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(b
     await until(lambda: one.receiving == 1)  # there is a disconnect to come
 
 
+async def test_the_disconnect_is_read_when_the_client_has_left_during_the_close(bench):
+    one = bench()
+    one.read()
+    await one.say(ACCEPT)
+    await until(lambda: one.receiving == 1)
+    one.fails_with = ConnectionResetError()
+    await one.say(CLOSE)
+    one.events.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    await one.reader
+    assert one.events_put() == [{"type": "websocket.disconnect", "code": 1006}]
+
+
 async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
     """As when a close is on its way while the consumer ends."""
     one = bench()
