@@ -1,7 +1,8 @@
-"""Reading the inbox of this process from one server, for as long as the process wants it."""
+"""Reading the inbox of this process from one server, and keeping its lease."""
 
 import asyncio
 import contextlib
+import copy
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from ..connection.servers import Connection, Server, heed_move
 from ..scripts import SCRIPTS
 from . import lease
 from .lease import Lease
+from .progress import Progress
 
 __all__ = ["InboxReader", "Recipient"]
 
@@ -37,10 +39,6 @@ _LAST_LOOK = 0.05
 # latest when the lease is renewed.
 _BATCH = 1000
 _TRIM_EVERY = 256
-
-# Senders remembered for knowing a repeat: as many again, from before, are at hand. There is one for
-# each event loop of each process that sends.
-_SENDERS = 10_000
 
 
 class Recipient(lease.Recipient, Protocol):
@@ -89,21 +87,15 @@ class InboxReader:
         self.inbox = self.lease.inbox
         self._seconds = seconds
         self._recipient = recipient
-        self._last: str | None = None
-        # The replication id of the server that held the inbox when it was last registered.
-        self._origin: bytes | None = None
+        self._progress = Progress()
         self._untrimmed = 0
         # What has been read takes room until it is dropped.
         self._trim_every = max(1, min(_TRIM_EVERY, capacity // 4))
-        # The last number of each sender: of those that sent of late, and of those before them.
-        self._seen: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
         # Why messages may have been lost, until the recipient has been told.
         self._gap: str | None = None
-        # What to add to our clock to have the server's, in seconds.
-        self._offset = 0.0
-        # When the last read was begun, and the last one of those that left nothing in the inbox.
-        self._asked = self._emptied = -math.inf
-        # What was read and is to be handed over yet, and whether it was all that the inbox held.
+        # When the last read was begun.
+        self._asked = -math.inf
+        # What was read and is still to be handed over, and whether it was all that the inbox held.
         self._entries: Iterator[Any] | None = None
         self._all = False
         self._patience = Patience()
@@ -139,8 +131,7 @@ class InboxReader:
 
     def resume_from(self, former: "InboxReader") -> None:
         """Go on where a reader on another event loop has stopped."""
-        self._last, self._origin, self._seen = former._last, former._origin, former._seen
-        self._emptied = former._emptied
+        self._progress = copy.copy(former._progress)
         self.lease.resume_from(former.lease)
 
     async def wind_down(self) -> bool:
@@ -188,14 +179,14 @@ class InboxReader:
         return True
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Tell those who wait for the inbox to be read why it is not.
+        """Tell the callers of :meth:`be_ready` why the inbox is not read.
 
-        Whoever wants it read from now on waits for the next attempt.
+        Later callers wait for the next attempt.
         """
         ready, self._ready = self._ready, self._loop.create_future()
         if not ready.done():
             ready.set_exception(explain(error, "to let this process receive"))
-            ready.exception()  # nobody may be waiting
+            ready.exception()  # there may be no caller
 
     async def _read(self) -> None:
         """Connect, and read for as long as the connection holds and there is an inbox."""
@@ -230,33 +221,23 @@ class InboxReader:
             return await connection.read_response()
 
     async def _register(self, connection: Connection) -> None:
-        """Have an inbox, know where to go on in it, and be a member of the groups."""
-        script = SCRIPTS["register"].source
-        before, asked = self._last, now()
-        time, made, raw_last, known, origin, former_origin = await self._ask(
-            connection, "EVAL", script, 1, self.inbox, self.lease.milliseconds, before or ""
+        """Make the inbox if it is not there, renew the memberships, and then tell of a gap."""
+        progress, lease, asked = self._progress, self.lease, now()
+        script, last = SCRIPTS["register"].source, self._progress.last or ""
+        time, made, newest, known, server, former = await self._ask(
+            connection, "EVAL", script, 1, self.inbox, lease.milliseconds, last
         )
-        self._set_clock(time)
-        last = raw_last.decode()
-        took_over = bool(self._origin) and former_origin == self._origin  # some tell neither
-        self._origin = origin
-        if before is None:
-            self._last, self._emptied = last, asked
-        elif made:
-            self._last = last
-            self._gap = "the inbox was gone"
-        elif not known or took_over:
-            if _order(last) < _order(before):
-                self._last = last
-            self._gap = "another server took over" if took_over else "the server has an older state"
+        progress.set_clock(time)
+        gap = progress.registered(bool(made), newest.decode(), bool(known), server, former, asked)
+        self._gap = gap or self._gap
         script = SCRIPTS["renew"].source
-        for keys, arguments in self.lease.renewals():
+        for keys, arguments in lease.renewals():
             renewed = await self._ask(connection, "EVAL", script, len(keys), *keys, *arguments)
-            self._set_clock(renewed[0])
-            self.lease.heed(renewed, anew=bool(made), told=self._gap is not None)
-        # Whoever may not read is told now, and does not take the inbox to be read.
-        await self._ask(connection, "XREAD", "COUNT", 1, "STREAMS", self.inbox, self._last)
-        # Only now, so that who is told misses nothing that comes after.
+            progress.set_clock(renewed[0])
+            lease.heed(renewed, anew=bool(made), told=self._gap is not None)
+        # A user without the right to read is told now, before the inbox is taken to be read.
+        await self._ask(connection, "XREAD", "COUNT", 1, "STREAMS", self.inbox, progress.last)
+        # Only now, so that consumers that are told miss nothing that comes after.
         gap, self._gap = self._gap, None
         if gap is not None:
             logger.warning("Messages to %s may have been lost: %s", self.inbox, gap)
@@ -272,20 +253,16 @@ class InboxReader:
                     answer = await self._commands.run("renew", keys, arguments)
                 except Exception:  # noqa: BLE001 - the connection that reads fails too, and tells
                     break
-                self._set_clock(answer[0])
+                self._progress.set_clock(answer[0])
                 if not self.lease.heed(answer):
                     self.reset()
                     break
 
-    def _set_clock(self, time: int) -> None:
-        """Take note of what the server's clock says now, in milliseconds."""
-        self._offset = time / 1000 - now()
-
     def _ask_for_more(self) -> None:
         if self._connection is not None:
             self._asked = now()
-            block = int(_BLOCK * 1000)
-            command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, self._last)
+            block, last = int(_BLOCK * 1000), self._progress.last
+            command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, last)
             self._connection.send((command,))
 
     def _receive(self, replies: Iterable[Any]) -> None:
@@ -296,7 +273,7 @@ class InboxReader:
                 raise reply
             if reply is None and self._connection is not None:  # nothing came for long
                 self._patience.note_delay(now() - self._asked - _BLOCK)
-                self._emptied = self._asked
+                self._progress.emptied = self._asked
                 # Is it there? And a server that has become a replica refuses this.
                 self._connection.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
                 continue
@@ -312,7 +289,7 @@ class InboxReader:
         patience, waited = self._patience, now() - self._asked
         if waited > 1:
             # It came when it was there, unless the server or this event loop stood still.
-            age = now() + self._offset - int(entries[0][0].partition(b"-")[0]) / 1000
+            age = now() + self._progress.offset - int(entries[0][0].partition(b"-")[0]) / 1000
             patience.note_delay(max(min(age, waited), waited - _BLOCK))
         self._all = len(entries) < _BATCH
         self._entries = iter(entries)
@@ -327,13 +304,13 @@ class InboxReader:
         entries, patience, raw_id = self._entries, self._patience, None
         if entries is None:  # the connection is no more
             return
-        received, moment = self._recipient.inbox_received, now()
+        received, progress, moment = self._recipient.inbox_received, self._progress, now()
         # The server's clock may have been set: nothing is older than the last read that left
         # nothing in the inbox.
-        clock, oldest = moment + self._offset, moment - self._emptied
+        clock, oldest = moment + progress.offset, moment - progress.emptied
         for raw_id, fields in entries:
             self._untrimmed += 1
-            if fields and not (len(fields) == 4 and self._is_repeat(fields[3])):
+            if fields and not (len(fields) == 4 and progress.is_repeat(fields[3])):
                 age = clock - int(raw_id.partition(b"-")[0]) / 1000
                 if age > oldest:
                     age = oldest
@@ -348,42 +325,22 @@ class InboxReader:
                 if late is not None and patience.wait(late, self._hand_over):
                     break
         if raw_id is not None:
-            self._last = raw_id.decode()
+            progress.last = raw_id.decode()
         if self._untrimmed >= self._trim_every:
             self._trim()
         if patience.pausing:
             return
         self._entries = None
         if self._all:
-            self._emptied = self._asked
+            progress.emptied = self._asked
         # When what came has been dealt with, there is more to be had in one go.
         self._loop.call_soon(self._ask_for_more)
 
-    def _is_repeat(self, origin: bytes) -> bool:
-        """Whether an entry was read before.
-
-        A server does not append a message twice, unless it has lost its memory of the first time:
-        it was restarted or its replica took over, after this process had read the message and
-        before the sender knew. A sender's numbers grow.
-        """
-        sender, _, digits = origin.rpartition(b":")
-        try:
-            number = int(digits)
-        except ValueError:
-            return False
-        latest, earlier = self._seen
-        if number <= (latest.get(sender) or earlier.get(sender, 0)):
-            return True
-        latest[sender] = number
-        if len(latest) >= _SENDERS:
-            self._seen = ({}, latest)
-        return False
-
     def _trim(self) -> None:
         """Let the server drop the entries before the last one, which have been read."""
-        if self._untrimmed and self._last is not None:
+        if self._untrimmed:
             self._untrimmed = 0
-            trimming = self._commands.call("XTRIM", self.inbox, "MINID", self._last)
+            trimming = self._commands.call("XTRIM", self.inbox, "MINID", self._progress.last)
             trimming.add_done_callback(forget)
 
     def reset(self) -> None:
@@ -394,9 +351,3 @@ class InboxReader:
     def hurry(self) -> None:
         """Hand over at once what has been read, whether there is room for it or not."""
         self._patience.hurry()
-
-
-def _order(stream_id: str) -> tuple[int, int]:
-    """Stream ids compare as pairs of numbers."""
-    milliseconds, _, sequence = stream_id.partition("-")
-    return int(milliseconds), int(sequence or 0)

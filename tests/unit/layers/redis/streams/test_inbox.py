@@ -102,7 +102,7 @@ async def test_what_waited_long_is_old(start, redis, base):
     redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
     reader, recorder = await start(Recorder()), Recorder()
     await reader.stop()
-    reader._emptied -= 75  # as if it had been that long ago
+    reader._progress.emptied -= 75  # as if it had been that long ago
     redis.xadd(inbox, {"gx": ""}, id=f"{(seconds - 50) * 1000}-0")
     await start(recorder, resume=reader)
     await until(lambda: recorder.received)
@@ -284,21 +284,3 @@ async def test_stopping_before_the_first_connection_tells_who_waits(shared_broke
         with pytest.raises(ConnectionError, match="closed"):
             await ready
         await commands.aclose()
-
-
-def test_a_repeat_that_the_server_forgot_is_known(monkeypatch):
-    from channels.layers.redis.streams import inbox
-
-    monkeypatch.setattr(inbox, "_SENDERS", 3)
-    reader = InboxReader.__new__(InboxReader)
-    reader._seen = ({}, {})
-    assert not reader._is_repeat(b"a:1")
-    assert reader._is_repeat(b"a:1")
-    assert not reader._is_repeat(b"a:3")
-    assert reader._is_repeat(b"a:2")
-    for sender in (b"b", b"c"):  # now there are as many as are kept
-        assert not reader._is_repeat(sender + b":1")
-    assert reader._is_repeat(b"a:3")
-    assert not reader._is_repeat(b"a:4")
-    assert not reader._is_repeat(b"rubbish")
-    assert not reader._is_repeat(b"")
