@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
-    AnyUser: TypeAlias = AbstractBaseUser | AnonymousUser
+# The project's user model, or AnonymousUser. Type checkers cannot know the model (but for mypy with
+# the plugin of django-stubs), and AbstractBaseUser has not even a ``username``.
+AnyUser: TypeAlias = Any
 
 __all__ = [
     "AuthMiddleware",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 
-async def get_user(scope: Scope) -> "AnyUser":
+async def get_user(scope: Scope) -> AnyUser:
     """The user that the session of ``scope`` belongs to, or an ``AnonymousUser``.
 
     Call it again on a long connection to learn whether the user is still signed in: the user is
@@ -152,7 +154,7 @@ class AuthMiddleware(BaseMiddleware):
         if isinstance(user, LazyObject) and not getattr(user._wrapped, "is_authenticated", False):
             user._wrapped = await get_user(scope)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Call the inner application with the user in its scope."""
         scope = dict(scope)
         self.populate_scope(scope)

@@ -14,7 +14,7 @@ from ._runtime.from_thread import SendFromThread
 from ._runtime.kinds import refuse_coroutine, refuse_plain
 from ._runtime.logtext import printable
 from ._runtime.scopes import from_server
-from ._runtime.types import Mailbox, Message, Receive, Scope, Send
+from ._runtime.types import Mailbox, Message, Receive, Scope, Send, any_name
 
 # Some are imported from here, and replaced here by tests, although they are not used here.
 from .db import aclose_old_connections, database_sync_to_async
@@ -147,7 +147,7 @@ class ConsumerApplication(Protocol, Generic[_C]):
     consumer_class: "type[_C]"
     consumer_initkwargs: dict[str, Any]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Serve one connection with a new consumer."""
 
 
@@ -203,7 +203,8 @@ class AsyncConsumer:
         self.channel_receive = functools.partial(layer.receive, name)
         return adapt(layer).open_mailbox(name, wake)
 
-    async def dispatch(self, message: Message) -> None:
+    @any_name
+    async def dispatch(self, message: Any) -> None:
         """Give ``message`` to its handler.
 
         Raises:
@@ -216,7 +217,8 @@ class AsyncConsumer:
             refuse_plain(self, get_handler_name(message), error)
             raise
 
-    async def layer_gap(self, message: Message) -> None:
+    @any_name
+    async def layer_gap(self, message: Any) -> None:
         """Called once when messages to this channel may have been lost, with the ``reason``.
 
         Override it to fetch what the client may have missed.
@@ -265,7 +267,8 @@ class SyncConsumer(AsyncConsumer):
         self._sender = SendFromThread(connection.send, loop, pooled=pooled)
         return self._sender
 
-    async def dispatch(self, message: Message) -> None:
+    @any_name
+    async def dispatch(self, message: Any) -> None:
         """Give ``message`` to its handler, in a thread.
 
         Raises:
@@ -292,7 +295,8 @@ class SyncConsumer(AsyncConsumer):
         if self._sender is not None and not self._sender.settled:
             await self._sender.settle()
 
-    def layer_gap(self, message: Message) -> None:  # type: ignore[override]
+    @any_name
+    def layer_gap(self, message: Any) -> None:  # type: ignore[override]
         """Called once when messages to this channel may have been lost, with the ``reason``.
 
         Override it to fetch what the client may have missed.

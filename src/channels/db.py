@@ -1,6 +1,9 @@
 """Database access from async code, with Django's care for connections."""
 
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
 
@@ -34,9 +37,20 @@ class DatabaseSyncToAsync(SyncToAsync[_P, _R]):
             close_old_connections()
 
 
-#: Wraps a function that uses the database, so that async code can await it. Takes the arguments
-#: of ``asgiref.sync.sync_to_async`` and serves as a decorator.
-database_sync_to_async = DatabaseSyncToAsync
+if TYPE_CHECKING:
+
+    def database_sync_to_async(
+        func: Callable[_P, _R],
+        thread_sensitive: bool = True,
+        executor: Executor | None = None,
+        context: Context | None = None,
+    ) -> Callable[_P, Coroutine[Any, Any, _R]]:
+        """The class as type checkers may see it: as a decorator that works on methods, too."""
+
+else:
+    #: Wraps a function that uses the database, so that async code can await it. Takes the arguments
+    #: of ``asgiref.sync.sync_to_async`` and serves as a decorator.
+    database_sync_to_async = DatabaseSyncToAsync
 
 
 def _close() -> None:

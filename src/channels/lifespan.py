@@ -63,7 +63,7 @@ class Lifespan:
         self._on_startup = [_Hook(hook) for hook in on_startup]
         self._on_shutdown = [_Hook(hook) for hook in on_shutdown]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Answer the server until its shutdown, or until the startup failed."""
         if scope["type"] != "lifespan":
             raise ValueError(f"Lifespan serves the 'lifespan' scope, not {scope['type']!r}.")

@@ -1,6 +1,7 @@
 """The base of what wraps an application: see the scope, pass it on, leave the caller's alone."""
 
 from functools import cached_property
+from typing import Any
 
 from ._runtime.nesting import routes_further
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
@@ -33,6 +34,6 @@ class BaseMiddleware:
         """
         return routes_further(self.inner)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Call the inner application with a copy of ``scope``."""
         return await self.inner(dict(scope), receive, send)

@@ -87,7 +87,7 @@ class ProtocolTypeRouter:
         self.application_mapping = application_mapping
         self._lifespan = Lifespan()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Run the application that is configured for this type of scope."""
         scope_type = scope["type"]
         if from_server(scope):
@@ -135,7 +135,7 @@ class URLRouter:
         self.routes = routes
         _prepare(routes)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Run the application of the first route that matches, here and in inner routers."""
         nested = "path_remaining" in scope
         path = scope["path_remaining"] if nested else _path_below_root(scope)
@@ -181,7 +181,7 @@ class ChannelNameRouter:
             _refuse_classes(application, f"ChannelNameRouter, channel {channel!r}")
         self.application_mapping = application_mapping
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Run the application that is configured for this channel."""
         if "channel" not in scope:
             raise ValueError(

@@ -46,7 +46,7 @@ class CookieMiddleware(BaseMiddleware):
         ValueError: The scope has no headers, so it is neither HTTP nor WebSocket.
     """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Call the inner application with the cookies in its scope."""
         if "cookies" not in scope:
             if "headers" not in scope:
@@ -274,7 +274,7 @@ class InstanceSessionWrapper:
 class SessionMiddleware(BaseMiddleware):
     """Puts the Django session into ``scope["session"]``; must be inside ``CookieMiddleware``."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Call the inner application with the session in its scope."""
         wrapper = InstanceSessionWrapper(scope, send)
         await wrapper.resolve_session()

@@ -19,7 +19,7 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
     ``joined``, ``left``, and ``error`` when what it sent cannot be accepted.
     """
 
-    group: str | None = None
+    group = ""
 
     async def connect(self) -> None:
         # Browsers hide why a handshake failed: accept, then close with a code the page can read.
@@ -28,10 +28,11 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
         if not self.user.is_authenticated:
             await self.close(SIGN_IN_FIRST)
             return
-        self.room = await Room.objects.filter(pk=self.scope["url_route"]["kwargs"]["pk"]).afirst()
-        if self.room is None:
+        room = await Room.objects.filter(pk=self.scope["url_route"]["kwargs"]["pk"]).afirst()
+        if room is None:
             await self.close(NO_SUCH_ROOM)
             return
+        self.room = room
         # Join first, read the history second: then no message falls between the two. One that is
         # in both has the same id, and the page shows it once.
         self.group = f"room.{self.room.pk}"
@@ -41,7 +42,7 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
         await self.tell_room({"type": "joined", "user": self.user.get_username()})
 
     async def disconnect(self, code: int) -> None:
-        if self.group is not None:
+        if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
             await self.tell_room({"type": "left", "user": self.user.get_username()})
 

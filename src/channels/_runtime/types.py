@@ -1,7 +1,7 @@
 """The shapes of the ASGI interface, and what the runtime asks of its neighbours."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
 
 __all__ = [
     "ASGIApplication",
@@ -12,13 +12,21 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "any_arguments",
+    "any_name",
 ]
+
+_S = TypeVar("_S")
+_A = TypeVar("_A")
+_R = TypeVar("_R")
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
-ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Applications come from anywhere, and each framework describes the three arguments otherwise.
+ASGIApplication: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 class Consumer(Protocol):
@@ -46,3 +54,19 @@ class Mailbox(Protocol):
 
 
 OpenMailbox: TypeAlias = Callable[[Callable[[], None]], Awaitable[Mailbox | None]]
+
+
+# Type checkers hold an override to its parent's parameters, and Channels calls it in ways that
+# they cannot know. These two decorators say so, and do nothing else.
+
+
+def any_name(method: Callable[[_S, _A], _R]) -> Callable[[_S, _A], _R]:
+    """An override may give another name to the argument, which is passed by position."""
+    return method
+
+
+def any_arguments(
+    method: Callable[Concatenate[_S, ...], _R],
+) -> Callable[Concatenate[_S, ...], _R]:
+    """An override may take fewer arguments: it is called with those that it takes."""
+    return method

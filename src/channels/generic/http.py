@@ -11,7 +11,7 @@ from .._runtime import timers
 from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
 from .._runtime.denial import deny
 from .._runtime.kinds import refuse_plain
-from .._runtime.types import Message, Receive, Scope, Send
+from .._runtime.types import Message, Receive, Scope, Send, any_name
 from ..consumer import AsyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import ChannelsError, StopConsumer
@@ -102,6 +102,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         self._responded = True
         await super().send(message)
 
+    @any_name
     async def handle(self, body: bytes) -> None:
         """Called with the whole body of the request. Override it, and send a response.
 
@@ -112,7 +113,8 @@ class AsyncHttpConsumer(AsyncConsumer):
     async def disconnect(self) -> None:
         """Called exactly once when the response is complete or the client gone. Override it."""
 
-    async def http_request(self, message: Message) -> None:
+    @any_name
+    async def http_request(self, message: Any) -> None:
         """Collect the body; when it is complete, call :meth:`handle`.
 
         A body of more than :attr:`max_body_size` bytes is refused. Override this method to take
@@ -183,7 +185,8 @@ class AsyncHttpConsumer(AsyncConsumer):
     async def _dispatch_last(self, message: Message) -> None:
         await dispatch_last(self, message)
 
-    async def http_disconnect(self, message: Message) -> None:
+    @any_name
+    async def http_disconnect(self, message: Any) -> None:
         """Call :meth:`disconnect`."""
         self._stop_lingering()
         try:

@@ -7,7 +7,7 @@ from asgiref.sync import async_to_sync
 
 from .._runtime.faults import blame_client
 from .._runtime.kinds import call, refuse_plain
-from .._runtime.types import Message
+from .._runtime.types import Message, any_arguments, any_name
 from ..consumer import AsyncConsumer, SyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import (
@@ -71,7 +71,8 @@ class WebsocketConsumer(SyncConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _own_groups(self)
 
-    def websocket_connect(self, message: Message) -> None:
+    @any_name
+    def websocket_connect(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
         joined: list[Any] = []
         try:
@@ -104,7 +105,8 @@ class WebsocketConsumer(SyncConsumer):
         """Accept the connection, with one of the subprotocols that the client offered."""
         super().send(accept_message(self, subprotocol, headers))
 
-    def websocket_receive(self, message: Message) -> None:
+    @any_name
+    def websocket_receive(self, message: Any) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""
         data = received_data(message)
         try:
@@ -114,6 +116,7 @@ class WebsocketConsumer(SyncConsumer):
                 blame_client(error, UNSUPPORTED_DATA)
             raise
 
+    @any_arguments
     def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Called with each frame from the client, either its text or its bytes. Override it."""
 
@@ -136,7 +139,8 @@ class WebsocketConsumer(SyncConsumer):
         """Close the socket with a code and a reason, or refuse it if it was not accepted."""
         super().send(close_message(code, reason))
 
-    def websocket_disconnect(self, message: Message) -> None:
+    @any_name
+    def websocket_disconnect(self, message: Any) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
         failures: list[Exception] = []
         for group in self.groups or ():
@@ -151,6 +155,7 @@ class WebsocketConsumer(SyncConsumer):
         call(self, "disconnect", message["code"])
         raise StopConsumer
 
+    @any_name
     def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
@@ -162,6 +167,7 @@ class WebsocketConsumer(SyncConsumer):
 class JsonWebsocketConsumer(WebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
 
+    @any_arguments
     def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
@@ -175,6 +181,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
             raise
         call(self, "receive_json", content, **kwargs)
 
+    @any_arguments
     def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Called with the decoded content of each frame. Override it."""
 
@@ -206,7 +213,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _own_groups(self)
 
-    async def websocket_connect(self, message: Message) -> None:
+    @any_name
+    async def websocket_connect(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
         joined: list[Any] = []
         try:
@@ -242,7 +250,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Accept the connection, with one of the subprotocols that the client offered."""
         await super().send(accept_message(self, subprotocol, headers))
 
-    async def websocket_receive(self, message: Message) -> None:
+    @any_name
+    async def websocket_receive(self, message: Any) -> None:
         """Call :meth:`receive` with the text or the bytes of a frame."""
         data = received_data(message)
         try:
@@ -253,6 +262,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
                 blame_client(error, UNSUPPORTED_DATA)
             raise
 
+    @any_arguments
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Called with each frame from the client, either its text or its bytes. Override it."""
 
@@ -275,7 +285,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Close the socket with a code and a reason, or refuse it if it was not accepted."""
         await super().send(close_message(code, reason))
 
-    async def websocket_disconnect(self, message: Message) -> None:
+    @any_name
+    async def websocket_disconnect(self, message: Any) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
         failures: list[Exception] = []
         for group in self.groups or ():
@@ -294,6 +305,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             raise
         raise StopConsumer
 
+    @any_name
     async def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
@@ -305,6 +317,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
 
+    @any_arguments
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
@@ -325,6 +338,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
             refuse_plain(self, "receive_json", error)
             raise
 
+    @any_arguments
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Called with the decoded content of each frame. Override it."""
 

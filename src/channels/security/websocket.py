@@ -73,7 +73,7 @@ class OriginValidator:
                     f"{pattern!r}."
                 )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Run the application if the origin is allowed, else refuse and log why."""
         if scope["type"] != "websocket":
             raise ValueError(
@@ -147,7 +147,7 @@ class AllowedHostsOriginValidator(OriginValidator):
         self._local = [] if settings.ALLOWED_HOSTS or not settings.DEBUG else _LOCAL_HOSTS
         super().__init__(application, _allowed_hosts())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Go by the setting as it is now, as Django does: tests change it."""
         self.allowed_origins = [*_allowed_hosts(), *self._local]
         await super().__call__(scope, receive, send)
@@ -160,7 +160,7 @@ def _allowed_hosts() -> list[OriginPattern]:
 class WebsocketDenier:
     """An application that refuses every WebSocket (403)."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Refuse this one."""
         await deny(scope, send, status=403, reason="nobody may connect here", sender=type(self))
 

@@ -1,6 +1,7 @@
 """Health as an ASGI application, in front of another one."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from ..._runtime.types import ASGIApplication, Receive, Scope, Send
 from ...routing import ProtocolTypeRouter
@@ -43,7 +44,7 @@ class HealthApplication:
             _whole(ready_path): health.readiness,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Answer, or run the inner application."""
         ask = self._paths.get(_below_root(scope)) if scope["type"] == "http" else None
         if ask is None:
