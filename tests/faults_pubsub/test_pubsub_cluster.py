@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from channels.layers.redis.pubsub.subscription import PLAIN, SHARDED
+from channels.layers.redis.pubsub.requests import PLAIN, SHARDED
 
 from ..asgi import until
 from ..faults.harness import Room, sending, settle

@@ -6,7 +6,8 @@ from channels._runtime.loops import PerLoop
 from channels.layers.broker.receiver import Receiver
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
-from channels.layers.redis.pubsub.subscription import PLAIN, Subscription
+from channels.layers.redis.pubsub.requests import PLAIN
+from channels.layers.redis.pubsub.subscription import Subscription
 from channels.layers.redis.streams.inbox import InboxReader
 
 from ....proxy import Proxy

@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
-
-from redis import exceptions as redis_errors
+from typing import Any, Protocol
 
 from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
@@ -19,8 +16,9 @@ from ...local import Late
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
 from ..connection.servers import Server, heed_move
+from .requests import Commands, Requests
 
-__all__ = ["PLAIN", "SHARDED", "Commands", "Recipient", "Subscription"]
+__all__ = ["Recipient", "Subscription"]
 
 logger = logging.getLogger("channels.layers")
 
@@ -38,23 +36,8 @@ _MOVED = "the event loop that received has ended"
 PROBE_EVERY = 4.0
 
 
-class Commands(NamedTuple):
-    """One of the two kinds of publish and subscribe."""
-
-    publish: str
-    subscribe: str
-    unsubscribe: str
-    message: bytes
-
-
-#: Every node of a cluster gets every message.
-PLAIN = Commands("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", b"message")
-#: Messages stay on the node that holds the topic's slot. Redis 7 and Valkey have it.
-SHARDED = Commands("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
-
-
 class Recipient(Protocol):
-    """Who gets what is published."""
+    """Gets what is published."""
 
     def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
         """A message came.
@@ -69,24 +52,16 @@ class Recipient(Protocol):
         """What is published from now on arrives again."""
 
 
-class _Expected(NamedTuple):
-    """An answer of the server, and who waits for it. Answers come in the order of commands."""
-
-    kind: str
-    topic: bytes
-    future: "asyncio.Future[None] | None"
-
-
 class Subscription:
     """The topics of one server that this process is subscribed to.
 
     Belongs to the event loop on which it was made.
 
     Args:
-        server: who publishes.
+        server: publishes.
         partition: the number of the server.
         commands: the kind of publish and subscribe.
-        recipient: who gets it.
+        recipient: gets what is published.
         own_topic: the process's own.
         groups: the topics of groups to be subscribed to from the start.
         probe: publishes something to the process's own topic, over another connection; the future
@@ -105,12 +80,10 @@ class Subscription:
     ) -> None:
         self._server = server
         self._partition = partition
-        self._commands = commands
+        self._message = commands.message
         self._recipient = recipient
         self._loop = asyncio.get_running_loop()
-        self._topics: dict[bytes, asyncio.Future[None]] = {
-            topic: self._loop.create_future() for topic in (own_topic, *groups)
-        }
+        self._requests = Requests(commands, (own_topic, *groups))
         self._own = own_topic
         self._wound_down = False
         self._probe = probe
@@ -121,9 +94,6 @@ class Subscription:
             server.name, "receiving what is published", is_transient, explain
         )
         self._connection: RawConnection | None = None
-        self._expected: deque[_Expected] = deque()
-        self._unsent: list[tuple[Any, ...]] = []
-        self._barrier: asyncio.Future[None] | None = None
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
         self._patience = Patience()
@@ -180,9 +150,7 @@ class Subscription:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=1)
-        for future in (self._up, *self._topics.values()):
-            if not future.done():
-                _fail(future, BrokerUnavailable("The layer has been closed"))
+        self._fail_waiting(BrokerUnavailable("The layer has been closed"))
 
     # Topics
 
@@ -193,12 +161,11 @@ class Subscription:
 
     def has(self, topic: bytes) -> bool:
         """Whether it is, or is about to be, subscribed to."""
-        return topic in self._topics
+        return self._requests.has(topic)
 
     def was_confirmed(self, topic: bytes) -> bool:
         """Whether the server has confirmed the subscription, if perhaps over another connection."""
-        future = self._topics.get(topic)
-        return future is not None and future.done() and future.exception() is None
+        return self._requests.was_confirmed(topic)
 
     async def subscribe(self, topic: bytes) -> None:
         """Get what is published to ``topic``.
@@ -210,32 +177,18 @@ class Subscription:
             BrokerUnavailable: the server could not be reached.
             BrokerError: it refused.
         """
-        future = self._topics.get(topic)
-        if future is None or (future.done() and future.exception()):
-            future = self._topics[topic] = self._loop.create_future()
-            if self._connection is not None:
-                self._command(self._commands.subscribe, topic, future)
-        elif future.done():
+        future = self._requests.subscribe(topic)
+        if future is None:
             future = self.barrier() if self.up else self._up
         await _patiently(future)
 
     def unsubscribe(self, topic: bytes) -> None:
         """Let the server publish ``topic`` to others only."""
-        future = self._topics.pop(topic, None)
-        if future is not None and self._connection is not None:
-            self._command(self._commands.unsubscribe, topic, None)
+        self._requests.unsubscribe(topic)
 
     def barrier(self) -> "asyncio.Future[None]":
         """Done when all that the server had published before has been handed on."""
-        barrier = self._barrier
-        if barrier is None:
-            barrier = self._loop.create_future()
-            if self._connection is None:
-                barrier.set_result(None)  # what is not here by now will never be
-            else:
-                self._barrier = barrier
-                self._command("PING", b"", barrier)
-        return barrier
+        return self._requests.barrier()
 
     async def wait_until_up(self) -> None:
         """Wait for the connection to be repaired, if it is broken.
@@ -245,19 +198,6 @@ class Subscription:
         """
         if not self._up.done():
             await _patiently(self._up)
-
-    def _command(self, kind: str, topic: bytes, future: "asyncio.Future[None] | None") -> None:
-        self._expected.append(_Expected(kind, topic, future))
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append((kind, topic) if topic else (kind,))
-
-    def _flush(self) -> None:
-        """Send the commands of one turn of the event loop together."""
-        commands, self._unsent = self._unsent, []
-        self._barrier = None  # what is published from now on may come after the answer
-        if commands and self._connection is not None:
-            self._connection.send(commands)
 
     # The connection
 
@@ -270,7 +210,8 @@ class Subscription:
             error = heed_move(self._server, error)
             self._lost(error)
             if not is_transient(error):
-                self._tell_of(error)
+                self._fail_waiting(explain(error))
+                self._up = self._loop.create_future()  # later callers wait for the next attempt
             raise error
         finally:
             await self._disconnect()
@@ -281,8 +222,7 @@ class Subscription:
         async with timers.timeout(self._server.response_timeout * 2):
             opened = await self._server.connect()
         self._connection = RawConnection(opened, self._receive_all)
-        for topic, future in self._topics.items():
-            self._command(self._commands.subscribe, topic, future)
+        self._requests.connected(self._connection)
         self.barrier().add_done_callback(self._restored)
 
     def _restored(self, barrier: "asyncio.Future[None]") -> None:
@@ -304,22 +244,17 @@ class Subscription:
             self._gap = f"the connection to the broker broke: {error}"
             self._recipient.subscription_lost(self._partition, self._gap)
 
-    def _tell_of(self, error: Exception) -> None:
-        """Nobody need wait for what trying again will hardly mend, though it is tried."""
-        up, self._up = self._up, self._loop.create_future()
-        for future in (up, *self._topics.values()):
-            if not future.done():
-                _fail(future, explain(error))
+    def _fail_waiting(self, error: Exception) -> None:
+        """Tell callers that wait for the connection, or for a topic, why they wait in vain."""
+        if not self._up.done():
+            self._up.set_exception(error)
+            self._up.exception()  # there may be no caller
+        self._requests.fail(error)
 
     async def _disconnect(self) -> None:
         self._patience.stop()
         connection, self._connection = self._connection, None
-        expected, self._expected = self._expected, deque()
-        self._unsent = []
-        self._barrier = None
-        for kind, _, future in expected:
-            if kind == "PING" and future is not None and not future.done():
-                future.set_result(None)
+        self._requests.disconnected()
         if connection is not None:
             await connection.aclose()
 
@@ -333,7 +268,7 @@ class Subscription:
             await asyncio.wait((connection.over,), timeout=PING_EVERY)
             if clock.now() - probed >= PROBE_EVERY - PING_EVERY / 2:
                 probed = clock.now()
-                self._find_out_who_hears(connection)
+                self._probe_own_topic(connection)
             if connection.silence >= PING_EVERY / 2:
                 self.barrier()
             if connection.silence >= PING_EVERY + self._server.response_timeout:
@@ -343,7 +278,7 @@ class Subscription:
                     raise ConnectionError(f"nothing came for {connection.silence:.0f} seconds")
         connection.over.result()
 
-    def _find_out_who_hears(self, connection: RawConnection) -> None:
+    def _probe_own_topic(self, connection: RawConnection) -> None:
         """End a connection to a server that nothing is sent to any more.
 
         Such as one that was made a replica and closed no connection: it is where others were led
@@ -367,7 +302,7 @@ class Subscription:
     def _receive_all(self, replies: Iterable[Any]) -> None:
         published, message, partition, patience = (
             self._recipient.published,
-            self._commands.message,
+            self._message,
             self._partition,
             self._patience,
         )
@@ -390,7 +325,7 @@ class Subscription:
                         connection.pause()
                     return
             else:
-                self._answered(reply)
+                self._requests.answered(reply)
         if patience.catching_up:
             patience.rest()
 
@@ -402,37 +337,6 @@ class Subscription:
     def hurry(self) -> None:
         """Hand on at once what has come, whether there is room for it or not."""
         self._patience.hurry()
-
-    def _answered(self, reply: Any) -> None:
-        """The server has carried out the oldest command, or refused it."""
-        if isinstance(reply, redis_errors.MovedError):
-            raise reply
-        if not self._expected:
-            raise ConnectionError(f"the server said {reply!r} unasked")
-        kind, topic, future = self._expected.popleft()
-        if isinstance(reply, Exception):
-            if is_transient(reply):
-                raise reply
-            self._refused(topic, future, reply)
-            return
-        said, about = (reply[0], reply[1]) if isinstance(reply, list) else (reply, b"")
-        if said.upper() != (b"PONG" if kind == "PING" else kind.encode()) or about != topic:
-            # Such as to a topic whose slot has been moved to another node of a cluster.
-            raise ConnectionError("the server ended a subscription")
-        if future is not None and not future.done():
-            future.set_result(None)
-
-    def _refused(
-        self, topic: bytes, future: "asyncio.Future[None] | None", error: Exception
-    ) -> None:
-        if future is not None and self._topics.get(topic) is future:
-            del self._topics[topic]
-            lograte.log(
-                logger, logging.ERROR, "subscription",
-                "The broker refused the subscription to %s: %s", topic.decode(), error,
-            )  # fmt: skip
-        if future is not None and not future.done():
-            _fail(future, explain(error, "a subscription"))
 
 
 class _Nobody:
@@ -449,11 +353,6 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
-
-
-def _fail(future: "asyncio.Future[None]", error: Exception) -> None:
-    future.set_exception(error)
-    future.exception()  # whether somebody waits for it or not
 
 
 async def _patiently(future: "asyncio.Future[None]") -> None:

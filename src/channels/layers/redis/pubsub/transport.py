@@ -37,7 +37,8 @@ from ..keys import (
 from ..named import NamedChannels
 from ..partitions import Partitions, milliseconds
 from .membership import GroupTopics
-from .subscription import PLAIN, SHARDED, Commands, Subscription
+from .requests import PLAIN, SHARDED, Commands
+from .subscription import Subscription
 
 __all__ = ["UNCONFIRMED", "Callback", "Callbacks", "PubSubTransport"]
 

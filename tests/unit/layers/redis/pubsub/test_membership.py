@@ -7,7 +7,8 @@ from channels.layers.broker.process import ProcessChannels
 from channels.layers.broker.receiver import Receiver
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub.membership import GroupTopics
-from channels.layers.redis.pubsub.subscription import PLAIN, Subscription
+from channels.layers.redis.pubsub.requests import PLAIN
+from channels.layers.redis.pubsub.subscription import Subscription
 from channels.layers.statistics import Statistics
 
 from .....asgi import until

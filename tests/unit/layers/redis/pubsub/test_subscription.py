@@ -5,7 +5,8 @@ import pytest
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub import subscription as subscription_module
-from channels.layers.redis.pubsub.subscription import PLAIN, SHARDED, Subscription
+from channels.layers.redis.pubsub.requests import PLAIN, SHARDED
+from channels.layers.redis.pubsub.subscription import Subscription
 
 from .....asgi import until
 from .....proxy import Proxy
