@@ -13,7 +13,7 @@ import contextlib
 import logging
 import selectors
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,7 @@ __all__ = [
     "PerLoop",
     "bridge",
     "is_passing",
+    "passing_loops",
     "running_loop",
 ]
 
@@ -43,9 +44,14 @@ EXIT_GRACE = 5.0
 _TOO_LATE = "The interpreter is exiting: nothing can be sent any more"
 
 
+#: The event loops that ``async_to_sync`` has made for a single call each, at this moment. To look
+#: here saves what sends messages a call of :func:`is_passing`.
+passing_loops: Container[asyncio.AbstractEventLoop] = AsyncToSync.loop_thread_executors
+
+
 def is_passing(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether ``loop`` was made by ``async_to_sync`` for a single call."""
-    return loop in AsyncToSync.loop_thread_executors
+    return loop in passing_loops
 
 
 #: The event loop that runs in this thread, or None. It is compiled code, and raises nothing.

@@ -123,15 +123,13 @@ class InMemoryChannelLayer(LocalChannels):
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
         entry = (clock.now() + self.expiry, taken(message))
-        if self._is_group(group):
+        name: object = group  # whatever callers give
+        if isinstance(name, str) and self.has_members(name):
             self.deliver_to_group(group, entry)
         else:
             self.require_valid_group_name(group)
             if not self._groups and not self._mailboxes:
                 nowhere.tell_once(group)
-
-    def _is_group(self, name: object) -> bool:
-        return isinstance(name, str) and self.has_members(name)
 
     async def aclose(self) -> None:
         """Let go of everything. The layer can be used again."""

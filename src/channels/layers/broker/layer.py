@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage
 
 from ..._runtime import clock
 from ..._runtime.forks import in_child
-from ..._runtime.loops import bridge, is_passing
+from ..._runtime.loops import bridge, passing_loops
 from ...exceptions import (
     ChannelFull,
     InvalidChannelLayerError,
@@ -27,22 +27,16 @@ from ..option_checks import Options, check_values
 from ..options import require_capacities, require_text
 from ..serializers import Key, MsgPackSerializer, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
-from .process import ProcessChannels
+from .process import ProcessChannels, process_of
 from .sealing import Seal, TooOld
 from .transport import MakeTransport
 
-__all__ = ["BrokerLayer", "process_of"]
+__all__ = ["BrokerLayer"]
 
 _T = TypeVar("_T")
 
 #: What a message may be for.
 Destination: TypeAlias = Literal["channel", "group"]
-
-
-def process_of(channel: str) -> str | None:
-    """The process that receives from a channel, or None for a named one: any process may."""
-    head, mark, _ = channel.partition("!")
-    return head.rpartition(".")[2] if mark else None
 
 
 class BrokerLayer(BaseChannelLayer):
@@ -208,27 +202,24 @@ class BrokerLayer(BaseChannelLayer):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
-        self.require_valid_channel_name(channel)
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
+        self.require_valid_channel_name(channel)
         if self._seal is not None:
             data = self._seal.close("channel", channel, data)
-        await self._off_passing_loop(self._send(channel, data))
-
-    async def _send(self, channel: str, data: bytes) -> None:
-        """Send what has been sealed for a channel."""
         process = process_of(channel)
         if process is None:
-            capacity = self.get_capacity(channel)
-            if not await self.transport.enqueue(channel, data, capacity, self.expiry):
-                raise self._full(channel)
+            await self._off_passing_loop(self._append(channel, data))
             return
         own = process == self.client_prefix
         if own and not self.local.reserve(channel, self.get_capacity(channel)):
             raise self._full(channel)
+        sending = self.transport.send_to_process(process, channel, data)
+        if asyncio.get_running_loop() in passing_loops:
+            sending = bridge.cross(sending)
         try:
-            lost = await self.transport.send_to_process(process, channel, data)
+            lost = await sending
         except BaseException:
             if own:
                 self.local.release(channel)
@@ -237,6 +228,12 @@ class BrokerLayer(BaseChannelLayer):
             self.local.drop(lost, channel)
             self.local.release(channel)
 
+    async def _append(self, channel: str, data: bytes) -> None:
+        """Append what has been sealed to the queue of a named channel."""
+        capacity = self.get_capacity(channel)
+        if not await self.transport.enqueue(channel, data, capacity, self.expiry):
+            raise self._full(channel)
+
     def _full(self, channel: str) -> ChannelFull:
         return ChannelFull(
             f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its capacity"
@@ -244,22 +241,19 @@ class BrokerLayer(BaseChannelLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
-        if type(group) is not str or not self.local.has_members(group):
-            self.require_valid_group_name(group)  # that of a group with members is
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
-        seal = self._seal
-        # A seal is for one destination, so that each named channel needs one of its own.
-        alike = seal is None and self._uniform and not self.channel_capacity
-        left = await self._off_passing_loop(
-            self.transport.group_send(
-                group,
-                data if seal is None else seal.close("group", group, data),
-                self.capacity if alike else None,
-                self.expiry,
-            )
-        )
+        if type(group) is not str or not self.local.has_members(group):
+            self.require_valid_group_name(group)  # that of a group with members is
+        seal, capacity = self._seal, None
+        if seal is None and self._uniform and not self.channel_capacity:
+            capacity = self.capacity
+        sealed = data if seal is None else seal.close("group", group, data)
+        sending = self.transport.group_send(group, sealed, capacity, self.expiry)
+        if asyncio.get_running_loop() in passing_loops:
+            sending = bridge.cross(sending)
+        left = await sending
         if left:
             await self._off_passing_loop(self._enqueue_each(left, data))
 
@@ -281,7 +275,7 @@ class BrokerLayer(BaseChannelLayer):
     @staticmethod
     def _off_passing_loop(coroutine: Coroutine[Any, Any, _T]) -> Coroutine[Any, Any, _T]:
         """What to await: it, or over the bridge if this loop exists for a single call only."""
-        return bridge.cross(coroutine) if is_passing(asyncio.get_running_loop()) else coroutine
+        return bridge.cross(coroutine) if asyncio.get_running_loop() in passing_loops else coroutine
 
     # Groups
 
@@ -382,14 +376,16 @@ class BrokerLayer(BaseChannelLayer):
         self, channel: str, data: bytes, age: float = 0.0, patience: float = 0.0
     ) -> Late | None:
         """Put a message into the mailbox of a channel of this process."""
-        if process_of(channel) != self.client_prefix:
+        head, mark, _ = channel.partition("!")
+        if not mark or head.rpartition(".")[2] != self.client_prefix:
             raise InvalidNameError(f"{channel} is no channel of this process")
-        self.local.release(channel)
         try:
             unpack = snapshot(self._open("channel", channel, data))
         except SerializationError as error:
             self._count_unreadable(error, channel)
             return None
+        finally:
+            self.local.release(channel)
         entry = (clock.now() + self.expiry - age, unpack)
         return self.local.deliver_or_drop(channel, entry, patience)
 
@@ -397,20 +393,17 @@ class BrokerLayer(BaseChannelLayer):
         self, group: str, data: bytes, age: float = 0.0, patience: float = 0.0
     ) -> Late | None:
         """Put a message into the mailboxes of a group's members in this process."""
-        local = self.local
-        if not local.has_members(group):
-            return None
         try:
             unpack = snapshot(self._open("group", group, data))
         except SerializationError as error:
-            self._count_unreadable(error, group, local.count_members(group))
+            self._count_unreadable(error, group, self.local.count_members(group))
             return None
         entry = (clock.now() + self.expiry - age, unpack)
-        return local.deliver_to_group(group, entry, patience)
+        return self.local.deliver_to_group(group, entry, patience)
 
     def _count_unreadable(self, error: SerializationError, name: str, count: int = 1) -> None:
-        reason = EXPIRED if isinstance(error, TooOld) else UNDECODABLE
-        self.local.drop(reason, name, count)
+        if count:
+            self.local.drop(EXPIRED if isinstance(error, TooOld) else UNDECODABLE, name, count)
 
     # The whole
 

@@ -7,10 +7,16 @@ from ..local import LocalChannels
 from ..mailbox import Mailbox
 from ..statistics import Statistics
 
-__all__ = ["Concerns", "ProcessChannels"]
+__all__ = ["Concerns", "ProcessChannels", "process_of"]
 
 #: Given a channel and the groups it is in: whether a fault may have cost it a message.
 Concerns = Callable[[str, Collection[str]], bool]
+
+
+def process_of(channel: str) -> str | None:
+    """The process that receives from a channel, or None for a named one: any process may."""
+    head, mark, _ = channel.partition("!")
+    return head.rpartition(".")[2] if mark else None
 
 
 class ProcessChannels(LocalChannels):

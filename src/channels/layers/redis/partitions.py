@@ -1,6 +1,7 @@
 """The servers among which names are spread, and what each event loop sends to them."""
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 from ..._runtime.loops import PerLoop
 from ..options import LONGEST
@@ -11,6 +12,7 @@ from .keys import consistent_hash, pattern_of_all
 __all__ = ["Partitions", "milliseconds"]
 
 
+@lru_cache(maxsize=16)  # what is asked for with each message is the same as a rule
 def milliseconds(seconds: float) -> int:
     """Seconds as Redis takes them: whole, positive and finite."""
     return max(int(min(seconds, LONGEST) * 1000), 1)
@@ -27,19 +29,10 @@ class Partitions:
     def __init__(self, servers: list[Server], bases: list[str]) -> None:
         self.servers = servers
         self.bases = bases
+        #: The number of the partition that has a name: ``number_of(name) -> int``.
+        self.number_of = partial(consistent_hash, ring_size=len(servers))
         #: What each event loop sends.
         self.senders = PerLoop(lambda: Sender(servers, bases))
-
-    def __len__(self) -> int:
-        return len(self.servers)
-
-    def number_of(self, name: str) -> int:
-        """The number of the partition that has a name."""
-        return consistent_hash(name, len(self.servers))
-
-    def base_of(self, name: str) -> str:
-        """What the keys of a name begin with."""
-        return self.bases[consistent_hash(name, len(self.servers))]
 
     async def delete_keys(self, but: Sequence[str] = ()) -> None:
         """Delete every key of the layer, but for some."""

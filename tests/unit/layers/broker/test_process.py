@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from channels.layers.broker.process import ProcessChannels
+from channels.layers.broker.process import ProcessChannels, process_of
 from channels.layers.messages import snapshot
 from channels.layers.statistics import Statistics
 
@@ -10,6 +10,12 @@ from channels.layers.statistics import Statistics
 class Layer:
     def count_pending(self):
         return 7
+
+
+def test_a_channel_name_tells_the_process_that_receives_from_it():
+    assert process_of("specific.abc!def") == "abc"
+    assert process_of("a.b.c!") == "c"
+    assert process_of("named.channel") is None
 
 
 @pytest.fixture

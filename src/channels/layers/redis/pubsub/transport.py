@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ...._runtime.clock import now
 from ....exceptions import InvalidNameError, Unconfirmed
-from ...broker.layer import process_of
+from ...broker.process import process_of
 from ...broker.receiver import Receiver
 from ...broker.transport import Recipient
 from ...local import Late
@@ -147,14 +147,6 @@ class PubSubTransport:
         """Whether messages would be lost while this process does not listen."""
         return any(self._topics.names) or bool(self._local.waiting_loops())
 
-    async def _be_repaired(self, partition: int) -> None:
-        """Wait until a server is heard again, if it is this event loop that cannot hear it."""
-        receiver = self.receiver
-        if receiver.loop is asyncio.get_running_loop():
-            subscription = receiver.readers[partition]
-            if not subscription.up:
-                await subscription.wait_until_up()
-
     # Sending
 
     async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
@@ -175,8 +167,9 @@ class PubSubTransport:
     ) -> int:
         """Publish to a process; whether it is there."""
         commands = self.commands or await self._get_commands()
-        await self._be_repaired(partition)
         topic = process_topic(self._partitions.bases[partition], process)
+        if self.receiver.loop is asyncio.get_running_loop():
+            await self.receiver.readers[partition].wait_until_up()
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
         connection = self._senders.get().connections[partition]
         receivers: int = await connection.call(commands.publish, topic, content, repeat=False)
@@ -202,11 +195,12 @@ class PubSubTransport:
         commands = self.commands or await self._get_commands()
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
-        await self._be_repaired(partition)
-        topic = group_topic(base, group)
+        topic, named_channels = group_topic(base, group), named_key(base, group)
+        if self.receiver.loop is asyncio.get_running_loop():
+            await self.receiver.readers[partition].wait_until_up()
         try:
             named = await self._senders.get().connections[partition].run(
-                "publish", [topic, named_key(base, group)], [commands.publish, data], repeat=False
+                "publish", [topic, named_channels], [commands.publish, data], repeat=False
             )  # fmt: skip
         except Unconfirmed:
             self._local.drop(UNCONFIRMED, group)

@@ -99,8 +99,9 @@ class StreamsTransport:
     async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
         """Append to the inbox of a process."""
         partition = self._partitions.number_of(channel)
+        inbox = inbox_key(self._partitions.bases[partition], process)
         taken = await self._senders.get().connections[partition].append(
-            "send", [inbox_key(self._partitions.bases[partition], process)],
+            "send", [inbox],
             TO_CHANNEL + channel.encode("ascii"), data, self._inbox_capacity,
         )  # fmt: skip
         if taken < 0:
@@ -116,8 +117,9 @@ class StreamsTransport:
         """Append to the inboxes of a group's processes, and to the queues beside it."""
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
+        key = group_key(base, group)
         _, full, expired, *elsewhere = await self._senders.get().connections[partition].append(
-            "group_send", [group_key(base, group)], base,
+            "group_send", [key], base,
             TO_GROUP + group.encode("ascii"), data, self._inbox_capacity, milliseconds(expiry),
             -1 if capacity is None else capacity,
         )  # fmt: skip
