@@ -1,4 +1,4 @@
-"""The plan, and how many connections end by it. A single one is in test_drain.py."""
+"""The plan, and how many connections end by it. A single one is in test_connection_drain.py."""
 
 import asyncio
 import itertools

@@ -1,12 +1,18 @@
-"""A client's mistakes are marked as such."""
+"""A client's mistakes are marked as such, and what crashes is told whatever comes of that."""
 
+import asyncio
 import json
 
 import pytest
 
 from channels import signals
-from channels._runtime.faults import blame_client, client_close_code, report
-from channels.exceptions import BrokerUnavailable, InvalidChannelLayerError, UnknownMessageType
+from channels._runtime.faults import attempt, blame_client, client_close_code, report, tell_crash
+from channels.exceptions import (
+    BrokerUnavailable,
+    InvalidChannelLayerError,
+    StopConsumer,
+    UnknownMessageType,
+)
 
 
 def test_the_mark_leaves_the_error_what_it_was():
@@ -93,3 +99,59 @@ def test_what_is_wrong_elsewhere_is_one_line(caplog, crashes, error):
     assert (record.levelname, record.exc_info) == ("ERROR", None)
     assert record.message == f"Consumer at /ws/ closed with 1011: {type(error).__name__}: {error}"
     assert crashes == [(Consumer, error)]
+
+
+class PutAway:
+    scope = None  # as the consumer has it
+
+
+SERVED = {"asgi": {}, **Consumer.scope}
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), blame_client(ValueError("x"), 1007)])
+async def test_a_crash_is_told_and_has_a_code(caplog, crashes, error):
+    code = tell_crash(Consumer(), SERVED, error, of_client=True)
+    assert code == (client_close_code(error) or 1011)
+    assert len(caplog.records) == 1
+
+
+async def test_a_crash_under_no_server_is_left_to_the_caller(caplog, crashes):
+    assert tell_crash(Consumer(), Consumer.scope, ValueError("x"), of_client=True) == 1011
+    assert caplog.records == crashes == []
+
+
+async def test_a_crash_that_cannot_be_told_is_reported_to_the_event_loop(caplog):
+    assert tell_crash(PutAway(), SERVED, ValueError("x"), of_client=True) == 1011
+    [record] = caplog.records
+    assert (record.name, record.exc_info[0]) == ("asyncio", AttributeError)
+
+
+async def test_an_attempt_tells_what_fails_and_raises_nothing(caplog, crashes):
+    async def step():
+        raise error
+
+    error = SystemExit()
+    assert await attempt(Consumer(), SERVED, step) is None
+    assert crashes == [(Consumer, error)]
+    assert caplog.records[0].getMessage() == "Consumer at /ws/ failed while it was disconnecting"
+    error = StopConsumer()
+    assert await attempt(Consumer(), SERVED, step) is None
+    assert len(caplog.records) == 1
+
+
+async def test_an_attempt_whose_failure_cannot_be_told_raises_nothing(caplog):
+    async def step():
+        raise LookupError
+
+    assert await attempt(PutAway(), SERVED, step) is None
+    assert [record.name for record in caplog.records] == ["asyncio"]
+
+
+async def test_an_attempt_returns_a_cancellation_that_was_requested():
+    async def step():
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+
+    cancelled = await attempt(Consumer(), SERVED, step)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    asyncio.current_task().uncancel()

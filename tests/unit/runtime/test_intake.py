@@ -1,4 +1,4 @@
-"""Two sources into one: order, turns, bounds, and what ends it. The rest is in test_dispatch.py."""
+"""Two sources into one: order, turns, bounds, and what ends it. More is in test_connection.py."""
 
 import asyncio
 import contextlib

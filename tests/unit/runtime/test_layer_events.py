@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from channels._runtime import lifecycle
+from channels._runtime.layer_events import client_event
 from channels.consumer import AsyncConsumer
 from channels.exceptions import UnknownMessageType
 from channels.generic.http import AsyncHttpConsumer
@@ -265,3 +266,29 @@ async def test_disconnect_takes_its_time_whatever_the_client_does_meanwhile(ends
     gate.set()
     await server.ended()
     assert log == ["connect", "begun", "done"]
+
+
+@pytest.mark.parametrize(
+    ("message", "protocol", "event"),
+    [
+        ({"type": "websocket_receive", "text": "x"}, "websocket", {"type": "websocket.receive"}),
+        ({"type": "websocket.disconnect"}, "websocket", {"code": 1000}),
+        ({"type": "websocket.disconnect", "code": 4000}, "websocket", {"code": 4000}),
+        ({"type": "websocket.disconnect", "code": True}, "websocket", {"code": 1000}),
+        ({"type": "http_disconnect"}, "http", {"type": "http.disconnect"}),
+        ({"type": "websocket_receive"}, "http", {"type": "websocket_receive"}),
+    ],
+)
+def test_an_event_is_as_the_server_would_send_it(message, protocol, event):
+    sent = dict(message)
+    made = client_event(message, protocol)
+    assert {**made, **event} == made
+    assert message == sent  # which others may have too
+
+
+@pytest.mark.parametrize(
+    "message", [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": b"x"}]
+)
+def test_an_event_that_cannot_have_happened_is_refused(message):
+    with pytest.raises(UnknownMessageType):
+        client_event(message, "websocket")

@@ -1,4 +1,4 @@
-"""How long a handler may outlive its client. What connections make of it is in test_dispatch."""
+"""How long a handler may outlive its client. What connections make of it is in test_connection."""
 
 import asyncio
 from types import SimpleNamespace
