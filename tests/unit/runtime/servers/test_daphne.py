@@ -193,6 +193,22 @@ def test_no_header_is_lost(headers):
         assert [v for n, v in sent if n == name] == [v for n, v in headers if n == name]
 
 
+class Disconnected(RuntimeError):
+    """As autobahn's."""
+
+
+async def test_what_is_sent_after_the_disconnect_fails_as_asgi_says(socket, protocol):
+    def fail(message):
+        raise error
+
+    protocol.handle_reply, error = fail, Disconnected("not connected")
+    with pytest.raises(OSError, match="client has gone"):
+        await socket.send(TEXT)
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        await socket.send(TEXT)
+
+
 # When
 
 

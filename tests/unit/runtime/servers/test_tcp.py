@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 
@@ -73,6 +74,23 @@ async def test_it_is_found_by_the_addresses():
 )
 def test_it_may_be_unknown(scope):
     assert acknowledged_by_address(scope) is None
+
+
+def test_a_descriptor_that_has_become_another_connections_is_not_asked(monkeypatch):
+    monkeypatch.setattr(tcp, "_found", -tcp._FRESH - 1e9)
+    with connected() as (server, client), connected() as (another, _):
+        scope = {"client": client.getsockname(), "server": client.getpeername()}
+        assert acknowledged_by_address(scope) is not None
+        os.dup2(another.fileno(), server.fileno())  # closes the first, and takes its number
+        assert acknowledged_by_address(scope) is None
+
+
+def test_on_other_systems_nothing_is_known(monkeypatch):
+    with connected() as (server, client):
+        scope = {"client": client.getsockname(), "server": client.getpeername()}
+        monkeypatch.setattr(tcp, "_ON_LINUX", False)
+        assert acknowledged(server) is None
+        assert acknowledged_by_address(scope) is None
 
 
 def test_descriptors_are_not_looked_for_all_the_time(monkeypatch):
