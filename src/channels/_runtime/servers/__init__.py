@@ -4,7 +4,7 @@ A connection's adapter is a :class:`Server`, which says what can be asked of it,
 server does; ``uvicorn.py``, ``hypercorn.py``, ``daphne.py`` and ``granian.py`` say what is
 different there. It is chosen once for a connection, when it is first needed. Servers are recognised
 by the modules that the objects behind ``send`` come from, and an object is used if it serves this
-connection: what middleware leads to may as well be another client's.
+connection: middleware may lead to another client's as well.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _ADAPTERS: tuple[type[Server], ...] = (Uvicorn, Hypercorn, Daphne, Granian)
 def adapter_for(scope: Scope, send: Send, receive: Receive | None) -> Server:
     """The adapter for the server of one connection.
 
-    If its objects are not as they are known, the log says so once, and the server is unknown.
+    If the server's objects are not as expected, the log says so once, and the server is unknown.
 
     Args:
         scope: the connection's, or what middleware has made of it.
@@ -72,6 +72,6 @@ def begins_with_help(scope: Scope) -> bool:
 
 
 def watch_shutdown(loop: asyncio.AbstractEventLoop, begins: Callable[[], object]) -> Shutdown:
-    """Have ``begins`` called when the server's shutdown begins, where no signal tells of it."""
+    """Call ``begins`` when the server's shutdown begins, where no signal tells of it."""
     watched = WorkerShutdown.watch(loop, begins) if "hypercorn" in sys.modules else None
     return watched or Shutdown()

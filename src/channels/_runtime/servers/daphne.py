@@ -77,7 +77,7 @@ class Daphne(Server):
         return cls(scope, send, None, None if shares_connection(scope) else here.transport)
 
     def begin(self) -> bool:
-        """Have a WebSocket wait for its client."""
+        """Register as the producer of a WebSocket, so that sending waits for its client."""
         if self._protocol is None:
             return False
         # Registered so far is the HTTP channel, which has nothing more to produce.

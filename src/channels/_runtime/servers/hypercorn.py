@@ -69,7 +69,11 @@ class WorkerShutdown(Shutdown):
 
     @classmethod
     def watch(cls, loop: asyncio.AbstractEventLoop, begins: Callable[[], object]) -> Self | None:
-        """Have ``begins`` called when the shutdown begins, if ``loop`` is that of a worker."""
+        """Call ``begins`` when the shutdown begins, if ``loop`` is that of a worker.
+
+        Returns:
+            The notice of it; None on other event loops.
+        """
         tasks = [(task, name) for task in asyncio.all_tasks(loop) if (name := _function(task))]
         waiting = [task for task, name in tasks if name == "raise_shutdown"]
         if waiting:
