@@ -10,11 +10,14 @@ JOBS ?= 5
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# Tests start hundreds of processes. Without bytecode each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(abspath $(VENV))/bin
 CHAT := cd examples/chat && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs bench e2e screenshots clean
+.PHONY: help demo test test-all coverage check docs bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
@@ -38,6 +41,13 @@ test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one
 
 test-all: $(VENV)/.installed-test ## Run those that take long, too; the browser's are in e2e
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not e2e" $(ARGS)
+
+coverage: $(VENV)/.installed-test ## Run the tests and list what of src they miss; pages in htmlcov
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet --fail-under=0
+	$(BIN)/python -m coverage report
 
 check: $(VENV)/.installed-dev ## Check style, types, import directions and Django projects
 	$(BIN)/ruff check .
@@ -63,7 +73,7 @@ screenshots: ## Take the pictures of the documentation anew
 
 clean: ## Remove everything that can be made again
 	rm -rf .venv .venv-* .make build dist docs/_build test-results *.egg-info src/*.egg-info
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
 	rm -f examples/*/*.sqlite3 examples/*/*.sqlite3-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
