@@ -1,6 +1,7 @@
-"""Habits of the test suite itself: every test asserts something."""
+"""Habits of the test suite: every test asserts, and what no test runs says why."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -46,7 +47,8 @@ def is_assertion(call: ast.Call) -> bool:
 
 def files() -> list[Path]:
     found = [
-        *ROOT.glob("tests/**/*.py"),
+        *ROOT.glob("tests/**/test_*.py"),
+        *ROOT.glob("tests/**/*_cases.py"),
         *ROOT.glob("src/channels/testing/conformance/*.py"),
         *ROOT.glob("examples/**/tests/*.py"),
     ]
@@ -85,3 +87,14 @@ def test_handlers_of_consumers_are_no_tests() -> None:
     source = "class Consumer(AsyncConsumer):\n    def test_message(self): pass\n"
     source += "class TestIt:\n    def test_it(self): pass\n    def helper(self): pass\n"
     assert [test.name for test in collected_from(source)] == ["test_it"]
+
+
+def test_what_is_excluded_from_the_coverage_says_why() -> None:
+    excluded = [
+        (str(path.relative_to(ROOT)), line.strip())
+        for path in sorted(ROOT.glob("src/**/*.py"))
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"pragma:\s*no\s*(cover|branch)", line)
+    ]
+    reason = re.compile(r"# pragma: no (cover|branch) - \w+( \S+){2,}$")
+    assert [place for place in excluded if not reason.search(place[1])] == []
