@@ -34,8 +34,8 @@ from ..keys import (
     named_key,
     process_topic,
 )
-from ..named import NamedChannels
 from ..partitions import Partitions, milliseconds
+from ..queues.named import NamedChannels
 from .membership import GroupTopics
 from .requests import PLAIN, SHARDED, Commands
 from .subscription import Subscription

@@ -29,8 +29,8 @@ from ..keys import (
     process_member,
     queue_member,
 )
-from ..named import NamedChannels
 from ..partitions import Partitions, milliseconds
+from ..queues.named import NamedChannels
 from .inbox import InboxReader
 from .membership import Membership
 

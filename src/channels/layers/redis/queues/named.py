@@ -3,13 +3,13 @@
 import asyncio
 from functools import partial
 
-from ..._runtime.loops import PerLoop
-from ..broker.process import ProcessChannels
-from ..options import LONGEST
-from ..statistics import EXPIRED
-from .keys import queue_expiry_key, queue_key
-from .partitions import Partitions, milliseconds
-from .queues import QueueReader
+from ...._runtime.loops import PerLoop
+from ...broker.process import ProcessChannels
+from ...options import LONGEST
+from ...statistics import EXPIRED
+from ..keys import queue_expiry_key, queue_key
+from ..partitions import Partitions, milliseconds
+from .reader import QueueReader
 
 __all__ = ["NamedChannels"]
 

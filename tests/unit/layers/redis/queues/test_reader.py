@@ -4,13 +4,13 @@ import contextlib
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
-from channels.layers.redis import queues as queues_module
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
-from channels.layers.redis.queues import QueueReader
+from channels.layers.redis.queues import reader as reader_module
+from channels.layers.redis.queues.reader import QueueReader
 
-from ....asgi import until
-from ....proxy import Proxy
+from .....asgi import until
+from .....proxy import Proxy
 
 
 class Workshop:
@@ -66,7 +66,7 @@ async def take(reader, count=1):
 async def gives_up(reader):
     """Start to receive, and stop when the server has the request."""
     receiving = asyncio.create_task(reader.receive())
-    await until(lambda: reader._reading)
+    await until(lambda: reader.is_reading)
     receiving.cancel()
     await asyncio.wait([receiving])
 
@@ -89,7 +89,7 @@ async def test_who_waits_first_is_served_first(workshop, shared_broker, put):
         served.append(name)
 
     waiting = [asyncio.create_task(receive(n)) for n in range(10)]
-    await until(lambda: reader._reading)
+    await until(lambda: reader.is_reading)
     for n in range(10):
         put(n)
     await asyncio.wait(waiting)
@@ -151,12 +151,12 @@ async def test_nothing_is_handed_out_to_who_gave_up(workshop, shared_broker, red
 async def test_what_was_handed_out_and_is_not_wanted_is_given_back(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
     reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)  # as a server that forbids it
     await gives_up(reader)
     put("held")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     assert await take(other) == ["held"]
 
 
@@ -164,19 +164,19 @@ async def test_giving_back_late_gives_back_nothing_that_came_later(
     workshop, shared_broker, redis, put, monkeypatch
 ):
     """The connection for commands may be broken while the reader goes on."""
-    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         other = workshop.reader(shared_broker.address)
         monkeypatch.setattr(reader, "_stop_reading", lambda: None)
         await gives_up(reader)
         put("held")
-        await until(lambda: reader._held)
+        await until(lambda: reader.entries)
         proxy.stall()
-        await until(lambda: not reader._held)
+        await until(lambda: not reader.entries)
         put("wanted")
         receiving = asyncio.create_task(take(reader))
-        await until(lambda: reader._tickets)
+        await until(lambda: reader.entries.tickets)
         proxy.flow()
         assert await receiving == ["wanted"]
         assert await take(other) == ["held"]
@@ -189,7 +189,7 @@ async def test_it_is_kept_for_a_receiver_who_comes_soon(workshop, shared_broker,
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     await gives_up(reader)
     put("first")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     put("second")
     assert await take(reader, 2) == ["first", "second"]
 
@@ -228,7 +228,7 @@ async def test_what_grew_old_in_hand_is_counted_once(workshop, shared_broker, pu
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     await gives_up(reader)
     put("old")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     await asyncio.sleep(0.35)
     put("fresh")
     assert await take(reader) == ["fresh"]
@@ -239,11 +239,11 @@ async def test_what_grew_old_in_hand_is_counted_once(workshop, shared_broker, pu
 async def test_a_queue_that_vanishes_comes_back(
     workshop, shared_broker, redis, put, monkeypatch, caplog
 ):
-    monkeypatch.setattr(queues_module, "_BLOCK", 0.2)
+    monkeypatch.setattr(reader_module, "_BLOCK", 0.2)
     reader = workshop.reader(shared_broker.address)
     for n in range(3):
         receiving = asyncio.create_task(take(reader))
-        await until(lambda: reader._reading)
+        await until(lambda: reader.is_reading)
         redis.delete(workshop.queue)
         put(n)
         assert await receiving == [str(n)]
@@ -267,14 +267,14 @@ async def test_closing_ends_waits_and_gives_back(workshop, shared_broker, redis,
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     await gives_up(reader)
     put("held")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     waiting = asyncio.create_task(workshop.reader(shared_broker.address).receive())
     await asyncio.sleep(0)
     monkeypatch.setattr(reader, "_stop_reading", real)
     await reader.aclose()
     assert await asyncio.wait_for(asyncio.shield(waiting), 5) == b"held"
     receiving = asyncio.create_task(other.receive())
-    await until(lambda: other._reading)
+    await until(lambda: other.is_reading)
     await other.aclose()
     with pytest.raises(BrokerUnavailable, match="closed"):
         await receiving
@@ -292,7 +292,7 @@ async def test_readers_that_leave_are_forgotten(workshop, shared_broker, redis, 
 async def test_a_reader_without_callers_gives_its_connection_up(
     workshop, shared_broker, put, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_IDLE", 0.05)
+    monkeypatch.setattr(reader_module, "_IDLE", 0.05)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(proxy.address)
         put("first")
@@ -343,7 +343,7 @@ async def test_a_message_is_removed_before_its_receiver_has_it(workshop, shared_
         proxy.stall()
         put("x")
         receiving = asyncio.create_task(take(reader))
-        await until(lambda: reader._tickets)
+        await until(lambda: reader.entries.tickets)
         assert not receiving.done()
         assert redis.xlen(workshop.queue) == 1
         proxy.flow()
@@ -363,7 +363,7 @@ async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_ne
         proxy.stall()
         put("first")
         receiving = asyncio.create_task(take(reader))
-        await until(lambda: reader._tickets)
+        await until(lambda: reader.entries.tickets)
         receiving.cancel()
         await asyncio.wait([receiving])
         put("second")
@@ -376,7 +376,7 @@ async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_ne
 async def test_what_was_removed_for_nobody_goes_back_with_its_age(
     workshop, shared_broker, redis, put, monkeypatch, leave
 ):
-    monkeypatch.setattr(queues_module, "_HOLD", 0.1)
+    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
@@ -384,11 +384,11 @@ async def test_what_was_removed_for_nobody_goes_back_with_its_age(
         proxy.stall()
         sent = int(put("left").partition(b"-")[0])
         receiving = asyncio.create_task(take(reader))
-        await until(lambda: reader._tickets)
+        await until(lambda: reader.entries.tickets)
         receiving.cancel()
         await asyncio.wait([receiving])
         closing = asyncio.create_task(reader.aclose()) if leave else None
-        await until(lambda: leave or not reader._held)
+        await until(lambda: leave or not reader.entries)
         proxy.flow()
         if closing:
             await closing
@@ -404,7 +404,7 @@ async def test_what_goes_back_gets_its_old_place(workshop, shared_broker, put, m
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     await gives_up(reader)
     put("first")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     put("second")
     put("third")
     await reader.aclose()
@@ -414,11 +414,11 @@ async def test_what_goes_back_gets_its_old_place(workshop, shared_broker, put, m
 async def test_what_several_gave_up_at_once_goes_back_in_order(
     workshop, shared_broker, redis, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_HOLD", 0.05)
+    monkeypatch.setattr(reader_module, "_HOLD", 0.05)
     reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     receiving = [asyncio.create_task(reader.receive()) for _ in range(2)]
-    await until(lambda: reader._reading and len(reader._callers) == 2)
+    await until(lambda: reader.is_reading and len(reader._callers) == 2)
     serve = reader._serve
 
     def serve_and_give_up():  # they come in the very turn of the event loop in which all give up
@@ -445,10 +445,10 @@ async def test_nothing_that_is_being_handled_comes_again_when_something_goes_bac
     monkeypatch.setattr(other, "_stop_reading", lambda: None)
     await gives_up(reader)
     put("first")
-    await until(lambda: reader._held)
+    await until(lambda: reader.entries)
     await gives_up(other)
     put("second")
-    await until(lambda: other._held)
+    await until(lambda: other.entries)
     put("third")
     await reader.aclose()
     assert await take(third, 2) == ["third", "first"]
@@ -471,8 +471,8 @@ async def test_an_old_message_that_went_back_still_expires(
 async def test_what_a_dead_reader_was_handed_comes_to_another_once(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
-    monkeypatch.setattr(queues_module, "_ABANDONED", 0.3)
+    monkeypatch.setattr(reader_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(reader_module, "_ABANDONED", 0.3)
     redis.xgroup_create(workshop.queue, "readers", "0", mkstream=True)
     put("one")
     put("two")
@@ -487,8 +487,8 @@ async def test_what_a_dead_reader_was_handed_comes_to_another_once(
 async def test_a_reader_that_only_seemed_dead_has_nothing_that_another_has_had(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
-    monkeypatch.setattr(queues_module, "_ABANDONED", 0.3)
+    monkeypatch.setattr(reader_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(reader_module, "_ABANDONED", 0.3)
     async with Proxy(shared_broker.address) as proxy:
         stuck = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
@@ -496,7 +496,7 @@ async def test_a_reader_that_only_seemed_dead_has_nothing_that_another_has_had(
         proxy.stall()
         put("once")
         late = asyncio.create_task(take(stuck))
-        await until(lambda: stuck._tickets)
+        await until(lambda: stuck.entries.tickets)
         assert await take(workshop.reader(shared_broker.address)) == ["once"]
         proxy.flow()
         put("other")
@@ -507,7 +507,7 @@ async def test_a_reader_that_only_seemed_dead_has_nothing_that_another_has_had(
 async def test_readers_that_hold_something_are_not_forgotten(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    monkeypatch.setattr(queues_module, "_GONE", 0.001)
+    monkeypatch.setattr(reader_module, "_GONE", 0.001)
     redis.xgroup_create(workshop.queue, "readers", "0", mkstream=True)
     put("held")
     redis.xreadgroup("readers", "holder", {workshop.queue: ">"}, count=1)
@@ -527,7 +527,7 @@ async def test_what_came_after_an_empty_read_has_not_expired(
     workshop, shared_broker, redis, put, monkeypatch
 ):
     """However old it is by the server's clock, which may have been set meanwhile."""
-    monkeypatch.setattr(queues_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(reader_module, "_BLOCK", 0.1)
     reader = workshop.reader(shared_broker.address)
     receiving = asyncio.create_task(take(reader))
     await until(lambda: reader._empty > 0)

@@ -1,0 +1,1 @@
+"""Named channels are queues on the servers, which any process may read."""
