@@ -7,6 +7,7 @@ VENV ?= .venv
 PORT ?= 8000
 ARGS ?=
 JOBS ?= 5
+COVER ?=
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -17,7 +18,7 @@ BIN := $(abspath $(VENV))/bin
 CHAT := cd examples/chat && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage check docs bench e2e screenshots clean
+.PHONY: help demo test test-all coverage coverage-report check docs bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
@@ -37,14 +38,17 @@ demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001
 	@$(CHAT) runserver $(PORT)
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
+	$(BIN)/python $(COVER) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
 
 test-all: $(VENV)/.installed-test ## Run those that take long, too; the browser's are in e2e
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not e2e" $(ARGS)
 
 coverage: $(VENV)/.installed-test ## Run the tests and list what of src they miss; pages in htmlcov
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
+	$(MAKE) test COVER="-m coverage run"
+	$(MAKE) coverage-report
+
+coverage-report: # of what `make test COVER="-m coverage run"` has measured, once or several times
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage html --quiet --fail-under=0
 	$(BIN)/python -m coverage report
