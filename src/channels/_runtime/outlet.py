@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Generator, Iterator
+from types import CoroutineType, coroutine
 from typing import Any
 
 from .. import signals
 from .consumer_signals import send_signal
 from .denial import respond
 from .faults import log_about
-from .inline import start_inline
 from .intake import Intake
 from .lifecycle import CLOSED, CONNECTING, OPEN, REFUSED, Lifecycle
 from .logtext import describe
@@ -17,7 +17,7 @@ from .pending_sends import PendingSend, PendingSends
 from .servers import Server, adapter_for, begins_with_help
 from .types import Consumer, Message, Receive, Send
 
-__all__ = ["Outlet"]
+__all__ = ["Outlet", "start_inline"]
 
 logger = logging.getLogger("channels.consumer")
 
@@ -248,3 +248,44 @@ def _is_event_stream(message: Message) -> bool:
         name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
         for name, value in headers
     )
+
+
+def start_inline(work: Awaitable[None]) -> Awaitable[None] | None:
+    """Run ``work`` until it is finished or has to wait.
+
+    Most sends do not wait at all. Those that do are watched (see pending_sends.py), which costs
+    more than the send.
+
+    Returns:
+        None if ``work`` is finished. Otherwise an awaitable for the rest, which the calling task
+        has to await, as if it had awaited ``work``. An awaitable that is not a plain coroutine is
+        not started, but returned as it is.
+
+    Raises:
+        Exception: what ``work`` raises.
+    """
+    if type(work) is not CoroutineType:
+        return work
+    try:
+        awaited = work.send(None)
+    except StopIteration:
+        return None
+    return _await_rest(work, awaited)
+
+
+@coroutine
+def _await_rest(work: "CoroutineType[Any, Any, None]", awaited: Any) -> Generator[Any, Any, None]:
+    """The rest of ``yield from work``, which already waits for ``awaited`` (PEP 380)."""
+    try:
+        while True:
+            try:
+                value = yield awaited
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - a cancellation, most likely
+                awaited = work.throw(error)
+            else:
+                awaited = work.send(value)
+    except StopIteration:
+        return

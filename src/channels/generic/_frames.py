@@ -28,6 +28,7 @@ __all__ = [
     "encode_json",
     "received_data",
     "send_message",
+    "unencodable",
     "unwanted",
 ]
 
@@ -165,8 +166,11 @@ _decode_short = json.JSONDecoder(
     parse_int=_integer, parse_float=_float, parse_constant=_constant
 ).decode
 _decode_long = json.JSONDecoder(parse_constant=_constant).decode
-_encode_json = json.JSONEncoder(allow_nan=False).encode
 _as_unicode = json.JSONEncoder(ensure_ascii=False).encode
+
+#: A value as JSON text. Raises TypeError for what JSON does not have, and ValueError for NaN, an
+#: infinite float, and what contains itself: see :func:`unencodable`.
+encode_json = json.JSONEncoder(allow_nan=False).encode
 
 
 def decode_json(text: "str | bytes") -> Any:
@@ -256,19 +260,11 @@ def _depth_exceeds(content: Any, levels: int) -> bool:
     return False
 
 
-def encode_json(content: Any) -> str:
-    """``content`` as JSON text.
-
-    Raises:
-        TypeError: there is something that JSON does not have.
-        ValueError: there is NaN or an infinite float, or it contains itself.
-    """
-    try:
-        return _encode_json(content)
-    except ValueError as error:
-        if "JSON compliant" not in str(error):
-            raise
-        raise ValueError(
-            "NaN and infinite floats are no JSON, and browsers do not read them; send None or "
-            "text, or override encode_json()"
-        ) from None
+def unencodable(error: ValueError) -> ValueError:
+    """What to raise instead of an error of :data:`encode_json`, which says too little of NaN."""
+    if "JSON compliant" not in str(error):
+        return error
+    return ValueError(
+        "NaN and infinite floats are no JSON, and browsers do not read them; send None or "
+        "text, or override encode_json()"
+    )

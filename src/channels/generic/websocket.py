@@ -27,6 +27,7 @@ from ._frames import (
     encode_json,
     received_data,
     send_message,
+    unencodable,
     unwanted,
 )
 from ._last import dispatch_last
@@ -131,7 +132,10 @@ class WebsocketConsumer(SyncConsumer):
         Raises:
             ValueError: there is neither text nor bytes.
         """
-        super().send(send_message(text_data, bytes_data))
+        if type(text_data) is str and text_data.isascii():
+            super().send({"type": "websocket.send", "text": text_data})
+        else:
+            super().send(send_message(text_data, bytes_data))
         if close:
             self.close(close)
 
@@ -197,7 +201,10 @@ class JsonWebsocketConsumer(WebsocketConsumer):
     @classmethod
     def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
-        return encode_json(content)
+        try:
+            return encode_json(content)
+        except ValueError as error:
+            raise unencodable(error) from None
 
 
 @framework(*_EVENTS)
@@ -277,7 +284,10 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         Raises:
             ValueError: there is neither text nor bytes.
         """
-        await self.base_send(send_message(text_data, bytes_data))
+        if type(text_data) is str and text_data.isascii():
+            await self.base_send({"type": "websocket.send", "text": text_data})
+        else:
+            await self.base_send(send_message(text_data, bytes_data))
         if close:
             await self.close(close)
 
@@ -359,4 +369,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     @classmethod
     async def encode_json(cls, content: Any) -> str:
         """``content`` as JSON text; ``ValueError`` for NaN and infinite floats."""
-        return encode_json(content)
+        try:
+            return encode_json(content)
+        except ValueError as error:
+            raise unencodable(error) from None

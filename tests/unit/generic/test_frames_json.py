@@ -137,10 +137,14 @@ def test_everything_else_is_sent_as_python_writes_it():
         assert _frames.encode_json(content) == json.dumps(content)
 
 
-def test_other_errors_stay_as_they_are():
+async def test_other_errors_stay_as_they_are():
     endless = []
     endless.append(endless)
-    with pytest.raises(ValueError, match="Circular reference"):
-        _frames.encode_json(endless)
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        _frames.encode_json(object())
+    for error, message, content in [
+        (ValueError, "Circular reference", endless),
+        (TypeError, "not JSON serializable", object()),
+    ]:
+        with pytest.raises(error, match=message):
+            JsonWebsocketConsumer.encode_json(content)
+        with pytest.raises(error, match=message):
+            await AsyncJsonWebsocketConsumer.encode_json(content)

@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from channels._runtime import from_thread, threads
 from channels._runtime.from_thread import KEPT, SendFromThread
-from channels._runtime.inline import start_inline
+from channels._runtime.outlet import start_inline
 from channels.exceptions import EventLoopRunning
 from channels.generic.websocket import WebsocketConsumer
 from tests.asgi import Server, until

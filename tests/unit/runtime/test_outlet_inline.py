@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from channels._runtime.inline import start_inline
+from channels._runtime.outlet import start_inline
 from tests.asgi import until
 
 
