@@ -8,7 +8,7 @@ which somebody waits takes over by itself, or else the next one on which somebod
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -18,11 +18,12 @@ from ..._runtime.loops import bridge, is_passing
 from ...exceptions import BrokerUnavailable
 from .handover import Loop, LoopEnded, across, hand_over
 
-__all__ = ["PATIENCE", "Reader", "Receiver"]
+__all__ = ["Reader", "Receiver", "patiently"]
 
 _T = TypeVar("_T")
 
-#: Seconds for which callers wait until this process receives.
+# Seconds for which callers wait for an answer. Longer than a broker takes to restart, or to fail
+# over.
 PATIENCE = 30.0
 
 # Seconds that an event loop may take to end, or to go on after a pause: asyncio.run pauses between
@@ -187,17 +188,13 @@ class Receiver(Generic[_Reader]):
                 if self.loop is None:
                     self._start()
                 home, life, ready = self._loop, self._life, partial(_all_ready, self.readers)
+            here_or_there = (
+                ready() if home is None or home is here else self._run_there(home, life, ready)
+            )
             try:
-                async with timers.timeout(PATIENCE):
-                    if home is None or home is here:
-                        await ready()
-                    else:
-                        await self._run_there(home, life, ready)
+                await patiently(here_or_there)
             except LoopEnded:
                 continue
-            except TimeoutError:
-                what = f"The broker did not answer for {PATIENCE:g} seconds"
-                raise BrokerUnavailable(what) from None
             finally:
                 with self._lock:
                     self._hopeful -= 1
@@ -269,6 +266,19 @@ class Receiver(Generic[_Reader]):
             await _end(life, readers)
         else:
             _abandon(readers, loop, life)
+
+
+async def patiently(awaitable: Awaitable[_T]) -> _T:
+    """Await what a broker is to answer to, for as long as callers wait for one.
+
+    Raises:
+        BrokerUnavailable: it has not answered.
+    """
+    try:
+        async with timers.timeout(PATIENCE):
+            return await awaitable
+    except TimeoutError:
+        raise BrokerUnavailable(f"The broker did not answer for {PATIENCE:g} seconds") from None
 
 
 async def _all_ready(readers: Iterable[Reader]) -> None:

@@ -1,12 +1,15 @@
-"""Groups, as both Redis layers have them: who is a member, for how long, and at what cost."""
+"""Groups of both Redis layers: which processes are members, how long, and at what cost."""
 
 import asyncio
 
 import pytest
 
+from channels.exceptions import BrokerError
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from channels.layers.redis.keys import consistent_hash
 
 from ....asgi import until
+from ....proxy import Proxy
 
 
 @pytest.fixture(params=[RedisChannelLayer, RedisPubSubChannelLayer], ids=["streams", "pubsub"])
@@ -23,6 +26,23 @@ async def make(request, shared_broker, prefix):
     await asyncio.gather(*(layer.aclose() for layer in made))
 
 
+@pytest.fixture
+def layer(make):
+    return make()
+
+
+@pytest.fixture
+def members(redis, prefix):
+    """How many processes the server knows to be members of a group, in either way."""
+
+    def members(group="group", *, partition=0):
+        name = f"{{{prefix}:{partition}}}:group:{group}"
+        ((_, subscribed),) = redis.pubsub_numsub(name)
+        return subscribed + (redis.zcard(name) if redis.type(name) == b"zset" else 0)
+
+    return members
+
+
 async def receive(layer, channel):
     async with asyncio.timeout(5):
         return await layer.receive(channel)
@@ -30,6 +50,150 @@ async def receive(layer, channel):
 
 def message(n=0):
     return {"type": "test.message", "n": n}
+
+
+# Which processes are members
+
+
+async def test_a_process_is_a_member_once_until_its_last_channel_leaves(layer, members):
+    channels = [await layer.new_channel() for _ in range(3)]
+    assert members() == 0
+    for channel in channels:
+        await layer.group_add("group", channel)
+        assert members() == 1
+    for channel in channels[:2]:
+        await layer.group_discard("group", channel)
+    assert members() == 1
+    await layer.group_discard("group", channels[2])
+    await until(lambda: members() == 0)
+
+
+async def test_channels_that_join_at_once_are_all_members(layer, members):
+    channels = [await layer.new_channel() for _ in range(5)]
+    await asyncio.gather(*(layer.group_add("group", channel) for channel in channels))
+    assert members() == 1
+    await layer.group_send("group", message())
+    for channel in channels:
+        assert await receive(layer, channel) == message()
+
+
+async def test_the_process_leaves_as_its_last_consumer_ends(layer, members):
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    await layer.group_add("group", mailbox.channel)
+    await mailbox.close()
+    await until(lambda: members() == 0)
+
+
+async def test_joining_and_leaving_at_once_ends_as_it_was_asked(layer, members):
+    first, second = await layer.new_channel(), await layer.new_channel()
+    for n in range(30):
+        await layer.group_add("group", first)
+        await asyncio.gather(layer.group_discard("group", first), layer.group_add("group", second))
+        await layer.group_send("group", message(n))
+        assert await receive(layer, second) == message(n)
+        await layer.group_discard("group", second)
+    await until(lambda: members() == 0)
+    assert layer.statistics.delivered == 30
+
+
+async def test_a_channel_that_joins_as_the_last_member_ends_is_a_member(layer):
+    for n in range(10):
+        mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+        channel = await layer.new_channel()
+        await layer.group_add("group", mailbox.channel)
+        await mailbox.close()
+        await layer.group_add("group", channel)
+        await asyncio.sleep(0)  # the loop's turn, in which the process would leave
+        await layer.group_send("group", message(n))
+        assert await receive(layer, channel) == message(n)
+        await layer.group_discard("group", channel)
+
+
+async def test_a_cancelled_join_leaves_nothing_behind(layer, members):
+    channel = await layer.new_channel()
+    for turns in range(6):
+        joining = asyncio.create_task(layer.group_add("group", channel))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        joining.cancel()
+        await asyncio.wait((joining,))
+        assert joining.cancelled()
+        assert not layer.local.is_member("group", channel)
+        await until(lambda: members() == 0)
+
+
+async def test_a_join_that_is_refused_says_why_and_leaves_nothing_behind(
+    make, redis, shared_broker, prefix, base, members
+):
+    host, port = shared_broker.address
+    redis.execute_command(
+        "ACL", "SETUSER", prefix, "on", "nopass", "resetkeys", f"~{base}:[^g]*", "+@all",
+        "resetchannels", f"&{base}:process:*",
+    )  # fmt: skip
+    layer = make(hosts=[f"redis://{prefix}:any@{host}:{port}"])
+    channel, other = await layer.new_channel(), await layer.new_channel()
+    try:
+        joins = (layer.group_add("group", name) for name in (channel, other))
+        for result in await asyncio.gather(*joins, return_exceptions=True):
+            assert isinstance(result, BrokerError)
+            assert "refused a" in str(result)
+        assert not layer.local.has_members("group")
+        redis.execute_command("ACL", "SETUSER", prefix, "allkeys", "allchannels")
+        await layer.group_add("group", channel)
+        assert members() == 1
+        await layer.aclose()
+    finally:
+        redis.execute_command("ACL", "DELUSER", prefix)
+
+
+async def test_another_process_lets_a_channel_join_and_leave(make, members):
+    here, there = make(), make()
+    channel = await here.new_channel()
+    await there.group_add("group", channel)
+    await until(lambda: members() == 1)
+    await there.group_send("group", message(1))
+    assert await receive(here, channel) == message(1)
+    await there.group_discard("group", channel)
+    await until(lambda: members() == 0)
+    await there.group_send("group", message(2))
+    await there.send(channel, message(3))
+    assert await receive(here, channel) == message(3)
+
+
+async def test_groups_are_where_their_names_say(make, shared_broker, members):
+    layer = make(hosts=[shared_broker.address] * 3)
+    channel = await layer.new_channel()
+    groups = [f"group-{n}" for n in range(20)]
+    for group in groups:
+        await layer.group_add(group, channel)
+    for group in groups:
+        for partition in range(3):
+            there = partition == consistent_hash(group, 3)
+            assert members(group, partition=partition) == there
+
+
+async def test_closing_leaves_every_group(layer, members):
+    channel = await layer.new_channel()
+    groups = [f"group-{n}" for n in range(100)]
+    await asyncio.gather(*(layer.group_add(group, channel) for group in groups))
+    await layer.aclose()
+    assert not any(map(members, groups))
+
+
+async def test_a_server_that_is_silent_is_told_of_the_end_when_it_answers_again(
+    make, shared_broker, members
+):
+    async with Proxy(shared_broker.address) as proxy:
+        layer = make(hosts=[proxy.address])
+        mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+        groups = [f"group-{n}" for n in range(50)]
+        await asyncio.gather(*(layer.group_add(group, mailbox.channel) for group in groups))
+        proxy.stall()
+        await mailbox.close()
+        assert members(groups[-1]) == 1
+        proxy.flow()
+        await until(lambda: not any(map(members, groups)))
+        await layer.aclose()
 
 
 # How long a membership lasts

@@ -10,7 +10,7 @@ from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
 from ....exceptions import BrokerUnavailable
 from ...broker.patience import Patience
-from ...broker.receiver import PATIENCE
+from ...broker.receiver import patiently
 from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.errors import explain, is_transient
@@ -118,7 +118,7 @@ class Subscription:
         """
         self._wound_down = False
         if not self.is_ready():
-            await self.subscribe(self._own)
+            await asyncio.shield(self.subscribe(self._own))
 
     def resume_from(self, former: "Subscription") -> None:
         """Take over from another event loop: what is published until it is done is lost."""
@@ -167,20 +167,18 @@ class Subscription:
         """Whether the server has confirmed the subscription, if perhaps over another connection."""
         return self._requests.was_confirmed(topic)
 
-    async def subscribe(self, topic: bytes) -> None:
+    def subscribe(self, topic: bytes) -> "asyncio.Future[None]":
         """Get what is published to ``topic``.
 
-        Returns when the server has confirmed it, and when all that it had published before to
-        this process has been handed on.
-
-        Raises:
-            BrokerUnavailable: the server could not be reached.
-            BrokerError: it refused.
+        Returns:
+            What is done when the server has confirmed it, and all that it had published before to
+            this process has been handed on. Others wait for it, too: it is to be shielded. It fails
+            if the server refuses.
         """
         future = self._requests.subscribe(topic)
         if future is None:
             future = self.barrier() if self.up else self._up
-        await _patiently(future)
+        return future
 
     def unsubscribe(self, topic: bytes) -> None:
         """Let the server publish ``topic`` to others only."""
@@ -197,7 +195,7 @@ class Subscription:
             BrokerUnavailable: it was not.
         """
         if not self._up.done():
-            await _patiently(self._up)
+            await patiently(asyncio.shield(self._up))
 
     # The connection
 
@@ -353,11 +351,3 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
-
-
-async def _patiently(future: "asyncio.Future[None]") -> None:
-    try:
-        async with timers.timeout(PATIENCE):
-            await asyncio.shield(future)
-    except TimeoutError:
-        raise BrokerUnavailable(f"The broker did not answer for {PATIENCE:g} seconds") from None

@@ -17,8 +17,9 @@ from typing import Any, Protocol, TypeAlias
 
 from ...._runtime.clock import now
 from ....exceptions import InvalidNameError, Unconfirmed
+from ...broker.memberships import Memberships
 from ...broker.process import process_of
-from ...broker.receiver import Receiver
+from ...broker.receiver import Receiver, patiently
 from ...broker.transport import Recipient
 from ...local import Late
 from ...statistics import CLOSED, UNDECODABLE
@@ -36,7 +37,6 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
-from .membership import GroupTopics
 from .requests import PLAIN, SHARDED, Commands
 from .subscription import Subscription
 
@@ -105,7 +105,16 @@ class PubSubTransport:
             self._make_subscriptions, self._local.waiting_loops, self._is_needed
         )
         self.is_ready = self.receiver.is_ready
-        self._topics = GroupTopics(self.receiver, bases, self._local)
+        self._memberships = Memberships(
+            self._local,
+            self.receiver.call_soon,
+            join=self._subscribe,
+            leave=self._unsubscribe,
+            catch_up=self._subscribe,
+        )
+        self.emptied = self._memberships.emptied
+        # The groups that the process is subscribed to, by topic, for each server.
+        self._groups: list[dict[bytes, str]] = [{} for _ in servers]
         self._tasks: set[asyncio.Future[Any]] = set()
         # When the connection to each server that receives was last repaired, by our clock.
         self._repaired = [-math.inf] * len(servers)
@@ -130,6 +139,7 @@ class PubSubTransport:
             await self.receiver.be_ready()
 
     def _make_subscriptions(self) -> list[Subscription]:
+        self._memberships.take_over()
         commands = self.commands or PLAIN  # which ready() has found out
         return [
             Subscription(
@@ -138,20 +148,23 @@ class PubSubTransport:
             )
             for number, (server, own_topic, groups) in enumerate(
                 zip(
-                    self._partitions.servers, self._own_topics, self._topics.names, strict=True
+                    self._partitions.servers, self._own_topics, self._groups, strict=True
                 )
             )
         ]  # fmt: skip
 
     def _is_needed(self) -> bool:
         """Whether messages would be lost while this process does not listen."""
-        return any(self._topics.names) or bool(self._local.waiting_loops())
+        return bool(self._memberships) or bool(self._local.waiting_loops())
+
+    def _receives_here(self) -> bool:
+        return self.receiver.loop is asyncio.get_running_loop()
 
     # Sending
 
     async def send_to_process(self, process: str, channel: str, data: bytes) -> str | None:
         """Publish to a process."""
-        if process == self._process:
+        if process == self._process and not self.receiver.is_ready():
             await self.ready()
         partition = self._partitions.number_of(channel)
         try:
@@ -167,9 +180,10 @@ class PubSubTransport:
     ) -> int:
         """Publish to a process; whether it is there."""
         commands = self.commands or await self._get_commands()
+        subscriptions = self.receiver.readers
+        if subscriptions and not subscriptions[partition].up and self._receives_here():
+            await subscriptions[partition].wait_until_up()
         topic = process_topic(self._partitions.bases[partition], process)
-        if self.receiver.loop is asyncio.get_running_loop():
-            await self.receiver.readers[partition].wait_until_up()
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
         connection = self._senders.get().connections[partition]
         receivers: int = await connection.call(commands.publish, topic, content, repeat=False)
@@ -196,8 +210,9 @@ class PubSubTransport:
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
         topic, named_channels = group_topic(base, group), named_key(base, group)
-        if self.receiver.loop is asyncio.get_running_loop():
-            await self.receiver.readers[partition].wait_until_up()
+        subscriptions = self.receiver.readers
+        if subscriptions and not subscriptions[partition].up and self._receives_here():
+            await subscriptions[partition].wait_until_up()
         try:
             named = await self._senders.get().connections[partition].run(
                 "publish", [topic, named_channels], [commands.publish, data], repeat=False
@@ -232,17 +247,35 @@ class PubSubTransport:
 
     async def _join(self, group: str, channel: str) -> None:
         await self.ready()
-        await self._topics.join(group, channel)
+        await patiently(self._memberships.join(group, channel))
+
+    def _topic_of(self, group: str) -> tuple[int, bytes]:
+        """The number of the server that has a group, and its topic there."""
+        partition = self._partitions.number_of(group)
+        return partition, group_topic(self._partitions.bases[partition], group).encode()
+
+    def _subscribe(self, group: str) -> "asyncio.Future[None]":
+        """Subscribe to a group, and have what was published before handed over."""
+        partition, topic = self._topic_of(group)
+        self._groups[partition][topic] = group
+        return self.receiver.readers[partition].subscribe(topic)
+
+    def _unsubscribe(self, group: str) -> None:
+        """End that. Nobody has to wait for it."""
+        partition, topic = self._topic_of(group)
+        self._groups[partition].pop(topic, None)
+        if self._receives_here():
+            self.receiver.readers[partition].unsubscribe(topic)
 
     async def leave(self, group: str, channel: str) -> None:
         """Let a channel of this process be in a group no longer."""
         if self._local.is_member(group, channel):
-            await self.receiver.run(lambda: self._topics.part(group, channel))
+            await self.receiver.run(lambda: self._leave(group, channel))
 
-    def emptied(self, group: str) -> None:
-        """The last member in this process has left a group."""
-        self._topics.emptied(group)
-        self.receiver.call_soon(self._topics.leave_emptied)
+    async def _leave(self, group: str, channel: str) -> None:
+        if self._receives_here():  # it is to have what was published before
+            await self.receiver.readers[self._partitions.number_of(group)].barrier()
+        await self._memberships.part(group, channel)
 
     async def invite(self, process: str, group: str, channel: str) -> None:
         """Let a channel of another process join a group; if it is gone, so be it."""
@@ -274,7 +307,7 @@ class PubSubTransport:
 
     def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> Late | None:
         """A message came, to a group or to this process."""
-        group = self._topics.names[partition].get(topic)
+        group = self._groups[partition].get(topic)
         if group is None:
             if topic != self._own_topics[partition]:
                 return None  # a group that was left meanwhile
@@ -327,7 +360,7 @@ class PubSubTransport:
         self._recipient.require_valid_group_name(group)
         self._recipient.require_valid_channel_name(channel)
         if process_of(channel) == self._process:
-            change = self._topics.join if kind == JOIN else self._topics.part
+            change = self._join if kind == JOIN else self._leave
             self._start(change(group, channel))
 
     def subscription_lost(self, partition: int, reason: str) -> None:
@@ -375,14 +408,14 @@ class PubSubTransport:
         await self.receiver.run(self._flush)
 
     async def _flush(self) -> None:
-        if self.receiver.loop is asyncio.get_running_loop():
+        if self._receives_here():
             for subscription in self.receiver.readers:
                 subscription.hurry()
                 await subscription.barrier()
         await self._local.flush()
-        for names in self._topics.names:
-            for group in list(names.values()):
-                self._topics.leave_if_empty(group)
+        for group in self._memberships:
+            self._memberships.emptied(group)
+        self._memberships.leave_emptied()
         await self._partitions.delete_keys()
 
     async def rest(self) -> None:
@@ -412,4 +445,4 @@ class PubSubTransport:
                 task.cancel()
             await self._local.flush()
             await self.receiver.stop()
-            self._topics.clear()
+            self._memberships.leave_all()

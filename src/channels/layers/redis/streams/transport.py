@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Iterable
 
 from ....exceptions import ChannelFull, InvalidNameError
+from ...broker.memberships import Memberships
 from ...broker.receiver import Receiver
 from ...broker.transport import Recipient
 from ...local import Late
@@ -32,7 +33,6 @@ from ..keys import (
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
 from .inbox import InboxReader
-from .membership import Membership
 
 __all__ = ["StreamsTransport"]
 
@@ -71,17 +71,20 @@ class StreamsTransport:
         self.named = NamedChannels(self._partitions, self._process, self._local)
         self.enqueue, self.dequeue = self.named.enqueue, self.named.dequeue
         self.stop_receiving = self.named.stop_receiving
-        self._membership = Membership(
-            self._process, bases, milliseconds(lease), self._senders, self._local.has_members
-        )
         #: What reads the inboxes.
         self.receiver = Receiver(self._make_readers, self._local.waiting_loops)
         self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
+        member = process_member(self._process)
+        self._memberships = Memberships(
+            self._local,
+            self.receiver.call_soon,
+            join=lambda group: self._change(group, member, milliseconds(lease)),
+            leave=lambda group: self._change(group, member, 0),
+        )
+        self.emptied = self._memberships.emptied
 
     def _make_readers(self) -> list[InboxReader]:
-        self._membership.take_over()
-        # The event loop before had been told, too.
-        asyncio.get_running_loop().call_soon(self._membership.leave_emptied)
+        self._memberships.take_over()
         lease, partitions = min(self._lease, LONGEST), self._partitions
         connections = self._senders.get().connections
         return [
@@ -137,29 +140,11 @@ class StreamsTransport:
 
     async def _join(self, group: str, channel: str) -> None:
         await self.receiver.be_ready()
-        self._local.join(group, channel)
-        try:
-            await self._membership.join(group)
-        except Exception:
-            self._local.part(group, channel)
-            raise
+        await self._memberships.join(group, channel)
 
     async def leave(self, group: str, channel: str) -> None:
         """Let a channel of this process be in a group no longer."""
-        await self.receiver.run(lambda: self._leave(group, channel))
-
-    async def _leave(self, group: str, channel: str) -> None:
-        self._local.part(group, channel)
-        leaving = self._membership.leave_emptied()
-        if leaving:  # even if the caller gives up
-            await asyncio.wait(leaving)
-        for left in leaving:
-            left.result()
-
-    def emptied(self, group: str) -> None:
-        """The last member in this process has left a group."""
-        if self._membership.emptied(group):
-            self.receiver.call_soon(self._membership.leave_emptied)
+        await self.receiver.run(lambda: self._memberships.part(group, channel))
 
     async def invite(self, process: str, group: str, channel: str) -> None:
         """Let a channel of another process join a group."""
@@ -179,18 +164,22 @@ class StreamsTransport:
 
     async def bind(self, group: str, channel: str, lease: float) -> None:
         """Let a named channel be in a group, for ``lease`` seconds."""
-        await self._change_named(group, channel, milliseconds(lease))
+        await self._change(group, self._named_member(group, channel), milliseconds(lease))
 
     async def unbind(self, group: str, channel: str) -> None:
         """Let a named channel leave a group."""
-        await self._change_named(group, channel, 0)
+        await self._change(group, self._named_member(group, channel), 0)
 
-    async def _change_named(self, group: str, channel: str, lease: int) -> None:
+    def _named_member(self, group: str, channel: str) -> str:
+        """What stands for a named channel in a group."""
+        number_of = self._partitions.number_of
+        return queue_member(channel, same_partition=number_of(channel) == number_of(group))
+
+    def _change(self, group: str, member: str, lease: int) -> "asyncio.Future[None]":
+        """Let something be a member of a group for so many milliseconds, or not, with 0."""
         partition = self._partitions.number_of(group)
         key = group_key(self._partitions.bases[partition], group)
-        beside = self._partitions.number_of(channel) == partition
-        member = queue_member(channel, same_partition=beside)
-        await self._senders.get().membership_changes[partition].make(key, member, lease)
+        return self._senders.get().membership_changes[partition].make(key, member, lease)
 
     # What the inbox brings (see inbox.Recipient)
 
@@ -218,7 +207,7 @@ class StreamsTransport:
         if kind == JOIN:
             self._local.join(group, channel)
             # It is a member; but it may have left after it was invited.
-            self._membership.start_joining(group)
+            self._memberships.start_joining(group)
         else:
             self._local.part(group, channel)
 
@@ -238,12 +227,15 @@ class StreamsTransport:
 
     def inbox_groups(self, partition: int) -> Iterable[str]:
         """The keys of the groups that the process is a member of, unless it has left meanwhile."""
-        for key in self._membership.keys(partition):
-            yield from self._membership.still(partition, [key])
+        base, number_of = self._partitions.bases[partition], self._partitions.number_of
+        for group in self._memberships:
+            if number_of(group) == partition and group in self._memberships:
+                yield group_key(base, group)
 
     def inbox_groups_missing(self, partition: int, keys: list[bytes]) -> None:
         """A server lost the keys of groups: members here may have missed messages, and are told."""
-        lost = self._membership.forgotten(partition, keys)
+        start = len(group_key(self._partitions.bases[partition], ""))
+        lost = self._memberships.forgotten(key.decode("ascii")[start:] for key in keys)
         if not lost:
             return
         logger.warning(
@@ -266,7 +258,7 @@ class StreamsTransport:
         for reader in self.receiver.readers:
             reader.hurry()
         await self._local.flush()
-        self._membership.clear()
+        self._memberships.clear()
         leases = [reader.lease for reader in self.receiver.readers]
         kept = [key for lease in leases for key in (lease.inbox, lease.lost)]
         await self._partitions.delete_keys(but=kept)
@@ -302,7 +294,7 @@ class StreamsTransport:
             await self._local.flush()
             if leases:
                 sender = self._senders.get()
-                self._membership.leave_all()
+                self._memberships.leave_all()
                 for connection, lease in zip(sender.connections, leases, strict=True):
                     # Closing the connection waits for it. A lease that ends does the same.
                     connection.call("UNLINK", lease.inbox, lease.lost).add_done_callback(forget)

@@ -79,52 +79,6 @@ async def soon(awaitable):
 # Subscriptions
 
 
-async def test_a_process_subscribes_to_a_group_once_until_its_last_member_leaves(layer, broker):
-    channels = [await layer.new_channel() for _ in range(3)]
-    assert subscribers(broker, layer) == 0
-    for channel in channels:
-        await layer.group_add("group", channel)
-        assert subscribers(broker, layer) == 1
-    for channel in channels[:2]:
-        await layer.group_discard("group", channel)
-    assert subscribers(broker, layer) == 1
-    await layer.group_discard("group", channels[2])
-    await until(lambda: subscribers(broker, layer) == 0)
-
-
-async def test_the_end_of_a_consumer_ends_the_subscription(layer, broker):
-    channel = await layer.new_channel()
-    mailbox = layer.open_mailbox(channel, lambda: None)
-    await layer.group_add("group", channel)
-    await mailbox.close()
-    await until(lambda: subscribers(broker, layer) == 0)
-
-
-async def test_joining_and_leaving_at_once_ends_as_it_was_asked(layer, broker):
-    first, second = await layer.new_channel(), await layer.new_channel()
-    for _ in range(20):
-        await layer.group_add("group", first)
-        await asyncio.gather(layer.group_discard("group", first), layer.group_add("group", second))
-        await layer.group_send("group", NEWS)
-        assert await soon(layer.receive(second)) == NEWS
-        await layer.group_discard("group", second)
-    await until(lambda: subscribers(broker, layer) == 0)
-    assert balanced(layer)
-    assert layer.statistics.delivered == 20
-
-
-async def test_a_cancelled_join_leaves_no_subscription(layer, broker):
-    channel = await layer.new_channel()
-    for turns in range(6):
-        joining = asyncio.create_task(layer.group_add("group", channel))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        joining.cancel()
-        await asyncio.wait((joining,))
-        assert joining.cancelled()
-        await until(lambda: subscribers(broker, layer) == 0)
-
-
 async def test_sharded_topics(make, broker):
     layer = make(sharded=True)
     channel = await layer.new_channel()
@@ -133,17 +87,6 @@ async def test_sharded_topics(make, broker):
     assert subscribers(broker, layer) == 0
     await layer.group_send("group", NEWS)
     assert await soon(layer.receive(channel)) == NEWS
-
-
-async def test_another_process_is_asked_to_join_and_to_leave(make, broker):
-    layer, other = make(), make()
-    channel = await other.new_channel()
-    await layer.group_add("group", channel)
-    await until(lambda: subscribers(broker, layer) == 1)
-    await layer.group_send("group", NEWS)
-    assert await soon(other.receive(channel)) == NEWS
-    await layer.group_discard("group", channel)
-    await until(lambda: subscribers(broker, layer) == 0)
 
 
 async def test_a_refused_subscription_says_why(make, broker):

@@ -162,7 +162,7 @@ async def test_what_was_wanted_while_there_was_no_connection_is_subscribed_to(
     subscription = await subscribe()
     proxy.refuse()
     await until(lambda: not subscription.up)
-    wanted = asyncio.create_task(subscription.subscribe(topic))
+    wanted = asyncio.ensure_future(subscription.subscribe(topic))
     await asyncio.sleep(0)
     assert subscription.has(topic)
     assert not subscription.was_confirmed(topic)
@@ -255,7 +255,7 @@ async def test_a_topic_that_is_refused_is_told_to_who_wants_it(
 async def test_stopping_tells_who_waits(subscribe, proxy, topic):
     subscription = await subscribe()
     proxy.stall()
-    waiting = asyncio.create_task(subscription.subscribe(topic))
+    waiting = asyncio.ensure_future(subscription.subscribe(topic))
     await asyncio.sleep(0)
     await subscription.stop()
     with pytest.raises(BrokerUnavailable, match="closed"):

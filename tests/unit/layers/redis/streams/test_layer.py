@@ -184,16 +184,14 @@ async def test_what_a_full_inbox_missed_is_counted_and_told_when_the_connection_
         await mailbox.close()
 
 
-async def test_another_process_lets_a_channel_join_and_leave(make):
-    here, there = make(), make()
-    channel = await here.new_channel()
-    await there.group_add("group", channel)
-    await there.group_send("group", message(1))
-    assert await receive(here, channel) == message(1)
-    await there.group_discard("group", channel)
-    await there.group_send("group", message(2))
-    await there.send(channel, message(3))
-    assert await receive(here, channel) == message(3)
+async def test_a_membership_lasts_as_long_as_the_lease(make, redis, base):
+    layer = make(lease=60)
+    await layer.group_add("group", await layer.new_channel())
+    key = f"{base}:group:group"
+    ((member, until_when),) = redis.zrange(key, 0, -1, withscores=True)
+    assert member == f"p:{layer.client_prefix}".encode()
+    assert 0 < until_when - redis.time()[0] * 1000 <= 61_000
+    assert 0 < redis.pttl(key) <= 60_000
 
 
 async def test_an_invitation_outlives_the_lease(make):
@@ -203,40 +201,6 @@ async def test_an_invitation_outlives_the_lease(make):
     await asyncio.sleep(1.2)
     await there.group_send("group", message())
     assert await receive(here, channel) == message()
-
-
-async def test_the_process_leaves_as_its_last_consumer_goes(make, redis, base):
-    layer = make()
-    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
-    await layer.group_add("group", mailbox.channel)
-    await mailbox.close()
-    await until(lambda: not redis.exists(f"{base}:group:group"))
-
-
-async def test_leaving_and_joining_at_once_ends_in_what_came_last(make, redis, base):
-    layer = make()
-    first, second = await layer.new_channel(), await layer.new_channel()
-    for _ in range(50):
-        await layer.group_add("group", first)
-        await asyncio.gather(layer.group_discard("group", first), layer.group_add("group", second))
-        await layer.group_send("group", message())
-        assert await receive(layer, second) == message()
-        await layer.group_discard("group", second)
-    assert not redis.exists(f"{base}:group:group")
-
-
-async def test_who_joins_as_the_last_member_goes_is_a_member(make, redis, base):
-    layer = make()
-    for _ in range(10):
-        mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
-        channel = await layer.new_channel()
-        await layer.group_add("group", mailbox.channel)
-        await mailbox.close()
-        await layer.group_add("group", channel)
-        await asyncio.sleep(0)  # the loop's turn, in which the process would leave
-        await layer.group_send("group", message())
-        assert await receive(layer, channel) == message()
-        await layer.group_discard("group", channel)
 
 
 async def test_a_named_channels_membership_ends(make):
