@@ -113,7 +113,7 @@ async def test_servers_that_refuse_or_are_not_there(
         "channels.layers.redis.connection.commands.CommandConnection.__init__.__kwdefaults__",
         {"patience": 1},
     )
-    monkeypatch.setattr("channels.layers.redis.streams.receiver.PATIENCE", 1)
+    monkeypatch.setattr("channels.layers.broker.receiver.PATIENCE", 1)
     monkeypatch.setattr("channels.layers.redis.pubsub.subscription.PATIENCE", 1)
 
     async def written(hosts):

@@ -53,7 +53,7 @@ def _decode(number: int, entry: Any) -> dict[str, Any]:
 def create_pool(host: Mapping[str, Any]) -> ConnectionPool:
     """A connection pool of redis-py for one entry that :func:`decode_hosts` has returned.
 
-    Whoever makes it closes it, with ``await pool.disconnect()``. The layers do not use it.
+    The caller closes it, with ``await pool.disconnect()``. The layers do not use it.
     """
     options = dict(host)
     if "address" in options:
@@ -86,7 +86,7 @@ class _Pool(ConnectionPool):
         self._used: set[Connection] = set()
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        """A connection that nobody uses, or a new one."""
+        """A connection that is not in use, or a new one."""
         while self._free:
             connection = self._free.pop()
             if connection.is_connected:

@@ -5,10 +5,9 @@ under way travels next. So a burst of callers costs one round trip and one conne
 server sees one process's commands in the order in which they were called.
 
 When the connection breaks, calls that have not been answered are sent again over the next one.
-Nobody can know whether the server carried them out, so a command must be one that may be repeated:
-it sets something to a value, or it is a script that remembers the sender's last sequence number. A
-call that may not be repeated (``repeat=False``) fails with
-:class:`~channels.exceptions.Unconfirmed` instead.
+The server may have carried them out already, so a command must be one that may be repeated: it sets
+something to a value, or it is a script that remembers the sender's last number. A call that may not
+be repeated (``repeat=False``) fails with :class:`~channels.exceptions.Unconfirmed` instead.
 """
 
 import asyncio
@@ -79,9 +78,9 @@ class CommandConnection:
         """Run a script that appends something, exactly once; the future gets its answer.
 
         The script is given, as its last key, that of this sender; and, before its other arguments,
-        the lease of that key and a number. It is greater than that of any such script which the
-        server may have run before, and stays the same when the script is repeated because nobody
-        knows whether it ran: the server ignores a number that it has seen.
+        the lease of that key and a number. The number is greater than that of any such script
+        which the server may have run before. It stays the same when the script is repeated because
+        its answer was lost, and the server ignores a number that it has seen.
         """
         count = len(keys) + 1
         command = (

@@ -24,9 +24,10 @@ __all__ = [
 # anything before it has looked at all of them.
 _MOVING = ("access a non local key", "during rehashing of the slot")
 
-# Refusals that redis-py has no class for; Redis before 7 wraps those that end a script.
-# Somebody's script has kept the server for longer than busy-reply-threshold.
+# Another client's script has kept the server for longer than busy-reply-threshold.
 _BUSY = "BUSY "
+
+# Refusals that redis-py has no class for; Redis before 7 wraps those that end a script.
 _TRANSIENT = ("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "-READONLY", *_MOVING)
 
 

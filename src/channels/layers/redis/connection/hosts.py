@@ -15,21 +15,12 @@ from ..keys import base_of
 from .servers import (
     Address,
     ClusterServer,
-    Connection,
     SentinelServer,
     Server,
     SingleServer,
 )
 
-__all__ = [
-    "ClusterServer",
-    "Connection",
-    "HostsError",
-    "SentinelServer",
-    "Server",
-    "SingleServer",
-    "parse_hosts",
-]
+__all__ = ["HostsError", "parse_hosts"]
 
 # Slot groups of a cluster over which groups and channels are spread. All processes must agree.
 CLUSTER_PARTITIONS = 8

@@ -13,7 +13,7 @@ from ....exceptions import Unconfirmed
 from ..scripts import SCRIPTS
 from .errors import explain, is_moving, is_transient
 from .raw import RawConnection
-from .servers import Connection, Server, heed_move
+from .servers import Connection, Server, note_move
 
 __all__ = ["Call", "Pipeline"]
 
@@ -35,7 +35,7 @@ class Call:
         command: its words.
         future: done when the caller has given up, too.
         deadline: until when it is tried, on the monotonic clock.
-        repeat: it may be sent again when nobody knows whether the server carried it out.
+        repeat: it may be sent again although the server may have carried it out.
         number_at: where among the words its number belongs, or 0 if it takes none.
         number: under which the server may have carried it out, or 0.
     """
@@ -213,7 +213,7 @@ class Pipeline:
         """Send refused calls again; raise if that needs another connection."""
         others = [e for e in self._refusals if not isinstance(e, redis_errors.NoScriptError)]
         for error in others:
-            error = heed_move(self._server, error)
+            error = note_move(self._server, error)
             if not is_moving(error):
                 raise error
         self._take_back()

@@ -21,7 +21,7 @@ __all__ = [
     "SentinelServer",
     "Server",
     "SingleServer",
-    "heed_move",
+    "note_move",
 ]
 
 
@@ -42,7 +42,7 @@ class Server(Protocol):
         """The server said that the keys have moved."""
 
 
-def heed_move(server: Server, error: Exception) -> Exception:
+def note_move(server: Server, error: Exception) -> Exception:
     """Let ``server`` know, if ``error`` says so, that its keys are at another node now.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What one server publishes to this process: one connection that is repaired and resubscribed."""
+"""Receiving what one server publishes to this process, over one connection after the other."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
-from ..connection.servers import Server, heed_move
+from ..connection.servers import Server, note_move
 from .requests import Commands, Requests
 
 __all__ = ["Recipient", "Subscription"]
@@ -26,7 +26,7 @@ logger = logging.getLogger("channels.layers")
 # within its response timeout is taken to be gone.
 PING_EVERY = 2.0
 
-# Seconds for a server to hand out what it had published when nobody wants more.
+# Seconds for a server to send what it had published before it was told to stop.
 _LEAVING = 2.0
 
 # Why messages may have been lost when another event loop takes over.
@@ -205,7 +205,7 @@ class Subscription:
             await self._connect()
             await self._listen()
         except Exception as error:
-            error = heed_move(self._server, error)
+            error = note_move(self._server, error)
             self._lost(error)
             if not is_transient(error):
                 self._fail_waiting(explain(error))
@@ -257,7 +257,7 @@ class Subscription:
             await connection.aclose()
 
     async def _listen(self) -> None:
-        """See to it that the server is alive, until the connection breaks."""
+        """Watch whether the server is alive, until the connection breaks."""
         connection = self._connection
         if connection is None:
             return
@@ -277,13 +277,13 @@ class Subscription:
         connection.over.result()
 
     def _probe_own_topic(self, connection: RawConnection) -> None:
-        """End a connection to a server that nothing is sent to any more.
+        """End the connection if what is sent to this process goes to another server now.
 
-        Such as one that was made a replica and closed no connection: it is where others were led
-        before, by a name, a proxy or sentinels, and hears perhaps nothing of what they send now.
+        It does when this server was made a replica and has closed no connection: senders are led to
+        the new master, by a name, a proxy or sentinels.
         """
 
-        def heard(receivers: "asyncio.Future[int]") -> None:
+        def answered(receivers: "asyncio.Future[int]") -> None:
             if receivers.cancelled() or receivers.exception() or receivers.result():
                 return  # what is sent fails, which callers are told, or it comes here
             if self._connection is connection:
@@ -293,7 +293,7 @@ class Subscription:
             return
         if self._probe is not None and self.up and self.was_confirmed(self._own):
             self._probing = self._probe()
-            self._probing.add_done_callback(heard)
+            self._probing.add_done_callback(answered)
 
     # What comes
 
@@ -312,7 +312,7 @@ class Subscription:
             if type(reply) is list and reply[0] == message:
                 try:
                     late = published(partition, reply[1], reply[2], patience.seconds)
-                except Exception as error:  # noqa: BLE001 - others are to have what follows
+                except Exception as error:  # noqa: BLE001 - what follows is handed on
                     lograte.log(
                         logger, logging.ERROR, "published", "A message could not be handed on",
                         exc_info=error,
@@ -338,7 +338,7 @@ class Subscription:
 
 
 class _Nobody:
-    """Wants none of it."""
+    """The recipient of a subscription that was abandoned."""
 
     def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> None:
         pass

@@ -26,7 +26,7 @@ from ....exceptions import BrokerUnavailable
 from ...broker.reconnecting import Reconnector
 from ..connection.commands import CommandConnection
 from ..connection.errors import explain, is_transient
-from ..connection.servers import Connection, Server, heed_move
+from ..connection.servers import Connection, Server, note_move
 from ..keys import READERS
 from ..scripts import SCRIPTS
 from .entries import Entries, Entry
@@ -167,7 +167,7 @@ class QueueReader:
                 await self._open_queue(connection, sweep=True)
             await self._read(connection)
         except Exception as error:
-            error = heed_move(self._server, error)
+            error = note_move(self._server, error)
             if not _is_gone(error):
                 if not is_transient(error):
                     self._fail(explain(error, "to hand out messages"))

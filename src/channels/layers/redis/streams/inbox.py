@@ -18,7 +18,7 @@ from ...local import Late
 from ..connection.commands import CommandConnection
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
-from ..connection.servers import Connection, Server, heed_move
+from ..connection.servers import Connection, Server, note_move
 from ..scripts import SCRIPTS
 from . import lease
 from .lease import Lease
@@ -167,7 +167,7 @@ class InboxReader:
         except Exception as error:
             if self._reconnector.failures == 0:
                 self._broken_since = now()
-            error = heed_move(self._server, error)
+            error = note_move(self._server, error)
             if not is_transient(error):
                 self._fail_waiting(error)
             raise error

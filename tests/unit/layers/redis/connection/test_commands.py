@@ -66,7 +66,7 @@ async def test_nothing_is_opened_before_it_is_needed(server, redis):
     assert connections_made(redis) == before
 
 
-async def test_an_error_is_that_of_its_call_alone(connection, redis, prefix):
+async def test_an_error_fails_its_own_call_only(connection, redis, prefix):
     redis.set(prefix, "text")
     wrong, right = connection.call("INCR", prefix), connection.call("GET", prefix)
     with pytest.raises(BrokerError, match="not an integer"):
@@ -150,7 +150,7 @@ async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scrip
     assert names == [b"first", b"second", b"third", b"fourth"]
 
 
-async def test_what_may_not_be_repeated_is_unconfirmed(proxied, proxy, redis, prefix):
+async def test_a_call_that_may_not_be_repeated_fails_as_unconfirmed(proxied, proxy, redis, prefix):
     await proxied.call("PING")
     proxy.on_reply = lambda reply: proxy.cut()
     once = proxied.call("INCR", prefix, repeat=False)

@@ -69,7 +69,7 @@ async def test_others_have_their_turn_between_two_thousands(changes, redis, base
     await asyncio.gather(*many)
 
 
-async def test_a_key_that_holds_something_else_concerns_nobody_else(changes, redis, base):
+async def test_a_key_that_holds_something_else_fails_its_own_change_only(changes, redis, base):
     keys = [f"{base}:group:{name}" for name in "abc"]
     redis.set(keys[1], "no group")
     for lease in (LEASE, 0):
@@ -79,14 +79,14 @@ async def test_a_key_that_holds_something_else_concerns_nobody_else(changes, red
             await second
 
 
-async def test_who_gives_up_changes_nothing(changes, redis, base):
+async def test_a_change_that_is_given_up_is_not_made(changes, redis, base):
     given_up, kept = (changes.make(f"{base}:group:{name}", "p:p", LEASE) for name in "ab")
     given_up.cancel()
     await kept
     assert redis.keys(f"{base}:group:*") == [f"{base}:group:b".encode()]
 
 
-async def test_nobody_waits_twice_for_a_server_that_does_not_answer(connect, shared_broker):
+async def test_all_changes_fail_at_once_when_the_server_does_not_answer(connect, shared_broker):
     async with Proxy(shared_broker.address) as proxy:
         changes = connect(proxy.address, patience=0.2)
         await changes.make("group", "p:p", 1)

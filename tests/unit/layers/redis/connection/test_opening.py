@@ -10,7 +10,7 @@ from .....brokers import running
 
 
 class TestOpener:
-    async def test_it_opens_where_it_is_told(self):
+    async def test_a_connection_is_opened_to_the_address_that_is_given(self):
         with running() as broker:
             opener = Opener({"socket_connect_timeout": 1})
             connection = await opener.open(host="127.0.0.1", port=broker.port)
@@ -18,7 +18,7 @@ class TestOpener:
             await connection.disconnect()
             assert await opener.ask(broker.address, "PING") == b"PONG"
 
-    async def test_nobody_there_is_an_error_that_says_where(self):
+    async def test_an_error_says_the_address_where_no_server_is(self):
         with pytest.raises(redis_errors.ConnectionError, match=r"127\.0\.0\.1:1"):
             await Opener({}).open(host="127.0.0.1", port=1)
 

@@ -83,7 +83,9 @@ async def test_no_more_than_a_batch_is_under_way(monkeypatch, harness, proxy, pr
     assert [size for size in sizes if size] == [4, 4, 2]
 
 
-async def test_what_was_given_up_takes_no_room_and_no_number(harness, shared_broker, redis, base):
+async def test_calls_that_were_given_up_take_no_room_nor_number(
+    harness, shared_broker, redis, base
+):
     keys = [f"{base}:queue:q", f"{base}:queue:q:expiry", f"{base}:sender:s"]
     command = ("EVALSHA", SCRIPTS["enqueue"].sha, 3, *keys, 9000, "m", 100, 9000)
     calls = [harness.call(*command, number_at=6) for _ in range(4)]
@@ -95,7 +97,7 @@ async def test_what_was_given_up_takes_no_room_and_no_number(harness, shared_bro
     assert redis.get(keys[-1]) == b"1"
 
 
-async def test_an_answer_that_is_late_ends_it(harness, proxy):
+async def test_an_answer_that_is_late_ends_the_pipeline(harness, proxy):
     pipeline = await harness.connect(proxy.address)
     await harness.call("PING")
     proxy.stall()
@@ -135,7 +137,7 @@ async def test_answers_that_keep_coming_are_not_late(harness, shared_broker, pre
     assert not pipeline.over.done()
 
 
-async def test_what_may_not_be_repeated_fails_and_all_else_waits_again(harness, proxy, prefix):
+async def test_a_call_that_may_not_be_repeated_fails_and_others_wait_again(harness, proxy, prefix):
     pipeline = await harness.connect(proxy.address)
     await harness.call("PING")
     proxy.stall()
@@ -157,7 +159,7 @@ async def test_what_may_not_be_repeated_fails_and_all_else_waits_again(harness, 
     assert await asyncio.gather(first, third, never_sent)
 
 
-async def test_it_ends_when_it_is_finished(harness, shared_broker, prefix):
+async def test_a_pipeline_that_is_to_finish_ends_after_its_calls(harness, shared_broker, prefix):
     calls = [harness.call("INCR", prefix) for _ in range(3)]
     pipeline = await harness.connect(shared_broker.address)
     harness.call("INCR", prefix)
@@ -210,7 +212,7 @@ async def test_a_user_who_may_not_load_scripts_is_told(harness, shared_broker, r
         redis.execute_command("ACL", "DELUSER", name)
 
 
-async def test_its_timer_ends_with_it(harness, shared_broker):
+async def test_the_timer_ends_with_the_pipeline(harness, shared_broker):
     pipeline = await harness.connect(shared_broker.address)
     await harness.call("PING")
     assert not pipeline._watching.cancelled()

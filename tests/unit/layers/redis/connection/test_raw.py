@@ -72,7 +72,7 @@ async def test_errors_are_replies(connect, prefix):
     assert not connection.over.done()
 
 
-async def test_what_the_receiver_raises_ends_it(connect):
+async def test_an_exception_of_the_receiver_ends_the_connection(connect):
     got = []
 
     def receive(replies):
@@ -89,7 +89,7 @@ async def test_what_the_receiver_raises_ends_it(connect):
 
 
 @pytest.mark.parametrize("reset", [True, False])
-async def test_a_connection_that_breaks_ends_it(connect, proxy, reset):
+async def test_over_has_the_error_of_a_connection_that_breaks(connect, proxy, reset):
     connection = await connect(lambda replies: None)
     await until(lambda: proxy.open == 1)
     proxy.cut(reset=reset)
@@ -97,21 +97,21 @@ async def test_a_connection_that_breaks_ends_it(connect, proxy, reset):
         await connection.over
 
 
-async def test_what_is_no_reply_ends_it(connect):
+async def test_nonsense_from_the_server_ends_the_connection(connect):
     connection = await connect(list)
     connection._transport.get_protocol().data_received(b"?nonsense\r\n")
     with pytest.raises(redis_errors.RedisError):
         await connection.over
 
 
-async def test_what_cannot_be_said_ends_it(connect):
+async def test_a_command_that_cannot_be_encoded_ends_the_connection(connect):
     connection = await connect(lambda replies: None)
     connection.send([("ECHO", object())])
     with pytest.raises((TypeError, redis_errors.DataError)):
         await connection.over
 
 
-async def test_it_is_ended_without_an_error_and_once(connect):
+async def test_it_can_be_ended_without_an_error_and_only_once(connect):
     got = []
     connection = await connect(got.extend)
     connection.end()
@@ -122,7 +122,7 @@ async def test_it_is_ended_without_an_error_and_once(connect):
     assert got == []
 
 
-async def test_it_knows_how_long_it_has_heard_nothing(connect, proxy):
+async def test_silence_grows_until_something_comes(connect, proxy):
     got = []
     connection = await connect(got.extend)
     proxy.stall()
@@ -134,7 +134,7 @@ async def test_it_knows_how_long_it_has_heard_nothing(connect, proxy):
     assert connection.silence < 0.1
 
 
-async def test_closing_it_closes_the_connection(connect, proxy):
+async def test_closing_disconnects(connect, proxy):
     connection = await connect(lambda replies: None)
     await until(lambda: proxy.open == 1)
     await connection.aclose()

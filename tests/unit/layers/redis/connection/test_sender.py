@@ -32,7 +32,7 @@ async def test_appends_go_to_their_partition_in_order(sender, redis, prefix):
         assert found == [f"{number}-{n}" for n in range(10)]
 
 
-async def test_each_is_a_sender_of_its_own_whose_number_is_forgotten(sender, redis, prefix):
+async def test_each_sender_has_a_key_of_its_own_that_expires(sender, redis, prefix):
     servers, bases = sender.connections, [f"{{{prefix}:0}}"]
     other = Sender(parse_hosts([redis.get_connection_kwargs()], prefix)[0], bases)
     for each in (sender, other):

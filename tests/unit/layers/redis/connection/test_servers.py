@@ -4,7 +4,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from channels.exceptions import BrokerError
-from channels.layers.redis.connection.servers import ClusterServer, SingleServer, heed_move
+from channels.layers.redis.connection.servers import ClusterServer, SingleServer, note_move
 
 from .....brokers import running
 
@@ -50,7 +50,7 @@ async def test_a_single_server_stays_where_it_is():
 
 async def test_a_node_of_a_cluster_that_hosts_do_not_call_one_is_told_how_to_write_it():
     server = SingleServer({"host": "h", "port": 1})
-    told = heed_move(server, redis_errors.MovedError("1 127.0.0.1:7000"))
+    told = note_move(server, redis_errors.MovedError("1 127.0.0.1:7000"))
     assert isinstance(told, BrokerError)
     assert "Redis at h:1 is a node of a Redis Cluster" in str(told)
     assert '{"cluster": ' in str(told)

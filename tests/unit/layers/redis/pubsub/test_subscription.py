@@ -235,7 +235,7 @@ async def test_a_server_that_does_not_answer_keeps_it_from_winding_down(
     proxy.flow()
 
 
-async def test_a_topic_that_is_refused_is_told_to_who_wants_it(
+async def test_a_topic_that_is_refused_fails_its_caller_only(
     subscribe, recorder, redis, prefix, topic, base, own
 ):
     redis.execute_command(
@@ -252,7 +252,7 @@ async def test_a_topic_that_is_refused_is_told_to_who_wants_it(
         redis.execute_command("ACL", "DELUSER", prefix)
 
 
-async def test_stopping_tells_who_waits(subscribe, proxy, topic):
+async def test_stopping_fails_callers_that_wait(subscribe, proxy, topic):
     subscription = await subscribe()
     proxy.stall()
     waiting = asyncio.ensure_future(subscription.subscribe(topic))
@@ -264,7 +264,7 @@ async def test_stopping_tells_who_waits(subscribe, proxy, topic):
     await until(lambda: proxy.open == 0)
 
 
-async def test_an_abandoned_one_hands_on_nothing(subscribe, recorder, redis, topic):
+async def test_an_abandoned_subscription_hands_on_nothing(subscribe, recorder, redis, topic):
     subscription = await subscribe(topic)
     subscription.abandon()
     redis.publish(topic, "unheard")

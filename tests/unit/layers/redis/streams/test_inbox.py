@@ -271,7 +271,7 @@ async def test_a_recipient_that_fails_misses_one_entry(start, redis, caplog):
     assert "could not be handed over" in caplog.text
 
 
-async def test_stopping_before_the_first_connection_tells_who_waits(shared_broker, base):
+async def test_stopping_before_the_first_connection_fails_callers_that_wait(shared_broker, base):
     async with Proxy(shared_broker.address) as proxy:
         proxy.stall()
         (server,), _ = parse_hosts([proxy.address], "x")
