@@ -321,3 +321,15 @@ async def test_a_wrong_layer_is_one_line_in_the_log_and_a_500(settings, caplog):
     [record] = [record for record in caplog.records if record.name == "channels.consumer"]
     assert record.exc_info is None
     assert "Cannot import BACKEND 'no.such.Layer'" in record.message
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("Ctrl-C")])
+@pytest.mark.parametrize("base", [AsyncConsumer, SyncConsumer])
+async def test_what_a_constructor_raises_reaches_the_server(base, error):
+    class Consumer(base):
+        def __init__(self):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        await Consumer.as_asgi()({"type": "test"}, None, None)
+    assert raised.value is error

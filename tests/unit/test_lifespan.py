@@ -490,3 +490,19 @@ def test_a_real_server_does_not_start_when_a_hook_fails(server, tmp_path):
     assert "no pool today" in output
     assert "opened" not in output.splitlines()
     assert "closed" not in output
+
+
+async def test_a_hook_that_does_not_tell_its_arguments_gets_none() -> None:
+    """As some built-in functions; ``inspect.signature`` raises ``ValueError`` for them."""
+    calls: list[tuple[object, ...]] = []
+
+    class Silent:
+        @property
+        def __signature__(self) -> None:
+            raise ValueError("no signature found")
+
+        def __call__(self, *arguments: object) -> None:
+            calls.append(arguments)
+
+    assert await Server(Lifespan(on_startup=[Silent()])).run() == [STARTED, STOPPED]
+    assert calls == [()]

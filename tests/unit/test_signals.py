@@ -67,3 +67,26 @@ async def test_an_async_receiver_is_logged_and_disturbs_nobody(caplog):
     finally:
         signals.message_dropped.disconnect(listener)
     assert "its receivers must be plain functions" in caplog.text
+
+
+class Raising(Signal):
+    """Such as a project may make."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.connect(lambda **kwargs: None, weak=False)
+
+    def send_robust(self, sender, **named):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit()])
+def test_what_is_no_error_is_logged_and_raised_into_nobody(error, caplog):
+    signals.emit(Raising(error), None)
+    assert "A receiver of a signal raised what is no error" in caplog.text
+
+
+def test_ctrl_c_reaches_the_caller():
+    with pytest.raises(KeyboardInterrupt):
+        signals.emit(Raising(KeyboardInterrupt()), None)

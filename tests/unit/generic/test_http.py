@@ -366,3 +366,19 @@ async def test_a_refusal_by_hand_is_complete_if_the_client_leaves_meanwhile(brie
     await until(lambda: len(server.sent) == 2)
     server.put("http.disconnect")
     await server.ended()
+
+
+async def test_a_type_error_in_disconnect_is_logged_as_it_is(caplog):
+    error = TypeError("a mistake of the project")
+
+    class Consumer(AsyncHttpConsumer):
+        async def handle(self, body):
+            await self.send_response(200, b"")
+
+        async def disconnect(self):
+            raise error
+
+    communicator = HttpCommunicator(Consumer.as_asgi(), "GET", "/")
+    assert (await communicator.get_response())["status"] == 200
+    await communicator.wait()
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]

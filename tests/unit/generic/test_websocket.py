@@ -548,3 +548,36 @@ async def test_a_test_gets_the_headers_as_they_were_given(base, headers):
     assert await communicator.connect() == (True, None)
     assert communicator.response_headers == headers
     await communicator.disconnect()
+
+
+class Mistaken(AsyncJsonWebsocketConsumer):
+    """Its methods are coroutines, as they should be; one of them has another mistake."""
+
+    mistake = ""
+    error = TypeError("a mistake of the project")
+
+    def __init_subclass__(cls, mistake, **kwargs):
+        super().__init_subclass__(**kwargs)
+
+        async def fail(*args, **kwargs):
+            raise cls.error
+
+        setattr(cls, mistake, classmethod(fail) if mistake.endswith("code_json") else fail)
+
+    async def receive_json(self, content):
+        await self.send_json(content)
+
+
+@pytest.mark.parametrize("method", ["connect", "disconnect", "decode_json", "encode_json"])
+async def test_a_type_error_of_the_projects_own_code_is_raised_as_it_is(method):
+    class Consumer(Mistaken, mistake=method):
+        pass
+
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/")
+    with pytest.raises(TypeError) as raised:
+        await communicator.connect()
+        await communicator.send_json_to({})
+        if method != "disconnect":
+            await communicator.receive_from()
+        await communicator.disconnect()
+    assert raised.value is Consumer.error

@@ -211,3 +211,11 @@ def test_a_projects_own_serializer():
         assert serializer.deserialize(serializer.serialize({"type": "hey"})) == {"type": "hey"}
     finally:
         del registry._registry["shout"]
+
+
+def test_the_base_class_has_no_format():
+    base = BaseMessageSerializer()
+    with pytest.raises(NotImplementedError):
+        base.serialize({"type": "x"})
+    with pytest.raises(NotImplementedError):
+        base.from_bytes(b"")

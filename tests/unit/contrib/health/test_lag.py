@@ -59,3 +59,11 @@ async def measured(monitor):
         while (details := (await monitor.ask()).details)["max_ms"] is None:
             await asyncio.sleep(0.01)
     return details
+
+
+async def test_ending_what_has_not_begun_is_nothing():
+    monitor = LoopLag()
+    await monitor.aclose()
+    assert (await monitor.ask()).ok
+    await monitor.aclose()
+    await monitor.aclose()
