@@ -27,6 +27,9 @@ class PerLoop(Generic[_T]):
     def __init__(self, make: Callable[[], _T]) -> None:
         self._make = make
         self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, _T] = WeakKeyDictionary()
+        #: The loop that has asked last, and its value. Callers that cannot afford a call look here
+        #: first, and compare the loop with the running one.
+        self.latest: tuple[asyncio.AbstractEventLoop | None, _T | None] = (None, None)
         self._lock = threading.Lock()
         kept.add(self)
 
@@ -41,6 +44,7 @@ class PerLoop(Generic[_T]):
                 abandon = getattr(orphan, "abandon", None)
                 if abandon is not None:
                     abandon()
+        self.latest = loop, value
         return value
 
     def _put(self, loop: asyncio.AbstractEventLoop, value: _T) -> list[_T]:
@@ -61,6 +65,7 @@ class PerLoop(Generic[_T]):
     def pop(self) -> _T | None:
         """Forget the running loop's value, and return it."""
         with self._lock:
+            self.latest = None, None
             return self._values.pop(asyncio.get_running_loop(), None)
 
     async def aclose(self) -> None:
@@ -81,6 +86,7 @@ class PerLoop(Generic[_T]):
     def forget(self) -> bool:
         """Let go of the values of all loops that do not run; whether there were any."""
         with self._lock:
+            self.latest = None, None
             idle = [loop for loop in self._values if not loop.is_running()]
             values = [self._values.pop(loop) for loop in idle]
         for value in values:

@@ -82,3 +82,21 @@ async def test_loops_that_are_open_keep_theirs():
     await asyncio.to_thread(asyncio.run, get(values))
     assert value.abandoned == 0
     assert values.peek() is value
+
+
+async def test_the_latest_is_that_of_the_loop_that_asked_last():
+    values = PerLoop(Value)
+    assert values.latest == (None, None)
+    value = values.get()
+    assert values.latest == (asyncio.get_running_loop(), value)
+    values.pop()
+    assert values.latest == (None, None)
+
+
+def test_the_latest_of_a_loop_that_has_ended_is_forgotten():
+    values = PerLoop(Value)
+    value = asyncio.run(get(values))
+    assert values.latest == (value.loop, value)
+    assert values.forget()
+    assert values.latest == (None, None)
+    assert value.abandoned == 1

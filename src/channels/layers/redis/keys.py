@@ -8,6 +8,7 @@ Scripts get keys as arguments. Six spell names of their own: ``enqueue``, ``give
 """
 
 from binascii import crc32
+from functools import lru_cache
 
 __all__ = [
     "FIELD_MESSAGE",
@@ -36,6 +37,9 @@ __all__ = [
     "refusals_key",
     "sender_key",
 ]
+
+# Names for which keys that are needed with each message are remembered. A name costs 200 bytes.
+_REMEMBERED = 4096
 
 # Where a name is
 
@@ -87,11 +91,13 @@ def lost_key(base: str, process: str) -> str:
     return f"{base}:lost:{process}"
 
 
+@lru_cache(_REMEMBERED)
 def group_key(base: str, group: str) -> str:
     """The sorted set of a group's members, on a layer with inboxes."""
     return f"{base}:group:{group}"
 
 
+@lru_cache(_REMEMBERED)
 def named_key(base: str, group: str) -> str:
     """The sorted set of the named channels in a group, on a layer with pub/sub."""
     return f"{base}:named:{group}"
@@ -141,6 +147,7 @@ def process_topic(base: str, process: str) -> str:
     return f"{base}:process:{process}"
 
 
+@lru_cache(_REMEMBERED)
 def group_topic(base: str, group: str) -> str:
     """Where all processes with members in a group get its messages."""
     return f"{base}:group:{group}"

@@ -11,6 +11,9 @@ from .keys import consistent_hash, pattern_of_all
 
 __all__ = ["Partitions", "milliseconds"]
 
+# Names of which the partition is remembered.
+_REMEMBERED = 4096
+
 
 @lru_cache(maxsize=16)  # what is asked for with each message is the same as a rule
 def milliseconds(seconds: float) -> int:
@@ -30,7 +33,7 @@ class Partitions:
         self.servers = servers
         self.bases = bases
         #: The number of the partition that has a name: ``number_of(name) -> int``.
-        self.number_of = partial(consistent_hash, ring_size=len(servers))
+        self.number_of = lru_cache(_REMEMBERED)(partial(consistent_hash, ring_size=len(servers)))
         #: What each event loop sends.
         self.senders = PerLoop(lambda: Sender(servers, bases))
 

@@ -94,6 +94,8 @@ class Subscription:
             server.name, "receiving what is published", is_transient, explain
         )
         self._connection: RawConnection | None = None
+        #: Whether everything that is published arrives.
+        self.up = False
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
         self._patience = Patience()
@@ -153,11 +155,6 @@ class Subscription:
         self._fail_waiting(BrokerUnavailable("The layer has been closed"))
 
     # Topics
-
-    @property
-    def up(self) -> bool:
-        """Whether everything that is published arrives."""
-        return self._up.done()
 
     def has(self, topic: bytes) -> bool:
         """Whether it is, or is about to be, subscribed to."""
@@ -227,6 +224,7 @@ class Subscription:
         """All topics are subscribed to; nothing is lost from now on."""
         if self._connection is None or self._up.done():
             return
+        self.up = True
         self._up.set_result(None)
         self._reconnector.works()
         self._patience.note_delay(now() - self._down_since)
@@ -237,7 +235,7 @@ class Subscription:
 
     def _lost(self, error: Exception) -> None:
         if self._up.done():
-            self._up = self._loop.create_future()
+            self.up, self._up = False, self._loop.create_future()
             self._down_since = now()
             self._gap = f"the connection to the broker broke: {error}"
             self._recipient.subscription_lost(self._partition, self._gap)

@@ -213,8 +213,11 @@ class PubSubTransport:
         subscriptions = self.receiver.readers
         if subscriptions and not subscriptions[partition].up and self._receives_here():
             await subscriptions[partition].wait_until_up()
+        loop, sender = self._senders.latest
+        if sender is None or loop is not asyncio.get_running_loop():
+            sender = self._senders.get()
         try:
-            named = await self._senders.get().connections[partition].run(
+            named = await sender.connections[partition].run(
                 "publish", [topic, named_channels], [commands.publish, data], repeat=False
             )  # fmt: skip
         except Unconfirmed:

@@ -310,20 +310,28 @@ class InboxReader:
         clock, oldest = moment + progress.offset, moment - progress.emptied
         for raw_id, fields in entries:
             self._untrimmed += 1
-            if fields and not (len(fields) == 4 and progress.is_repeat(fields[3])):
-                age = clock - int(raw_id.partition(b"-")[0]) / 1000
-                if age > oldest:
-                    age = oldest
-                try:
-                    late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
-                except Exception as error:  # noqa: BLE001 - what follows is handed over
-                    lograte.log(
-                        logger, logging.ERROR, "inbox", "An entry of %s could not be handed over",
-                        self.inbox, exc_info=error,
-                    )  # fmt: skip
+            if not fields:
+                continue
+            if len(fields) == 4:
+                sender, _, digits = fields[3].rpartition(b":")
+                before = progress.latest.get(sender)
+                if before is not None and digits.isdigit() and (number := int(digits)) > before:
+                    progress.latest[sender] = number
+                elif progress.is_repeat(fields[3]):
                     continue
-                if late is not None and patience.wait(late, self._hand_over):
-                    break
+            age = clock - int(raw_id.partition(b"-")[0]) / 1000
+            if age > oldest:
+                age = oldest
+            try:
+                late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
+            except Exception as error:  # noqa: BLE001 - what follows is handed over
+                lograte.log(
+                    logger, logging.ERROR, "inbox", "An entry of %s could not be handed over",
+                    self.inbox, exc_info=error,
+                )  # fmt: skip
+                continue
+            if late is not None and patience.wait(late, self._hand_over):
+                break
         if raw_id is not None:
             progress.last = raw_id.decode()
         if self._untrimmed >= self._trim_every:

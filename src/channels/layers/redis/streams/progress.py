@@ -20,6 +20,7 @@ class Progress:
         emptied: when the last of those reads was begun that left nothing in the inbox, on our
             clock.
         offset: what to add to our clock to have the server's, in seconds.
+        latest: the last number of each sender that has sent of late.
     """
 
     def __init__(self) -> None:
@@ -28,8 +29,8 @@ class Progress:
         self.offset = 0.0
         # The replication id of the server that held the inbox when it was last registered.
         self._server: bytes | None = None
-        # The last number of each sender: of those that sent of late, and of those before them.
-        self._latest: dict[bytes, int] = {}
+        self.latest: dict[bytes, int] = {}
+        # The same of senders that have not sent for longer.
         self._earlier: dict[bytes, int] = {}
 
     def set_clock(self, time: int) -> None:
@@ -82,12 +83,12 @@ class Progress:
             number = int(digits)
         except ValueError:
             return False
-        latest = self._latest
+        latest = self.latest
         if number <= (latest.get(sender) or self._earlier.get(sender, 0)):
             return True
         latest[sender] = number
         if len(latest) >= _SENDERS:
-            self._latest, self._earlier = {}, latest
+            self.latest, self._earlier = {}, latest
         return False
 
 

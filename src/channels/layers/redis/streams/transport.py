@@ -121,7 +121,10 @@ class StreamsTransport:
         partition = self._partitions.number_of(group)
         base = self._partitions.bases[partition]
         key = group_key(base, group)
-        _, full, expired, *elsewhere = await self._senders.get().connections[partition].append(
+        loop, sender = self._senders.latest
+        if sender is None or loop is not asyncio.get_running_loop():
+            sender = self._senders.get()
+        _, full, expired, *elsewhere = await sender.connections[partition].append(
             "group_send", [key], base,
             TO_GROUP + group.encode("ascii"), data, self._inbox_capacity, milliseconds(expiry),
             -1 if capacity is None else capacity,
