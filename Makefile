@@ -18,7 +18,7 @@ BIN := $(abspath $(VENV))/bin
 CHAT := cd examples/chat && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage coverage-report check docs bench e2e screenshots clean
+.PHONY: help demo test test-all coverage coverage-report check docs walk bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
@@ -65,6 +65,9 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 
 docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+walk: $(VENV)/.installed-test ## List anew which modules a message enters, in the documentation
+	$(BIN)/python -m benchmarks.walk --write
 
 bench: $(VENV)/.installed-test ## Compare the speed with other stacks, side by side
 	$(BIN)/python -m benchmarks $(ARGS)
