@@ -9,7 +9,8 @@ from ...mailbox import Overflow
 from ...options import require_callback, require_flag
 from ...serializers import Key
 from ..layer import RedisLayer
-from .transport import UNCONFIRMED, Callback, PubSubTransport
+from .callbacks import Callback
+from .transport import UNCONFIRMED, PubSubTransport
 
 __all__ = ["UNCONFIRMED", "RedisPubSubChannelLayer"]
 

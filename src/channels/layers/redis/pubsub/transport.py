@@ -8,22 +8,16 @@ consumer concerned, once.
 
 import asyncio
 import contextlib
-import logging
-import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
-from inspect import isawaitable
-from typing import Any, Protocol, TypeAlias
 
-from ...._runtime.clock import now
-from ....exceptions import InvalidNameError, Unconfirmed
+from ....exceptions import InvalidNameError, SerializationError, Unconfirmed
 from ...broker.memberships import Memberships
 from ...broker.process import process_of
 from ...broker.receiver import Receiver, patiently
 from ...broker.transport import Recipient
 from ...local import Late
 from ...statistics import CLOSED, UNDECODABLE
-from ..connection.errors import forget
 from ..connection.servers import ClusterServer, Server
 from ..keys import (
     JOIN,
@@ -37,32 +31,19 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
+from .callbacks import Background, Callbacks
+from .notices import LossNotices
 from .requests import PLAIN, SHARDED, Commands
 from .subscription import Subscription
 
-__all__ = ["UNCONFIRMED", "Callback", "Callbacks", "PubSubTransport"]
-
-logger = logging.getLogger("channels.layers")
+__all__ = ["UNCONFIRMED", "PubSubTransport"]
 
 #: Why a message was dropped: the connection broke before the server confirmed that it had
 #: published it. It may have arrived, so it is not sent again.
 UNCONFIRMED = "unconfirmed"
 
-# Seconds that a sender may notice a fault before those who receive do.
-_SAME_FAULT = 1.0
-
 #: Where rubbish was addressed to, in the log and in signals.
 _OWN_TOPIC = "the process's topic"
-
-#: Called without arguments, and awaited if it returns an awaitable.
-Callback: TypeAlias = Callable[[], object] | None
-
-
-class Callbacks(Protocol):
-    """What to call as connections break and are repaired. Looked up each time."""
-
-    on_disconnect: Callback
-    on_reconnect: Callback
 
 
 class PubSubTransport:
@@ -115,11 +96,8 @@ class PubSubTransport:
         self.emptied = self._memberships.emptied
         # The groups that the process is subscribed to, by topic, for each server.
         self._groups: list[dict[bytes, str]] = [{} for _ in servers]
-        self._tasks: set[asyncio.Future[Any]] = set()
-        # When the connection to each server that receives was last repaired, by our clock.
-        self._repaired = [-math.inf] * len(servers)
-        # Where it is to be told that messages may have been lost.
-        self._unsure: set[tuple[str, bytes]] = set()
+        self._notices = LossNotices(self._partitions)
+        self._background = Background()
 
     async def _get_commands(self) -> Commands:
         """The kind of pub/sub to use; a cluster is asked what it has."""
@@ -166,12 +144,14 @@ class PubSubTransport:
         """Publish to a process."""
         if process == self._process and not self.receiver.is_ready():
             await self.ready()
+        commands = self.commands or await self._get_commands()
         partition = self._partitions.number_of(channel)
         try:
             published = await self._publish(partition, process, TO_CHANNEL, channel, data)
         except Unconfirmed:
             topic = process_topic(self._partitions.bases[partition], process)
-            self._tell_of_unsure(partition, topic, b"%b%b " % (TO_CHANNEL, channel.encode()))
+            head = b"%b%b " % (TO_CHANNEL, channel.encode("ascii"))
+            self._notices.publish(partition, commands.publish, topic, head)
             return UNCONFIRMED
         return None if published else CLOSED
 
@@ -222,25 +202,9 @@ class PubSubTransport:
             )  # fmt: skip
         except Unconfirmed:
             self._local.drop(UNCONFIRMED, group)
-            self._tell_of_unsure(partition, topic)
+            self._notices.publish(partition, commands.publish, topic)
             return ()
         return [name.decode("ascii", "replace") for name in named] if named else ()
-
-    def _tell_of_unsure(self, partition: int, topic: str, head: bytes = b"") -> None:
-        """Let those who listen to a topic know, soon, that a message to them may have been lost."""
-        connection, since, about = self._senders.get().connections[partition], now(), (topic, head)
-
-        def publish(connected: "asyncio.Future[Any]") -> None:
-            self._unsure.discard(about)
-            commands = self.commands
-            if connected.cancelled() or connected.exception() or commands is None:
-                return
-            content = b"%b%b%.1f" % (head, UNSURE, now() - since)
-            connection.call(commands.publish, topic, content).add_done_callback(forget)
-
-        if about not in self._unsure:
-            self._unsure.add(about)
-            connection.call("PING").add_done_callback(publish)
 
     # Groups
 
@@ -315,12 +279,16 @@ class PubSubTransport:
             if topic != self._own_topics[partition]:
                 return None  # a group that was left meanwhile
             return self._told(partition, data, patience)
-        if data.startswith(UNSURE):
-            reason = self._missed(partition, data)
-            if reason is not None:
-                self._local.announce_gap_to_group(group, reason)
+        if not data.startswith(UNSURE):
+            return self._recipient.deliver_to_group(group, data, 0.0, patience)
+        try:
+            reason = self._notices.read(partition, data)
+        except SerializationError:
+            self._local.drop(UNDECODABLE, _OWN_TOPIC)
             return None
-        return self._recipient.deliver_to_group(group, data, 0.0, patience)
+        if reason is not None:
+            self._local.announce_gap_to_group(group, reason)
+        return None
 
     def _told(self, partition: int, data: bytes, patience: float) -> Late | None:
         """Something came for this process."""
@@ -333,30 +301,16 @@ class PubSubTransport:
                     return self._recipient.deliver_to_channel(name, content, 0.0, patience)
                 if process_of(name) != self._process:
                     raise InvalidNameError(f"{name} is no channel of this process")
-                reason = self._missed(partition, content)
+                reason = self._notices.read(partition, content)
                 if reason is not None:
                     self._local.announce_gap_to_channel(name, reason)
             elif kind in (JOIN, LEAVE):
                 self._obey(kind, name, content.decode("ascii"))
             elif data != NOTHING:
                 self._local.drop(UNDECODABLE, _OWN_TOPIC)
-        except (UnicodeDecodeError, InvalidNameError):
+        except (UnicodeDecodeError, InvalidNameError, SerializationError):
             self._local.drop(UNDECODABLE, _OWN_TOPIC)
         return None
-
-    def _missed(self, partition: int, notice: bytes) -> str | None:
-        """Why consumers may have missed a message, after a sender who cannot know has said so.
-
-        None if the same fault concerned this process, which has told all then.
-        """
-        try:
-            broke = now() - float(notice.removeprefix(UNSURE))
-        except ValueError:
-            self._local.drop(UNDECODABLE, _OWN_TOPIC)
-            return None
-        if self._repaired[partition] >= broke - _SAME_FAULT:
-            return None
-        return "the connection of a sender broke before the broker answered"
 
     def _obey(self, kind: bytes, group: str, channel: str) -> None:
         """Another process lets one of our channels join or leave a group."""
@@ -364,12 +318,12 @@ class PubSubTransport:
         self._recipient.require_valid_channel_name(channel)
         if process_of(channel) == self._process:
             change = self._join if kind == JOIN else self._leave
-            self._start(change(group, channel))
+            self._background.start(change(group, channel))
 
     def subscription_lost(self, partition: int, reason: str) -> None:
         """The connection broke."""
         self._local.release_all()
-        self._call(self._callbacks.on_disconnect)
+        self._background.call(self._callbacks.on_disconnect)
 
     def subscription_restored(self, partition: int, reason: str) -> None:
         """The connection is repaired: whoever may have missed a message is told, once."""
@@ -378,31 +332,9 @@ class PubSubTransport:
             number_of = self._partitions.number_of
             return any(number_of(name) == partition for name in (channel, *groups))
 
-        self._repaired[partition] = now()
+        self._notices.repaired(partition)
         self._local.announce_gap(reason, concerns)
-        self._call(self._callbacks.on_reconnect)
-
-    def _call(self, callback: Callback) -> None:
-        if callback is None:
-            return
-        try:
-            result = callback()
-        except Exception:
-            logger.exception("%r failed", callback)
-            return
-        if isawaitable(result):
-            self._start(result)
-
-    def _start(self, awaitable: Any) -> None:
-        """Await something in the background; an error is logged."""
-        task = asyncio.ensure_future(awaitable)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: "asyncio.Future[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("What the broker's news led to has failed", exc_info=task.exception())
+        self._background.call(self._callbacks.on_reconnect)
 
     # The whole
 
@@ -444,8 +376,7 @@ class PubSubTransport:
         if sender is not None:
             await sender.aclose()
         if self.receiver.loop in (None, asyncio.get_running_loop()):
-            for task in list(self._tasks):
-                task.cancel()
+            self._background.cancel()
             await self._local.flush()
             await self.receiver.stop()
             self._memberships.leave_all()

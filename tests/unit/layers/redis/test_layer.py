@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import zlib
 
 import pytest
@@ -125,6 +126,15 @@ async def test_any_length_of_the_random_prefix_is_accepted(make, kind, length):
     channel = await layer.new_channel()
     await layer.send(channel, {"type": "x"})
     assert await receive(layer, channel) == {"type": "x"}
+
+
+@pytest.mark.parametrize("layer_class", [RedisChannelLayer, RedisPubSubChannelLayer])
+def test_every_object_is_a_process_of_its_own_whatever_the_random_seed(layer_class):
+    prefixes = set()
+    for _ in range(100):
+        random.seed(7)
+        prefixes.add(layer_class().client_prefix)
+    assert len(prefixes) == 100
 
 
 # A client
