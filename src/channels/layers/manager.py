@@ -1,7 +1,7 @@
 """The project's channel layers, as the setting ``CHANNEL_LAYERS`` describes them."""
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -13,7 +13,7 @@ from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
 from .base import ChannelLayer
 
-__all__ = ["ChannelLayerManager", "channel_layers", "find_channel_layer", "get_channel_layer"]
+__all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
 
 
 class ChannelLayerManager:
@@ -107,17 +107,6 @@ in_child(channel_layers._renew_lock)
 per_loop.at_exit.append(lambda: channel_layers._reset_backends("CHANNEL_LAYERS"))
 
 
-def find_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None:
-    """The channel layer of this alias, or None if none is configured.
-
-    Raises:
-        InvalidChannelLayerError: it is configured, but cannot be made.
-    """
-    if alias not in channel_layers.backends and alias not in channel_layers:
-        return None
-    return channel_layers[alias]
-
-
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
     """The channel layer of this alias, or None if none is configured.
 
@@ -128,4 +117,6 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
     Raises:
         InvalidChannelLayerError: it is configured, but cannot be made.
     """
-    return cast("ChannelLayer", find_channel_layer(alias))
+    if alias not in channel_layers.backends and alias not in channel_layers:
+        return None  # type: ignore[return-value]
+    return channel_layers[alias]

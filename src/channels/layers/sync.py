@@ -21,7 +21,7 @@ from ..exceptions import (
     InvalidChannelLayerError,
 )
 from .base import BaseChannelLayer, ChannelLayer
-from .manager import find_channel_layer
+from .manager import get_channel_layer
 from .third_party import adapt
 
 __all__ = [
@@ -131,7 +131,7 @@ def get_sync_channel_layer(
     Raises:
         InvalidChannelLayerError: no such layer is configured, or it cannot be made.
     """
-    layer = find_channel_layer(alias)
+    layer: Any = get_channel_layer(alias)
     if layer is None:
         raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no layer {alias!r}; configure it")
     return SyncChannelLayer(layer, timeout)
