@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .per_loop import PerLoop
 
-__all__ = ["forget", "start", "untold"]
+__all__ = ["ignore_failure", "start", "untold"]
 
 _T = TypeVar("_T")
 
@@ -40,10 +40,10 @@ def untold(task: "asyncio.Task[_T]") -> "asyncio.Task[_T]":
     return task
 
 
-def forget(future: "asyncio.Future[Any]") -> None:
-    """Let a call fail unheard, as one may whose purpose an expiry or a lease serves as well.
+def ignore_failure(future: "asyncio.Future[Any]") -> None:
+    """Let a call fail without a word, as an expiry or a lease serves its purpose as well.
 
-    It is a callback for when ``future`` is done.
+    It is a callback for when ``future`` is done. Without it, asyncio would log the exception.
     """
     if not future.cancelled():
         future.exception()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from ..._runtime.backstage import forget
+from ..._runtime.backstage import ignore_failure
 from ...exceptions import BrokerUnavailable
 from .process import ProcessChannels
 
@@ -169,7 +169,7 @@ class Memberships:
         if leaving is None:
             return None
         left: _Pending = asyncio.ensure_future(leaving)
-        left.add_done_callback(forget)
+        left.add_done_callback(ignore_failure)
         return left
 
     # The whole

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..._runtime import backstage, timers
-from ..._runtime.backstage import forget
+from ..._runtime.backstage import ignore_failure
 from ..._runtime.loops import bridge, is_passing
 from ...exceptions import BrokerUnavailable
 from .handover import Loop, LoopEnded, across, hand_over
@@ -252,7 +252,7 @@ class Receiver(Generic[_Reader]):
         finally:
             self._resting = False
         self._returning = asyncio.ensure_future(self.be_ready())
-        self._returning.add_done_callback(forget)
+        self._returning.add_done_callback(ignore_failure)
 
     def _is_wanted(self, here: Loop) -> bool:
         return bool(self._hopeful) or here in set(self._waiting()) or self._is_needed()

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 from redis import exceptions as redis_errors
 
-from ...._runtime.backstage import forget
 from ....exceptions import BrokerError, ChannelsError
 from ..scripts import SCRIPTS
 
 __all__ = [
     "explain",
     "explain_opening",
-    "forget",
     "is_moving",
     "is_permanent",
     "is_transient",

@@ -9,9 +9,9 @@ import asyncio
 import math
 from typing import Any
 
+from ...._runtime.backstage import ignore_failure
 from ...._runtime.clock import now
 from ....exceptions import SerializationError
-from ..connection.errors import forget
 from ..keys import UNSURE
 from ..partitions import Partitions
 
@@ -53,7 +53,7 @@ class LossNotices:
             self._pending.discard(about)
             if not (connected.cancelled() or connected.exception()):
                 content = b"%b%b%.1f" % (head, UNSURE, now() - since)
-                connection.call(command, topic, content).add_done_callback(forget)
+                connection.call(command, topic, content).add_done_callback(ignore_failure)
 
         self._pending.add(about)
         connection.call("PING").add_done_callback(publish)

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...._runtime.backstage import ignore_failure
 from ...._runtime.clock import now
 from ..connection.commands import CommandConnection
-from ..connection.errors import forget
 from ..keys import FIELD_SENT, READERS, queue_expiry_key
 from ..partitions import milliseconds
 
@@ -156,8 +156,8 @@ class Entries:
 
     def _remove(self, entry_id: bytes) -> None:
         """Let the server forget an entry that is of no use to anybody."""
-        self._commands.call("XDEL", self._queue, entry_id).add_done_callback(forget)
-        self._commands.call("XACK", self._queue, READERS, entry_id).add_done_callback(forget)
+        for command in (("XDEL", self._queue, entry_id), ("XACK", self._queue, READERS, entry_id)):
+            self._commands.call(*command).add_done_callback(ignore_failure)
 
     # Giving back
 
@@ -191,7 +191,7 @@ class Entries:
 
     def _returned(self, future: "asyncio.Future[Any]") -> None:
         self._returning.discard(future)
-        forget(future)
+        ignore_failure(future)
 
     async def returned(self, patience: float) -> None:
         """Wait until all has been given back, for ``patience`` seconds at most."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from ...._runtime import backstage, lograte, timers
-from ...._runtime.backstage import forget
+from ...._runtime.backstage import ignore_failure
 from ...._runtime.clock import now
 from ....exceptions import BrokerUnavailable
 from ...broker.patience import Patience
@@ -349,7 +349,7 @@ class InboxReader:
         if self._untrimmed:
             self._untrimmed = 0
             trimming = self._commands.call("XTRIM", self.inbox, "MINID", self._progress.last)
-            trimming.add_done_callback(forget)
+            trimming.add_done_callback(ignore_failure)
 
     def reset(self) -> None:
         """Connect and register anew."""

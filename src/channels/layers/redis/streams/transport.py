@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterable
 
+from ...._runtime.backstage import ignore_failure
 from ....exceptions import ChannelFull, InvalidNameError
 from ...broker.memberships import Memberships
 from ...broker.receiver import Receiver
@@ -17,7 +18,6 @@ from ...broker.transport import Recipient
 from ...local import Late
 from ...options import LONGEST
 from ...statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
-from ..connection.errors import forget
 from ..connection.servers import Server
 from ..keys import (
     JOIN,
@@ -268,7 +268,7 @@ class StreamsTransport:
         # The last entry stays, for the reader to go on from.
         for connection, lease in zip(self._senders.get().connections, leases, strict=False):
             mark = connection.call("XADD", lease.inbox, "NOMKSTREAM", "*", NOTHING, b"")
-            mark.add_done_callback(forget)
+            mark.add_done_callback(ignore_failure)
             await connection.call("XTRIM", lease.inbox, "MAXLEN", 1)
 
     async def rest(self) -> None:
@@ -300,7 +300,8 @@ class StreamsTransport:
                 self._memberships.leave_all()
                 for connection, lease in zip(sender.connections, leases, strict=True):
                     # Closing the connection waits for it. A lease that ends does the same.
-                    connection.call("UNLINK", lease.inbox, lease.lost).add_done_callback(forget)
+                    removed = connection.call("UNLINK", lease.inbox, lease.lost)
+                    removed.add_done_callback(ignore_failure)
         if sender is not None:
             self._senders.pop()
             await sender.aclose()
