@@ -315,6 +315,8 @@ class Chat(AsyncWebsocketConsumer):
 
 EARLY = """
 from mysite import telemetry
+from . import telemetry as relative
+from .telemetry import logging
 from chat import names
 """
 
