@@ -51,6 +51,11 @@ def holds_nothing(layer):
     )
 
 
+def remembers(layer, channel):
+    """Whether the layer's own bookkeeping has an entry for this channel."""
+    return channel in layer._memberships or channel in layer._mailboxes
+
+
 def balanced(layer):
     counts = layer.statistics
     return counts.sent == counts.delivered + sum(counts.dropped.values()) + counts.pending

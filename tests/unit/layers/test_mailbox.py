@@ -11,7 +11,7 @@ from channels.layers import InMemoryChannelLayer
 from channels.layers.mailbox import GAP, check_overflow
 from channels.layers.statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 
-from .helpers import balanced, in_thread, message, soon, until, waiting
+from .helpers import balanced, holds_nothing, in_thread, message, soon, until, waiting
 from .test_messages import OnlyOnce
 
 
@@ -242,7 +242,7 @@ async def test_a_consumer_of_a_closed_loop_is_dead(drops):
     await layer.group_send("group", message(1))
     assert drops == [("dead", CLOSED, 1), ("dead", CLOSED, 1)]
     assert layer.groups == {}
-    assert layer._mailboxes == {}
+    assert holds_nothing(layer)
     assert balanced(layer)
 
 
@@ -269,7 +269,7 @@ async def test_receivers_are_served_in_the_order_they_came():
     for n in range(3):
         await layer.send("a", message(n))
     assert [(await soon(task))["n"] for task in receivers] == [0, 1, 2]
-    assert layer._mailboxes == {}
+    assert holds_nothing(layer)
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -289,7 +289,7 @@ async def test_a_receive_cancelled_at_any_point_loses_nothing(turns):
     assert result == message(1)
     assert layer.statistics.delivered == 1
     assert balanced(layer)
-    assert layer._mailboxes == {}
+    assert holds_nothing(layer)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -329,7 +329,7 @@ async def test_a_call_lost_with_its_loop_goes_to_the_next_in_line():
     called.set()
     assert await soon(second) == message(1)
     await asyncio.to_thread(thread.join)
-    assert layer._mailboxes == {}
+    assert holds_nothing(layer)
 
 
 def test_an_abandoned_receiver_may_be_collected_while_the_lock_is_held():
@@ -350,7 +350,7 @@ def test_an_abandoned_receiver_may_be_collected_while_the_lock_is_held():
     thread.start()
     thread.join(5)
     assert not thread.is_alive()
-    assert layer._mailboxes == {}
+    assert holds_nothing(layer)
 
 
 async def _start(coroutine):
@@ -366,8 +366,7 @@ async def test_receivers_that_wait_outlive_a_consumer_of_the_same_channel():
     await mailbox.close()
     await layer.send("a", message(1))
     assert await soon(receiver) == message(1)
-    assert layer._mailboxes == {}
-    assert layer._unattached == {}
+    assert holds_nothing(layer)
 
 
 async def test_a_receiver_that_finds_only_expired_messages_goes_on_waiting(clock, drops):
