@@ -145,7 +145,7 @@ async def test_a_consumer_that_leaves_while_it_is_waited_for_holds_nobody_up(lay
         sender = Sender(there)
         sending = await queue_up(sender)
         (reader,) = here.transport.receiver.readers
-        await until(lambda: reader._patience.pausing)
+        await until(lambda: reader._backpressure.pausing)
         await mailbox.close()
         await asyncio.gather(*sending)
         await room.hears(await sender.send_one(), 30)

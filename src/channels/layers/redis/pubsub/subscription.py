@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ...._runtime import backstage, clock, lograte, timers
 from ...._runtime.clock import now
 from ....exceptions import BrokerUnavailable
-from ...broker.patience import Patience
+from ...broker.backpressure import Backpressure
 from ...broker.receiver import patiently
 from ...broker.reconnecting import Reconnector
 from ...local import Late
@@ -98,7 +98,7 @@ class Subscription:
         self.up = False
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._down_since = now()
-        self._patience = Patience()
+        self._backpressure = Backpressure()
         self._task: asyncio.Task[None] | None = None
 
     # See broker.receiver.Reader
@@ -142,7 +142,7 @@ class Subscription:
     def abandon(self) -> None:
         """Hand on nothing any more. For event loops that do not run, and perhaps never will."""
         self._recipient = _NOBODY
-        self._patience.stop()
+        self._backpressure.stop()
         if self._task is not None:
             with contextlib.suppress(RuntimeError):  # it has been closed
                 self._task.cancel()
@@ -227,7 +227,7 @@ class Subscription:
         self.up = True
         self._up.set_result(None)
         self._reconnector.works()
-        self._patience.note_delay(now() - self._down_since)
+        self._backpressure.note_delay(now() - self._down_since)
         gap, self._gap = self._gap, None
         if gap is not None:
             logger.warning("What the broker published may have been lost: %s", gap)
@@ -248,7 +248,7 @@ class Subscription:
         self._requests.fail(error)
 
     async def _disconnect(self) -> None:
-        self._patience.stop()
+        self._backpressure.stop()
         connection, self._connection = self._connection, None
         self._requests.disconnected()
         if connection is not None:
@@ -296,34 +296,34 @@ class Subscription:
     # What comes
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
-        published, message, partition, patience = (
+        published, message, partition, backpressure = (
             self._recipient.published,
             self._message,
             self._partition,
-            self._patience,
+            self._backpressure,
         )
         connection = self._connection
         # What comes after a silence that is too long came as soon as it could.
         if connection is not None and connection.quiet > PING_EVERY + 1:
-            patience.note_delay(connection.quiet - PING_EVERY)
+            backpressure.note_delay(connection.quiet - PING_EVERY)
         for reply in replies:
             if type(reply) is list and reply[0] == message:
                 try:
-                    late = published(partition, reply[1], reply[2], patience.seconds)
+                    late = published(partition, reply[1], reply[2], backpressure.seconds)
                 except Exception as error:  # noqa: BLE001 - what follows is handed on
                     lograte.log(
                         logger, logging.ERROR, "published", "A message could not be handed on",
                         exc_info=error,
                     )  # fmt: skip
                     continue
-                if late is not None and patience.wait(late, self._go_on):
+                if late is not None and backpressure.wait(late, self._go_on):
                     if connection is not None:
                         connection.pause()
                     return
             else:
                 self._requests.answered(reply)
-        if patience.catching_up:
-            patience.rest()
+        if backpressure.catching_up:
+            backpressure.rest()
 
     def _go_on(self) -> None:
         """What had to wait has been handed on: so may be what came after it."""
@@ -332,7 +332,7 @@ class Subscription:
 
     def hurry(self) -> None:
         """Hand on at once what has come, whether there is room for it or not."""
-        self._patience.hurry()
+        self._backpressure.hurry()
 
 
 class _Nobody:

@@ -12,7 +12,7 @@ from ...._runtime import backstage, lograte, timers
 from ...._runtime.backstage import ignore_failure
 from ...._runtime.clock import now
 from ....exceptions import BrokerUnavailable
-from ...broker.patience import Patience
+from ...broker.backpressure import Backpressure
 from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import CommandConnection
@@ -98,7 +98,7 @@ class InboxReader:
         # What was read and is still to be handed over, and whether it was all that the inbox held.
         self._entries: Iterator[Any] | None = None
         self._all = False
-        self._patience = Patience()
+        self._backpressure = Backpressure()
         self._connection: RawConnection | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._abandoned = False
@@ -141,7 +141,7 @@ class InboxReader:
     def abandon(self) -> None:
         """Hand over nothing more. For event loops that do not run, and perhaps never will."""
         self._abandoned, self._entries = True, None
-        self._patience.stop()
+        self._backpressure.stop()
         tasks, self._tasks = self._tasks, ()
         with contextlib.suppress(RuntimeError):  # it has been closed
             for task in tasks:
@@ -149,7 +149,7 @@ class InboxReader:
 
     async def stop(self) -> None:
         """Stop reading; nothing is left behind but the inbox."""
-        self._patience.stop()
+        self._backpressure.stop()
         tasks, self._tasks = self._tasks, ()
         for task in tasks:
             task.cancel()
@@ -199,7 +199,7 @@ class InboxReader:
                 await opened.disconnect(nowait=True)
             raise
         self._reconnector.works()
-        self._patience.note_delay(now() - self._broken_since)
+        self._backpressure.note_delay(now() - self._broken_since)
         if not self._ready.done():
             self._ready.set_result(None)
         self._connection = connection = RawConnection(opened, self._receive)
@@ -272,7 +272,7 @@ class InboxReader:
             if isinstance(reply, Exception):
                 raise reply
             if reply is None and self._connection is not None:  # nothing came for long
-                self._patience.note_delay(now() - self._asked - _BLOCK)
+                self._backpressure.note_delay(now() - self._asked - _BLOCK)
                 self._progress.emptied = self._asked
                 # Is it there? And a server that has become a replica refuses this.
                 self._connection.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
@@ -286,22 +286,22 @@ class InboxReader:
 
     def _take(self, entries: list[Any]) -> None:
         """Hand over what a read has brought, and then read on."""
-        patience, waited = self._patience, now() - self._asked
+        backpressure, waited = self._backpressure, now() - self._asked
         if waited > 1:
             # It came when it was there, unless the server or this event loop stood still.
             age = now() + self._progress.offset - int(entries[0][0].partition(b"-")[0]) / 1000
-            patience.note_delay(max(min(age, waited), waited - _BLOCK))
+            backpressure.note_delay(max(min(age, waited), waited - _BLOCK))
         self._all = len(entries) < _BATCH
         self._entries = iter(entries)
-        if patience.pausing:  # with what came over the connection before this one
+        if backpressure.pausing:  # with what came over the connection before this one
             return
         self._hand_over()
-        if patience.catching_up and self._all and not patience.pausing:
-            patience.rest()
+        if backpressure.catching_up and self._all and not backpressure.pausing:
+            backpressure.rest()
 
     def _hand_over(self) -> None:
         """Hand over what has been read, until that has to wait."""
-        entries, patience, raw_id = self._entries, self._patience, None
+        entries, backpressure, raw_id = self._entries, self._backpressure, None
         if entries is None:  # the connection is no more
             return
         received, progress, moment = self._recipient.inbox_received, self._progress, now()
@@ -323,20 +323,20 @@ class InboxReader:
             if age > oldest:
                 age = oldest
             try:
-                late = received(fields[0], fields[1], max(age, 0.0), patience.seconds)
+                late = received(fields[0], fields[1], max(age, 0.0), backpressure.seconds)
             except Exception as error:  # noqa: BLE001 - what follows is handed over
                 lograte.log(
                     logger, logging.ERROR, "inbox", "An entry of %s could not be handed over",
                     self.inbox, exc_info=error,
                 )  # fmt: skip
                 continue
-            if late is not None and patience.wait(late, self._hand_over):
+            if late is not None and backpressure.wait(late, self._hand_over):
                 break
         if raw_id is not None:
             progress.last = raw_id.decode()
         if self._untrimmed >= self._trim_every:
             self._trim()
-        if patience.pausing:
+        if backpressure.pausing:
             return
         self._entries = None
         if self._all:
@@ -358,4 +358,4 @@ class InboxReader:
 
     def hurry(self) -> None:
         """Hand over at once what has been read, whether there is room for it or not."""
-        self._patience.hurry()
+        self._backpressure.hurry()

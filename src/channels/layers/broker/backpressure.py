@@ -1,4 +1,4 @@
-"""How long a reader waits for mailboxes that are full, so that a backlog is not lost.
+"""Backpressure: a reader waits for mailboxes that are full, so that a backlog is not lost.
 
 After a broker or a process stood still, more comes at once than mailboxes hold, though consumers
 read all the time. So a reader pauses while a mailbox that is to have a message is full, and lets
@@ -16,7 +16,7 @@ from ..._runtime.clock import now
 from ..._runtime.timers import Timer
 from ..local import Late
 
-__all__ = ["Patience"]
+__all__ = ["Backpressure"]
 
 # Seconds that a message has been in a mailbox, at most, if its consumer reads.
 _FRESH = 1.0
@@ -38,8 +38,8 @@ _STALLED = (0.25, 1.0)
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.016
 
 
-class Patience:
-    """Belongs to a reader, on the running event loop.
+class Backpressure:
+    """When a reader pauses, and for how long. Belongs to it, on the running event loop.
 
     Attributes:
         seconds: what is to be said as ``patience`` to :meth:`~channels.layers.mailbox.Mailbox.put`.

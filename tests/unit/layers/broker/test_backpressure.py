@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from channels.layers.broker import patience as patience_module
-from channels.layers.broker.patience import Patience
+from channels.layers.broker import backpressure as backpressure_module
+from channels.layers.broker.backpressure import Backpressure
 from channels.layers.local import LocalChannels
 
 from ....asgi import until
@@ -21,7 +21,7 @@ class Here(LocalChannels):
         self.mailboxes = [self.open_mailbox(f"c{n}", lambda: None) for n in range(members)]
         for mailbox in self.mailboxes:
             self.join("group", mailbox.channel)
-        self.patience = Patience()
+        self.backpressure = Backpressure()
         self.rest = iter(())
         self.over = asyncio.Event()
 
@@ -32,9 +32,9 @@ class Here(LocalChannels):
 
     def go_on(self):
         for n in self.rest:
-            entry = (patience_module.now() + self.expiry - self.age, lambda n=n: message(n))
-            late = self.deliver_to_group("group", entry, self.patience.seconds)
-            if late is not None and self.patience.wait(late, self.go_on):
+            entry = (backpressure_module.now() + self.expiry - self.age, lambda n=n: message(n))
+            late = self.deliver_to_group("group", entry, self.backpressure.seconds)
+            if late is not None and self.backpressure.wait(late, self.go_on):
                 return
         self.over.set()
 
@@ -78,10 +78,10 @@ async def test_what_is_read_is_waited_for(pause):
 async def test_what_nobody_reads_is_waited_for_only_once():
     here = Here(3)
     here.hand_over(100)
-    assert here.patience.pausing
+    assert here.backpressure.pausing
     assert await here.until_over() == 3 * (100 - CAPACITY)
     here.hand_over(100)
-    assert not here.patience.pausing, "it is behind"
+    assert not here.backpressure.pausing, "it is behind"
     assert here.statistics.dropped == {"capacity": 3 * (200 - CAPACITY)}
 
 
@@ -100,17 +100,17 @@ async def test_a_mailbox_that_was_full_for_long_is_not_waited_for():
     here = Here(1)
     here.hand_over(CAPACITY, age=2)
     here.hand_over(1)
-    assert not here.patience.pausing
+    assert not here.backpressure.pausing
     assert here.statistics.dropped == {"capacity": 1}
 
 
 async def test_pauses_in_ordinary_times_have_an_end(monkeypatch):
     """Consumers that read too slowly get something and lose something."""
-    monkeypatch.setattr(patience_module, "_ORDINARY", 0.05)
+    monkeypatch.setattr(backpressure_module, "_ORDINARY", 0.05)
     here = Here(1)
     reader = asyncio.create_task(read(here.mailboxes[0], 0.005))
     await asyncio.sleep(0)
-    here.patience._left = 0.05
+    here.backpressure._left = 0.05
     lost = await here.hand_over(1000).until_over()
     assert 0 < lost < 1000 - CAPACITY
     await until(lambda: not here.count_pending() and here.mailboxes[0].gap is None)
@@ -120,27 +120,27 @@ async def test_pauses_in_ordinary_times_have_an_end(monkeypatch):
 
 
 async def test_after_a_delay_there_is_as_much_time_as_that_took():
-    patience = Patience()
-    patience.note_delay(0.5)
-    assert not patience.catching_up, "that is ordinary"
-    patience.note_delay(3.0)
-    assert patience._left == 3.0
-    patience.rest()
-    assert patience.seconds == math.inf, "there may be more to come"
-    patience._until = 0.0
-    patience.rest()
-    assert not patience.catching_up
-    assert patience._left <= 2.0
-    patience.note_delay(1000.0)
-    assert patience._left == 10.0
+    backpressure = Backpressure()
+    backpressure.note_delay(0.5)
+    assert not backpressure.catching_up, "that is ordinary"
+    backpressure.note_delay(3.0)
+    assert backpressure._left == 3.0
+    backpressure.rest()
+    assert backpressure.seconds == math.inf, "there may be more to come"
+    backpressure._until = 0.0
+    backpressure.rest()
+    assert not backpressure.catching_up
+    assert backpressure._left <= 2.0
+    backpressure.note_delay(1000.0)
+    assert backpressure._left == 10.0
 
 
 @pytest.mark.parametrize("end", ["hurry", "stop"])
 async def test_what_is_late_is_settled_at_the_end(end):
     here = Here(1)
     here.hand_over(CAPACITY + 5)
-    getattr(here.patience, end)()
-    assert not here.patience.pausing
+    getattr(here.backpressure, end)()
+    assert not here.backpressure.pausing
     assert here.over.is_set() == (end == "hurry")
     assert here.statistics.dropped == {"capacity": 5 if end == "hurry" else 1}
     assert balanced(here)
