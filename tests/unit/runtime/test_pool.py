@@ -183,11 +183,16 @@ async def test_of_many_the_oldest_are_named(told, caplog):
     assert "and 4 more" in caplog.text
 
 
-async def test_a_pool_that_is_busy_but_has_a_free_thread_now_and_then_is_not_full(told):
+async def test_a_pool_that_is_busy_but_has_a_free_thread_now_and_then_is_not_full(
+    told, monkeypatch
+):
+    seconds = 0.0
+    monkeypatch.setattr(pools, "clock", SimpleNamespace(now=lambda: seconds))
     pool = Pool(1)
     for _ in range(20):
         made = call()
         pool.enter(made)
+        seconds += 0.005
         await asyncio.sleep(0.005)
         pool.leave(made)
     await until(lambda: pool._watcher is None)
