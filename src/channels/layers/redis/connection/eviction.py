@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004
 
-from .servers import Connection, Server
+from .opening import address_of, ask
+from .servers import Server
 
 __all__ = ["check_eviction"]
 
@@ -39,14 +40,8 @@ async def _ask(server: Server) -> tuple[str, str]:
     connection = await server.connect()
     try:
         # Not CONFIG GET, which hosting services refuse.
-        await connection.send_command("INFO", "memory", check_health=False)
-        lines = (await connection.read_response()).decode("utf-8", "replace").splitlines()
+        lines = (await ask(connection, "INFO", "memory")).decode("utf-8", "replace").splitlines()
         policies = [line for line in lines if line.startswith("maxmemory_policy:")]
-        return _address(connection), "".join(policies[:1]).partition(":")[2].strip()
+        return address_of(connection), "".join(policies[:1]).partition(":")[2].strip()
     finally:
         await connection.disconnect(nowait=True)
-
-
-def _address(connection: Connection) -> str:
-    path = getattr(connection, "path", None)
-    return str(path) if path else f"{connection.host}:{connection.port}"  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from ...._runtime import clock, timers
 from .errors import explain_opening
 
-__all__ = ["Address", "Connection", "Opener", "ask", "write_address"]
+__all__ = ["Address", "Connection", "Opener", "address_of", "ask", "write_address"]
 
 Connection = _connection.AbstractConnection
 Address: TypeAlias = tuple[str, int]
@@ -83,7 +83,7 @@ class Opener:
             "parser_class": _Parser,
         }
         #: The address that the options hold.
-        self.where = _where(self.make())
+        self.where = address_of(self.make())
 
     def make(self, **where: Any) -> Connection:
         """A connection that is not open yet, to ``host`` and ``port`` if given."""
@@ -102,7 +102,7 @@ class Opener:
             await connection.connect()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - told in other words
             encrypted = isinstance(connection, _connection.SSLConnection)
-            failure = explain_opening(_where(connection), error, encrypted=encrypted)
+            failure = explain_opening(address_of(connection), error, encrypted=encrypted)
         else:
             return connection
         # Out of reach of what redis-py raised, which may hold the password.
@@ -150,7 +150,7 @@ def _is_unverified(options: Mapping[str, Any]) -> bool:
     return wanted == ssl.CERT_NONE or str(wanted).lower() == "none"
 
 
-async def ask(connection: Connection, *command: str) -> Any:
+async def ask(connection: Connection, *command: Any) -> Any:
     """The answer to one command over a connection that is used for nothing else meanwhile."""
     await connection.send_command(*command, check_health=False)
     return await connection.read_response()
@@ -161,7 +161,7 @@ def write_address(host: Any, port: Any) -> str:
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
-def _where(connection: Connection) -> str:
+def address_of(connection: Connection) -> str:
     """The address that a connection is made to."""
     parts = vars(connection)
     return str(parts["path"]) if parts.get("path") else write_address(parts["host"], parts["port"])

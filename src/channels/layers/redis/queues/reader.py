@@ -26,6 +26,7 @@ from ....exceptions import BrokerUnavailable
 from ...broker.reconnecting import Reconnector
 from ..connection.commands import CommandConnection
 from ..connection.errors import explain, is_transient
+from ..connection.opening import ask
 from ..connection.servers import Connection, Server, note_move
 from ..keys import READERS
 from ..scripts import SCRIPTS
@@ -163,7 +164,7 @@ class QueueReader:
             async with timers.timeout(self._server.response_timeout * 2):
                 connection = await self._server.connect()
                 with contextlib.suppress(redis_errors.ResponseError):
-                    self._client = await self._ask(connection, "CLIENT", "ID")
+                    self._client = await ask(connection, "CLIENT", "ID")
                 await self._open_queue(connection, sweep=True)
             await self._read(connection)
         except Exception as error:
@@ -200,17 +201,12 @@ class QueueReader:
                     self.entries.give_back(leave=False)
         return True
 
-    @staticmethod
-    async def _ask(connection: Connection, *command: Any) -> Any:
-        await connection.send_command(*command, check_health=False)
-        return await connection.read_response()
-
     async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
         """Make sure of the consumer group, which goes with the queue when that expires.
 
         By the way, take over what has been handed to others who do nothing with it.
         """
-        expired, abandoned = await self._ask(
+        expired, abandoned = await ask(
             connection, "EVAL", SCRIPTS["open_queue"].source, 2, *self.entries.keys, READERS,
             int(max(self._expiry * 2, _BLOCK * 4) * 1000), self.entries.limit,
             int(_GONE * 1000) if sweep else 0,
@@ -233,7 +229,7 @@ class QueueReader:
                 continue
             self.is_reading = True
             async with timers.timeout(_BLOCK + _GRACE):
-                answer = await self._ask(
+                answer = await ask(
                     connection, "XREADGROUP", "GROUP", READERS, self._name,
                     "COUNT", len(self._callers) or 1, "BLOCK", int(_BLOCK * 1000),
                     "STREAMS", self._queue, ">",
@@ -247,7 +243,7 @@ class QueueReader:
     async def _read_again(self, connection: Connection) -> None:
         """Ask for what was handed out over a connection that broke."""
         async with timers.timeout(self._server.response_timeout):
-            answer = await self._ask(
+            answer = await ask(
                 connection, "XREADGROUP", "GROUP", READERS, self._name, "STREAMS", self._queue, "0"
             )
         self._hold(answer[0][1] if answer else [])

@@ -17,6 +17,7 @@ from ...broker.reconnecting import Reconnector
 from ...local import Late
 from ..connection.commands import CommandConnection
 from ..connection.errors import explain, is_transient
+from ..connection.opening import ask
 from ..connection.raw import RawConnection
 from ..connection.servers import Connection, Server, note_move
 from ..scripts import SCRIPTS
@@ -217,8 +218,7 @@ class InboxReader:
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         async with timers.timeout(self._server.response_timeout):
-            await connection.send_command(*command, check_health=False)
-            return await connection.read_response()
+            return await ask(connection, *command)
 
     async def _register(self, connection: Connection) -> None:
         """Make the inbox if it is not there, renew the memberships, and then tell of a gap."""
