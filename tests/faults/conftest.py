@@ -8,6 +8,8 @@ import os
 
 import pytest
 
+from channels.layers.redis import RedisChannelLayer
+
 from ..brokers import running
 from ..proxy import Proxy
 from .harness import make_layer
@@ -26,12 +28,18 @@ async def proxy(broker):
 
 
 @pytest.fixture
-async def layers():
+def layer_class():
+    """Which layer it is, unless a test has it as a parameter; see the marks in ``harness``."""
+    return RedisChannelLayer
+
+
+@pytest.fixture
+async def layers(layer_class):
     """Makes layers, each as another process would have it, and closes them."""
     made = []
 
     def make(*addresses, **options):
-        made.append(make_layer(*addresses, **options))
+        made.append(make_layer(*addresses, layer_class=layer_class, **options))
         return made[-1]
 
     yield make

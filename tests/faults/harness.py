@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import threading
 import uuid
 from collections import Counter
 
+import pytest
+
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers
-from channels.layers.redis import RedisChannelLayer
+from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 
 from ..asgi import Server, until
 
@@ -20,9 +23,22 @@ GROUP = "room"
 RESUMPTION = 5.0
 
 
-def make_layer(*addresses, prefix="faults", **options):
+#: For tests of what both layers promise, and for those of pub/sub alone. The others are of streams.
+both_layers = pytest.mark.parametrize(
+    "layer_class", [RedisChannelLayer, RedisPubSubChannelLayer], ids=["streams", "pubsub"]
+)
+pubsub = pytest.mark.parametrize("layer_class", [RedisPubSubChannelLayer], ids=["pubsub"])
+
+
+def make_layer(*addresses, layer_class=RedisChannelLayer, prefix="faults", **options):
     options = {"capacity": 100_000, **options}
-    return RedisChannelLayer(hosts=list(addresses), prefix=prefix, **options)
+    return layer_class(hosts=list(addresses), prefix=prefix, **options)
+
+
+async def restart(broker, seconds):
+    await asyncio.to_thread(broker.kill)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(broker.start)
 
 
 def balanced(layer):
@@ -196,6 +212,9 @@ def check_nothing_lost(room, senders):
 
 def check_gap_told(room, senders):
     """What was lost was lost around the one gap that each member was told of."""
+    if isinstance(room.layer, RedisPubSubChannelLayer):
+        check_told(room, senders)
+        return
     assert room.connected
     assert not [sender.errors for sender in senders if sender.errors]
     for heard in room.heard():
@@ -216,3 +235,39 @@ def assert_balanced(room):
     delivered = sum(len(heard) - heard.count("gap") for heard in room.heard())
     assert room.layer.statistics.delivered == delivered
     assert not room.layer.statistics.dropped
+
+
+def check_told(room, senders, *, gaps=1):
+    """Over pub/sub, nothing is missing but around gaps, and nothing came twice.
+
+    Nobody was disconnected.
+
+    Each member was told of as many gaps; with None of any number.
+    """
+    assert room.connected
+    assert not [sender.errors for sender in senders if sender.errors]
+    for heard in room.heard():
+        assert gaps is None or heard.count("gap") == gaps
+        for sender in senders:
+            parts = [
+                [n for name, n in part if name == sender.name]
+                for is_gap, part in itertools.groupby(heard, lambda item: item == "gap")
+                if not is_gap
+            ]
+            numbers = [n for part in parts for n in part]
+            assert numbers == sorted(set(numbers)), "in order, and none twice"
+            assert numbers[0] == 0
+            assert numbers[-1] == sender.sent[-1]
+            for part in parts:
+                if part:
+                    assert part == list(range(part[0], part[-1] + 1)), "no hole but at a gap"
+    check_account(room, senders)
+
+
+def check_account(room, senders):
+    layers = {room.layer, *(sender.layer for sender in senders)}
+    assert all(balanced(layer) for layer in layers)
+    heard = sum(len(heard) - heard.count("gap") for heard in room.heard())
+    assert room.layer.statistics.delivered == heard
+    dropped = set().union(*(layer.statistics.dropped for layer in layers))
+    assert dropped <= {"unconfirmed"}

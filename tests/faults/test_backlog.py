@@ -10,7 +10,16 @@ import pytest
 
 from ..asgi import until
 from ..brokers import running
-from .harness import GROUP, Member, Room, Sender, balanced, check_nothing_lost
+from .harness import (
+    GROUP,
+    Member,
+    Room,
+    Sender,
+    balanced,
+    both_layers,
+    check_nothing_lost,
+    pubsub,
+)
 from .test_broker import PERSISTENT
 from .test_processes import peer
 
@@ -39,6 +48,7 @@ class Ponderer(Member):
         await super().news(event)
 
 
+@both_layers
 @pytest.mark.parametrize("consumer", [Member, Ponderer])
 async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, consumer):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
@@ -47,6 +57,7 @@ async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, con
         await expect_arrival(room, sender, await queue_up(sender))
 
 
+@both_layers
 @pytest.mark.parametrize("itself", [True, False])
 async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker, itself):
     here = layers(broker.address, capacity=100)
@@ -56,7 +67,7 @@ async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker
         await room.hears(await sender.send_one())
         broker.pause()
         sending = await queue_up(sender)
-        await asyncio.sleep(3)
+        await asyncio.sleep(2)
         broker.resume()
         await expect_arrival(room, sender, sending)
 
@@ -114,6 +125,7 @@ class Stuck(Member):
         await self.scope["release"].wait()
 
 
+@both_layers
 async def test_a_consumer_that_does_not_read_keeps_nobody_from_catching_up(layers, broker):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     release = asyncio.Event()
@@ -137,6 +149,7 @@ async def test_a_consumer_that_does_not_read_keeps_nobody_from_catching_up(layer
         assert balanced(here)
 
 
+@both_layers
 async def test_a_consumer_that_leaves_while_it_is_waited_for_holds_nobody_up(layers, broker):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     async with Room(here) as room:
@@ -153,6 +166,7 @@ async def test_a_consumer_that_leaves_while_it_is_waited_for_holds_nobody_up(lay
         assert balanced(here)
 
 
+@both_layers
 async def test_a_flush_does_not_wait_for_a_backlog(layers, broker):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     await here.new_channel()
@@ -170,3 +184,61 @@ async def test_a_flush_does_not_wait_for_a_backlog(layers, broker):
         pass
     assert message["n"] == last, "nothing from before the flush"
     await mailbox.close()
+
+
+# Pub/sub alone
+
+
+@pubsub
+async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, proxy):
+    """The connection of those who receive it was healthy all the time."""
+    here, there = layers(broker.address, capacity=100), layers(proxy.address)
+    async with Room(here, consumer=Ponderer) as room:
+        sender = Sender(there)
+        await there.new_channel()
+        await room.hears(await sender.send_one())
+        proxy.refuse()
+        proxy.cut()
+        (subscription,) = there.transport.receiver.readers
+        await until(lambda: not subscription.up)
+        sending = await queue_up(sender)
+        proxy.accept()
+        await expect_arrival(room, sender, sending)
+
+
+@pubsub
+async def test_a_process_that_was_busy_catches_up(layers, broker):
+    """What its event loop did not come to read waits at the server, and in buffers on the way."""
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    async with Room(here, consumer=Ponderer) as room:
+        sender = Sender(there)
+        await room.hears(await sender.send_one())
+        (subscription,) = here.transport.receiver.readers
+        subscription._connection.pause()  # what is read has to come through here
+        await asyncio.gather(*await queue_up(sender))
+        subscription._connection.resume()
+        await expect_arrival(room, sender, [])
+
+
+@pubsub
+async def test_a_connection_that_breaks_during_a_pause_is_repaired(layers, broker):
+    here, there = (layers(broker.address, capacity=100) for _ in range(2))
+    async with Room(here) as room:
+        mailbox = here.open_mailbox(await here.new_channel(), lambda: None)
+        await here.group_add(GROUP, mailbox.channel)
+        sender = Sender(there)
+        sending = await queue_up(sender)
+        (subscription,) = here.transport.receiver.readers
+        await until(lambda: subscription._connection.paused)
+        broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
+        subscription._connection.end(
+            ConnectionError("as the server says once it is read from again")
+        )
+        await until(lambda: room.gaps() == [1, 1, 1])
+        await asyncio.gather(*sending)
+        await room.hears(await sender.send_one(), 30)
+        for heard in room.heard():
+            numbers = [item[1] for item in heard if item != "gap"]
+            assert numbers == sorted(set(numbers))
+        assert balanced(here)
+        await mailbox.close()

@@ -7,13 +7,12 @@ import pytest
 from channels.layers.redis.pubsub.requests import PLAIN, SHARDED
 
 from ..asgi import until
-from ..faults.harness import Room, sending, settle
 from ..topologies.harness import Cluster, info, replicated, running
-from .test_pubsub_faults import check_told
+from .harness import Room, check_told, pubsub, sending, settle
 
 __all__ = ["replicated"]  # a fixture
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pubsub, pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

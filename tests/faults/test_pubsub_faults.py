@@ -4,67 +4,24 @@ What arrives, arrives once and in order. What a break interrupted on its way out
 """
 
 import asyncio
-import itertools
 
 import pytest
 
 from ..asgi import until
 from ..brokers import running
-from ..faults.harness import RESUMPTION, Room, Sender, balanced, received_elsewhere, sending, settle
+from .harness import (
+    Room,
+    Sender,
+    balanced,
+    check_account,
+    check_told,
+    pubsub,
+    restart,
+    sending,
+    settle,
+)
 
-
-async def restart(broker, seconds):
-    await asyncio.to_thread(broker.kill)
-    await asyncio.sleep(seconds)
-    await asyncio.to_thread(broker.start)
-
-
-def check_told(room, senders, *, gaps=1):
-    """Nothing is missing but around the gaps, nothing came twice, and nobody was disconnected.
-
-    Each member was told of as many gaps; with None of any number.
-    """
-    assert room.connected
-    assert not [sender.errors for sender in senders if sender.errors]
-    for heard in room.heard():
-        assert gaps is None or heard.count("gap") == gaps
-        for sender in senders:
-            parts = [
-                [n for name, n in part if name == sender.name]
-                for is_gap, part in itertools.groupby(heard, lambda item: item == "gap")
-                if not is_gap
-            ]
-            numbers = [n for part in parts for n in part]
-            assert numbers == sorted(set(numbers)), "in order, and none twice"
-            assert numbers[0] == 0
-            assert numbers[-1] == sender.sent[-1]
-            for part in parts:
-                if part:
-                    assert part == list(range(part[0], part[-1] + 1)), "no hole but at a gap"
-    check_account(room, senders)
-
-
-def check_account(room, senders):
-    layers = {room.layer, *(sender.layer for sender in senders)}
-    assert all(balanced(layer) for layer in layers)
-    heard = sum(len(heard) - heard.count("gap") for heard in room.heard())
-    assert room.layer.statistics.delivered == heard
-    dropped = set().union(*(layer.statistics.dropped for layer in layers))
-    assert dropped <= {"unconfirmed"}
-
-
-@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
-async def test_a_restart_is_told_once(layers, broker, seconds):
-    here, there = layers(broker.address), layers(broker.address)
-    async with Room(here) as room, sending(there) as senders:
-        await senders[0].reaches(50)
-        await restart(broker, seconds)
-        await asyncio.gather(
-            until(lambda: room.gaps() == [1, 1, 1], RESUMPTION), senders[0].resumes()
-        )
-        await senders[0].reaches(50)
-        await settle(room, senders)
-        check_told(room, senders)
+pytestmark = pubsub
 
 
 async def test_a_process_that_sends_to_itself_survives_a_restart(layers, broker):
@@ -75,14 +32,6 @@ async def test_a_process_that_sends_to_itself_survives_a_restart(layers, broker)
         await senders[0].reaches(50)
         await settle(room, senders)
         check_told(room, senders)
-
-
-async def test_three_restarts_are_three_gaps(layers, broker):
-    async with Room(layers(broker.address)) as room:
-        for count in (1, 2, 3):
-            await restart(broker, 0)
-            await until(lambda count=count: room.gaps() == [count] * 3)
-        assert room.connected
 
 
 async def test_killed_subscribers_come_back_and_senders_notice_nothing(layers, broker):
@@ -191,22 +140,6 @@ async def test_an_idle_sender_loses_nothing_to_a_restart(layers, broker):
 
 
 @pytest.mark.slow
-async def test_a_pause_of_eight_seconds(layers, broker):
-    here, there = layers(broker.address), layers(broker.address)
-    async with Room(here) as room, sending(there) as senders:
-        await senders[0].reaches(50)
-        broker.pause()
-        await asyncio.sleep(8)
-        broker.resume()
-        await senders[0].resumes()
-        await senders[0].reaches(50)
-        await settle(room, senders)
-        gaps = room.gaps()[0]
-        assert gaps <= 1
-        check_told(room, senders, gaps=gaps)
-
-
-@pytest.mark.slow
 async def test_a_silent_connection_is_given_up(layers, broker, proxy):
     async with Room(layers(proxy.address)) as room:
         (subscription,) = room.layer.transport.receiver.readers
@@ -265,18 +198,3 @@ async def test_callbacks_are_called_once_for_each_break(layers, broker):
         await until(lambda count=count: calls == ["disconnect", "reconnect"] * count)
     await layer.aclose()
     assert len(calls) == 4
-
-
-async def test_another_loop_goes_on_when_the_one_that_listened_ends(layers, broker):
-    layer, other = layers(broker.address), layers(broker.address)
-    async with received_elsewhere(layer):
-        channel = await layer.new_channel()
-        await layer.group_add("room", channel)
-        await other.send(channel, {"type": "first"})
-        assert (await layer.receive(channel))["type"] == "first"
-        receiving = asyncio.create_task(layer.receive(channel))
-    async with asyncio.timeout(10):
-        while not receiving.done():  # what is sent before it listens is lost
-            await other.group_send("room", {"type": "second"})
-            await asyncio.wait((receiving,), timeout=0.02)
-    assert (await receiving)["type"] == "second"
