@@ -1,14 +1,12 @@
 """What is the stream layer's own, beyond what the conformance suite asks of every layer."""
 
 import asyncio
-import logging
 
 import pytest
 
-from channels.exceptions import ChannelFull, InvalidChannelLayerError
+from channels.exceptions import ChannelFull
 from channels.layers.redis import RedisChannelLayer
 from channels.layers.redis.connection import raw
-from channels.layers.redis.keys import consistent_hash
 from channels.layers.redis.scripts import SCRIPTS
 
 from .....asgi import until
@@ -36,20 +34,6 @@ async def receive(layer, channel):
 
 def message(n=0):
     return {"type": "test.message", "n": n}
-
-
-async def test_channels_carry_the_name_of_their_process(make):
-    layer = make()
-    for prefix in ("specific", "a.b.c", "x"):
-        name = await layer.new_channel(prefix)
-        assert name.startswith(f"{prefix}.{layer.client_prefix}!")
-
-
-async def test_only_its_own_process_receives_from_a_channel(make):
-    here, there = make(), make()
-    channel = await here.new_channel()
-    with pytest.raises(InvalidChannelLayerError, match="another process"):
-        await there.receive(channel)
 
 
 async def test_it_works_without_hiredis(make, monkeypatch, redis):
@@ -80,15 +64,6 @@ async def test_a_member_keeps_its_mailbox_until_some_time_after_it_leaves(make, 
     clock.advance(11)
     await layer.group_add("group", await layer.new_channel())
     assert not layer.local.has_mailbox(channel)
-
-
-async def test_a_message_to_a_process_that_is_gone_is_counted(make):
-    here, there = make(), make()
-    channel = await there.new_channel()
-    await there.aclose()
-    await here.send(channel, message())
-    assert here.statistics.dropped == {"closed": 1}
-    assert balanced(here)
 
 
 async def test_there_is_an_inbox_on_each_server(make, shared_broker, redis, prefix):
@@ -174,34 +149,6 @@ async def test_an_invitation_outlives_the_lease(make):
     await asyncio.sleep(1.2)
     await there.group_send("group", message())
     assert await receive(here, channel) == message()
-
-
-async def test_a_named_channels_membership_ends(make):
-    layer = make(group_expiry=0.3)
-    await layer.group_add("group", "named")
-    await layer.group_send("group", message(1))
-    await asyncio.sleep(0.4)
-    await layer.group_send("group", message(2))
-    await layer.send("named", message(3))
-    assert await receive(layer, "named") == message(1)
-    assert await receive(layer, "named") == message(3)
-
-
-async def test_what_a_full_queue_misses_of_a_group_is_counted(make, shared_broker):
-    layer = make(capacity=2, hosts=[shared_broker.address] * 3)
-    places = {consistent_hash(f"named-{n}", 3): f"named-{n}" for n in range(100)}
-    names = list(places.values())  # one in the group's partition, two not
-    for name in names:
-        await layer.group_add("group", name)
-    for n in range(3):
-        await layer.group_send("group", message(n))
-    assert layer.statistics.dropped == {"capacity": 3}
-    for name in names:
-        assert [(await receive(layer, name))["n"] for _ in range(2)] == [0, 1]
-        await layer.group_discard("group", name)
-    await layer.group_send("group", message(9))
-    await layer.send(names[0], message(10))
-    assert await receive(layer, names[0]) == message(10)
 
 
 async def test_a_consumer_is_told_of_a_gap_once(make, redis, base, monkeypatch):
@@ -334,22 +281,3 @@ async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, p
     await until(mailbox.qsize)
     assert mailbox.take() == message(1), "and no gap"
     await mailbox.close()
-
-
-async def test_a_prefix_is_taken_literally_when_flushing(make, redis, prefix):
-    strange = make(prefix=f"{prefix}*[a-z]?\\")
-    await strange.send("named", message())
-    plain = make()
-    await plain.send("named", message())
-    await strange.flush()
-    assert await receive(plain, "named") == message()
-    assert not [key for key in redis.keys("*") if f"{prefix}*".encode() in key]
-
-
-async def test_drops_are_logged_with_the_layers_name(make, caplog):
-    caplog.set_level(logging.WARNING)
-    layer = make(capacity=1)
-    await layer.group_add("group", "named")
-    for _ in range(2):
-        await layer.group_send("group", message())
-    assert "RedisChannelLayer dropped 1 messages (capacity)" in caplog.text
