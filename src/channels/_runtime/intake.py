@@ -17,8 +17,8 @@ READ_AHEAD = 8
 class Intake:
     """Two sources, merged: in order per source, and in turn while both have something.
 
-    One task reads the client, up to a bound ahead of the handlers. The mailbox is filled by whoever
-    sends, from wherever. Both wake the one task that waits here.
+    One task reads the client, up to a bound ahead of the handlers. The mailbox is filled by other
+    consumers, from any thread. Both wake the one task that waits here.
 
     Args:
         disconnect_type: the type of the client's last event, or None where there is none.
@@ -53,7 +53,7 @@ class Intake:
         self._room: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[Any] | None = None  # the task that reads, while it does
         self._over = False
-        self._stopped: asyncio.Future[None] | None = None  # awaited by who stops the reading
+        self._stopped: asyncio.Future[None] | None = None  # awaited by stop()
         self._resumed: asyncio.Future[None] | None = None  # awaited by the reader meanwhile
         self._waiter: asyncio.Future[None] | None = None
         self._prefer_mailbox = False
