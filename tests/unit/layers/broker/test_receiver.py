@@ -1,16 +1,18 @@
-"""The laws of what receives for a process, with readers of a list in memory."""
+"""What receives for a process, with readers of a list in memory: the laws, and what needs none."""
 
 import asyncio
 import threading
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from channels._runtime import backstage
+from channels._runtime.loops import bridge
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.broker.receiver import Receiver
 
 from ....asgi import until
-from ..loops import another_loop, call
+from ..loops import another_loop, call, where
 from ..receiver_laws import Process, ReceiverLaws
 
 
@@ -109,6 +111,103 @@ class TestReceiver(ReceiverLaws):
         yield make
         for process in made:
             await process.aclose()
+
+    # Work for the event loop that receives
+
+    async def test_work_is_done_here_if_no_loop_receives(self, process):
+        assert await process.receiver.run(where) is asyncio.get_running_loop()
+        assert process.receiver.loop is None
+
+    async def test_work_of_the_loop_that_receives_stays_in_its_task(self, process):
+        async def which():
+            return asyncio.current_task()
+
+        await process.receiver.be_ready()
+        assert await process.receiver.run(which) is asyncio.current_task()
+
+    async def test_a_loop_made_for_a_single_call_leaves_work_to_the_bridge(self, process):
+        run = process.receiver.run
+        assert await asyncio.to_thread(async_to_sync(run), where) is bridge.loop
+
+    async def test_work_of_another_loop_is_done_on_the_one_that_receives(self, process):
+        receiver = process.receiver
+        with another_loop() as other:
+            await call(other, receiver.be_ready())
+            assert receiver.loop is other
+            assert await receiver.run(where) is other
+            await receiver.be_ready()
+            assert receiver.loop is other
+            called = threading.Event()
+            receiver.call_soon(called.set)
+            assert await asyncio.to_thread(called.wait, 10)
+            await call(other, process.aclose())
+
+    @pytest.mark.parametrize("error", [BrokerUnavailable, LookupError])
+    async def test_errors_of_work_on_another_loop_are_the_callers(self, process, error):
+        async def fail():
+            raise error("as if")
+
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+            with pytest.raises(error, match="as if"):
+                await process.receiver.run(fail)
+            await call(other, process.aclose())
+
+    @pytest.mark.parametrize("error", [None, BrokerUnavailable])
+    async def test_work_is_done_again_if_the_loop_ends_meanwhile(self, process, error):
+        begun, here = threading.Event(), await where()
+
+        async def work():
+            if await where() is here:
+                return "done"
+            begun.set()
+            try:
+                return await asyncio.Event().wait()
+            finally:
+                if error is not None:  # as the connections of that loop are closed
+                    await asyncio.sleep(0.01)
+                    raise error("closed")
+
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+            task = asyncio.create_task(process.receiver.run(work))
+            assert await asyncio.to_thread(begun.wait, 10)
+        async with asyncio.timeout(10):
+            assert await task == "done"
+
+    async def test_work_is_not_done_again_on_a_receiver_that_was_stopped(self, process):
+        begun, end = threading.Event(), threading.Event()
+
+        async def work():
+            begun.set()
+            await asyncio.to_thread(end.wait, 10)
+            raise BrokerUnavailable("closed")
+
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+            task = asyncio.create_task(process.receiver.run(work))
+            assert await asyncio.to_thread(begun.wait, 10)
+            await call(other, process.aclose())
+            end.set()
+            with pytest.raises(BrokerUnavailable, match="closed"):
+                await task
+
+    async def test_no_loop_takes_over_from_one_that_was_stopped(self, process):
+        process.loops.append(asyncio.get_running_loop())
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+            await call(other, process.aclose())
+        await asyncio.sleep(0)  # this loop's turn, in which it would
+        assert process.receiver.loop is None
+
+    async def test_it_does_not_rest_for_another_loop(self, process):
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+            await process.receiver.rest()
+            assert process.receiver.loop is other
+            await call(other, process.aclose())
+
+    # Readers
 
     async def test_each_reader_resumes_from_the_one_of_its_server_before_it_starts(self, make):
         process = make(readers=3)
