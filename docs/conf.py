@@ -50,6 +50,7 @@ autosummary_generate = False  # each class has a page of its own under reference
 maximum_signature_line_length = 88
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"Channels {version}"
 html_static_path = ["_static"]
 html_css_files = ["channels.css"]
