@@ -16,7 +16,7 @@ from tests.ports import free_port
 
 from .markdown import Block, apply_diff, blocks_of
 
-__all__ = ["Project", "Server"]
+__all__ = ["DEADLINE", "READER_DOES", "Project", "Server"]
 
 DEADLINE = 60.0
 """Seconds that a command or a server may take; far more than any needs on a busy machine."""
@@ -68,7 +68,7 @@ class Project:
         else:
             path.write_text(apply_diff(path.read_text("utf-8"), block.code), "utf-8")
 
-    def run(self, command: str) -> str:
+    def run(self, command: str, deadline: float = DEADLINE * 2) -> str:
         """Run one command to its end; return what it printed, raise if it failed."""
         done = subprocess.run(
             arguments(command),
@@ -77,7 +77,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=DEADLINE * 2,
+            timeout=deadline,
             check=False,
         )
         if done.returncode:

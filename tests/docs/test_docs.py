@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from ..brokers import running
 from ..ports import free_port
 from .markdown import blocks_of
-from .project import READER_DOES, Project, Server
+from .project import DEADLINE, READER_DOES, Project, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -244,7 +244,7 @@ def test_pages_build_without_warnings(tmp_path: Path) -> None:
         pytest.importorskip(package, reason="`make docs` installs it and builds the pages as well")
     # Warnings of Sphinx about the pages are errors; those of Python about Sphinx are not.
     sphinx = f"python -W default -m sphinx -q -W -b html -d {tmp_path / 'trees'}"
-    Project(tmp_path).run(f"{sphinx} {DOCS} {tmp_path / 'html'}")
+    Project(tmp_path).run(f"{sphinx} {DOCS} {tmp_path / 'html'}", deadline=DEADLINE * 10)
     assert (tmp_path / "html" / "index.html").exists()
 
 

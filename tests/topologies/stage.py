@@ -132,10 +132,10 @@ class TlsFront:
         self._ready.set()
         await self._over.wait()
         server.close()
+        # None is cancelled: of a cancelled one asyncio writes a traceback, before Python 3.12.
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:
+            await asyncio.wait(others)
 
     async def _serve(self, reader, writer) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._behind)
@@ -146,14 +146,13 @@ class TlsFront:
                     target.write(data)
                     await target.drain()
 
-        ways = {
+        ways = (
             asyncio.create_task(pass_on(reader, far_writer)),
             asyncio.create_task(pass_on(far_reader, writer)),
-        }
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            for end in (writer, far_writer):
-                end.transport.abort()
+        )
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait((*ways, over), return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        for end in (writer, far_writer):
+            end.transport.abort()
+        await asyncio.wait(ways)
