@@ -511,6 +511,45 @@ def test_run_drains_on_a_signal_and_returns(number):
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize(("wanted", "status"), [(3, 3), (0, 1)])
+def test_run_drains_when_a_task_of_the_application_exits_and_never_ends_with_0(
+    wanted, status, caplog
+):
+    finished = []
+    layer = Scripted({"type": "x"})
+
+    async def leave():
+        raise SystemExit(wanted)
+
+    async def application(scope, receive, send):
+        await receive()
+        task = asyncio.create_task(leave())
+        await asyncio.sleep(0.1)
+        finished.append(task.done())
+
+    worker = Worker(application, ["a"], layer)
+    with pytest.raises(SystemExit) as ended:
+        worker.run()
+    assert (ended.value.code, finished) == (status, [True])
+    assert f"A task of the application raised SystemExit({wanted})" in caplog.text
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch, caplog):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    layer = Scripted({"type": "x"})
+
+    async def application(scope, receive, send):
+        await receive()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.1)
+
+    Worker(application, ["a"], layer).run()
+    assert codes == [1]
+    assert "Worker ends at once, with exit code 1: it was told to stop a second time" in caplog.text
+
+
 # With real consumers
 
 
