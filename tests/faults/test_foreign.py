@@ -155,7 +155,7 @@ async def test_something_else_in_place_of_a_queue_is_an_error_until_it_is_gone(l
         assert await layer.receive("jobs") == {"type": "job"}
 
 
-async def test_who_has_another_key_is_not_understood_and_disturbs_nobody(layers, broker):
+async def test_a_sender_with_another_key_is_not_understood_and_disturbs_nobody(layers, broker):
     here = layers(broker.address, symmetric_encryption_keys=["right"])
     there = layers(broker.address, symmetric_encryption_keys=["right"])
     wrong = layers(broker.address, symmetric_encryption_keys=["wrong"])

@@ -80,7 +80,7 @@ async def test_a_cancelled_send_keeps_the_order_and_takes_up_no_room(layers, bro
     assert balanced(here)
 
 
-async def test_who_gave_up_receiving_takes_nothing_from_other_processes(layers, broker):
+async def test_a_caller_that_gave_up_receiving_takes_nothing_from_other_processes(layers, broker):
     first, second = layers(broker.address), layers(broker.address)
     for moment in range(30):
         await cancelled_after(first.receive("queue"), moment)

@@ -110,7 +110,7 @@ async def test_what_was_published_but_not_confirmed_comes_once(layers, broker, p
         assert balanced(there)
 
 
-async def test_who_may_have_missed_a_direct_message_is_told(layers, broker, proxy):
+async def test_a_consumer_that_may_have_missed_a_direct_message_is_told(layers, broker, proxy):
     here, there = layers(broker.address), layers(proxy.address)
     async with Room(here, members=2) as room:
         sender = Sender(there, channel=room.channels[0])

@@ -1,4 +1,4 @@
-"""One event loop receives for the whole process; others ask it to, and go on when it ends."""
+"""Work on another event loop, and what one loop that ends leaves to another one."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,11 @@ class LoopEnded(ChannelsError):
 async def across(loop: Loop, work: Coroutine[Any, Any, _T]) -> _T:
     """Await ``work`` on another event loop.
 
+    Returns:
+        What it returned. What it raises is raised here.
+
     Raises:
-        LoopEnded: it did not come to its end there.
+        LoopEnded: the event loop has ended, or does not run, before the work was done.
     """
     try:
         future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
@@ -51,10 +54,15 @@ def hand_over(
     go_on: Callable[[], object],
     tried: frozenset[Loop] = frozenset(),
 ) -> None:
-    """Have ``go_on`` called on one of the event loops on which somebody waits.
+    """Call ``go_on`` on another event loop, as this one ends.
 
-    It is not this one, which ends, nor one whose every task has been cancelled, which is how
-    ``asyncio.run`` ends a loop: what is started there would be left behind.
+    Not on a loop whose every task has been cancelled, which is how ``asyncio.run`` ends a loop:
+    what is started there would be left behind.
+
+    Args:
+        waiting: the event loops on which somebody waits for what this one has done so far.
+        go_on: called on the first of them that goes on itself; on none if there is none.
+        tried: the loops that are not asked.
     """
     tried |= {asyncio.get_running_loop()}
 

@@ -24,7 +24,7 @@ class Memberships:
         local: the channels of this process.
         call_soon: lets something be called on the event loop that receives, if there is one.
         join: makes the process a member of a group; awaited once for each group.
-        leave: ends that; what it returns, if anything, is awaited by callers who want to know.
+        leave: ends that; what it returns, if anything, is awaited by callers that leave a group.
         catch_up: awaited before one more channel joins a group that the process is a member of,
             so that the channel has nothing of what was sent before.
     """

@@ -223,7 +223,7 @@ async def test_a_consumer_on_another_loop_goes_on(make):
         await call(elsewhere, layer.close_pools())
 
 
-async def test_who_waits_for_a_message_goes_on_waiting(make):
+async def test_a_caller_that_waits_for_a_message_goes_on_waiting(make):
     layer, other = make(), make()
     names = [await layer.new_channel(), "named"]
     waits = [asyncio.create_task(receive(layer, name)) for name in names]
@@ -236,7 +236,7 @@ async def test_who_waits_for_a_message_goes_on_waiting(make):
     assert await asyncio.gather(*waits) == [message()] * 2
 
 
-async def test_who_is_about_to_receive_gets_a_channel(make, broker):
+async def test_a_caller_that_is_about_to_receive_gets_a_channel(make, broker):
     async with Proxy(broker.address) as proxy:
         layer = make(hosts=[proxy.address])
         proxy.stall()

@@ -91,7 +91,7 @@ async def test_a_refused_subscription_says_why(make, broker):
             await soon(layer.new_channel())
 
 
-async def test_who_leaves_gets_what_was_published_before(make, broker):
+async def test_a_channel_that_leaves_gets_what_was_published_before(make, broker):
     async with Proxy(broker.address) as proxy:
         layer, sender = make(hosts=[proxy.address]), make()
         channel, stays = await layer.new_channel(), await layer.new_channel()
@@ -105,7 +105,7 @@ async def test_who_leaves_gets_what_was_published_before(make, broker):
         await layer.aclose()
 
 
-async def test_who_joins_gets_nothing_that_was_published_before(make, broker):
+async def test_a_channel_that_joins_gets_nothing_that_was_published_before(make, broker):
     async with Proxy(broker.address) as proxy:
         layer, sender = make(hosts=[proxy.address]), make()
         early, late = await layer.new_channel(), await layer.new_channel()
