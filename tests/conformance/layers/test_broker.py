@@ -13,11 +13,3 @@ class TestBrokerLayer(LayerConformance):
 
     def make_peer(self, layer, **config):
         return LoopbackLayer(layer.broker, **config)
-
-
-class TestEncrypted(TestBrokerLayer):
-    def make_layer(self, **config):
-        return LoopbackLayer(symmetric_encryption_keys=["key"], **config)
-
-    def make_peer(self, layer, **config):
-        return LoopbackLayer(layer.broker, symmetric_encryption_keys=["key"], **config)

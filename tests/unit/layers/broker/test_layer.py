@@ -145,6 +145,44 @@ async def test_what_the_layer_has_no_part_in_is_the_transports(make):
     assert layer.transport.given_back == ["named"]
 
 
+async def test_channels_of_this_process_of_others_and_of_nobody_join_and_leave(make):
+    layer, other = make(), make()
+    channels = [await layer.new_channel(), await other.new_channel(), "named"]
+    readers = [layer, other, layer]
+    for channel in channels:
+        await layer.group_add("group", channel)
+    await layer.group_send("group", message(1))
+    for reader, channel in zip(readers, channels, strict=True):
+        assert await receive(reader, channel) == message(1)
+    for channel in channels:
+        await layer.group_discard("group", channel)
+    await layer.group_send("group", message(2))
+    for reader, channel in zip(readers, channels, strict=True):
+        await layer.send(channel, message(3))
+        assert await receive(reader, channel) == message(3)
+
+
+async def test_a_channel_of_this_process_holds_no_more_than_its_capacity(make):
+    layer = make(capacity=5, channel_capacity={"specific.*": 2})
+    channel = await layer.new_channel()
+    for n in range(2):
+        await layer.send(channel, message(n))
+    with pytest.raises(ChannelFull, match="holds 2 messages"):
+        await layer.send(channel, message())
+    assert [await receive(layer, channel) for _ in range(2)] == [message(0), message(1)]
+
+
+async def test_what_is_lost_for_one_full_channel_is_lost_for_it_alone(make):
+    layer, other = make(), make(capacity=1)
+    full, roomy = await other.new_channel(), await layer.new_channel()
+    for reader, channel in ((other, full), (layer, roomy)):
+        await reader.group_add("group", channel)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    assert other.statistics.dropped == {"capacity": 2}
+    assert [await receive(layer, roomy) for _ in range(3)] == [message(n) for n in range(3)]
+
+
 # What the transport brings
 
 
@@ -316,6 +354,8 @@ def test_calls_of_sync_code_run_on_the_loop_that_lasts(make):
     async_to_sync(layer.group_add)("group", "named")
     async_to_sync(layer.group_send)("group", message(1))
     assert async_to_sync(layer.receive)(channel) == message(1)
+    async_to_sync(layer.send)(channel, message(2))
+    assert async_to_sync(layer.receive)(channel) == message(2)
     assert async_to_sync(layer.receive)("named") == message(1)
     assert loops == {bridge.loop}
 
