@@ -40,11 +40,12 @@ class Source:
 
     def __init__(self, *items):
         self.queue = asyncio.Queue()
-        self.cancelled = False
+        self.asked = self.cancelled = False
         for item in items:
             self.queue.put_nowait(item)
 
     async def __call__(self):
+        self.asked = True
         try:
             return await self.queue.get()
         except asyncio.CancelledError:
@@ -94,7 +95,7 @@ async def test_cancellation_leaves_no_source_running():
         raise AssertionError(result)
 
     task = asyncio.create_task(await_many_dispatch(sources, dispatch))
-    while not all(source.queue._getters for source in sources):
+    while not all(source.asked for source in sources):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
