@@ -245,7 +245,7 @@ class BrokerLayer(BaseChannelLayer):
         if type(data) is not bytes:
             data = self._as_bytes(data)
         if type(group) is not str or not self.local.has_members(group):
-            self.require_valid_group_name(group)  # that of a group with members is
+            self.require_valid_group_name(group)  # a group with members has one
         seal, capacity = self._seal, None
         if seal is None and self._uniform and not self.channel_capacity:
             capacity = self.capacity
@@ -365,8 +365,8 @@ class BrokerLayer(BaseChannelLayer):
     async def stop_receiving(self, channel: str) -> None:
         """Give back what this event loop was handed of a named channel and nobody here waits for.
 
-        Somebody whose process, or event loop, is about to end calls this, so that others have
-        those messages at once and not only after some seconds.
+        Call it before your process, or your event loop, ends, so that others have those messages at
+        once and not only after some seconds.
         """
         await self.transport.stop_receiving(channel)
 

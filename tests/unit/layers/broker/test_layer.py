@@ -139,13 +139,13 @@ async def test_a_send_that_fails_takes_up_no_room(make):
     assert await receive(layer, channel) == message(1)
 
 
-async def test_what_the_layer_has_no_part_in_is_the_transports(make):
+async def test_the_transport_is_asked_to_stop_receiving(make):
     layer = make()
     await layer.stop_receiving("named")
     assert layer.transport.given_back == ["named"]
 
 
-async def test_channels_of_this_process_of_others_and_of_nobody_join_and_leave(make):
+async def test_own_channels_and_those_of_others_and_named_ones_join_and_leave(make):
     layer, other = make(), make()
     channels = [await layer.new_channel(), await other.new_channel(), "named"]
     readers = [layer, other, layer]
@@ -172,7 +172,7 @@ async def test_a_channel_of_this_process_holds_no_more_than_its_capacity(make):
     assert [await receive(layer, channel) for _ in range(2)] == [message(0), message(1)]
 
 
-async def test_what_is_lost_for_one_full_channel_is_lost_for_it_alone(make):
+async def test_a_full_member_of_a_group_loses_messages_and_the_others_do_not(make):
     layer, other = make(), make(capacity=1)
     full, roomy = await other.new_channel(), await layer.new_channel()
     for reader, channel in ((other, full), (layer, roomy)):
@@ -194,7 +194,7 @@ async def test_a_message_for_another_process_is_refused(make):
         await layer.receive(await other.new_channel())
 
 
-async def test_a_message_to_a_group_without_members_here_is_nobodys_loss(make, drops):
+async def test_a_message_to_a_group_without_members_here_is_not_counted(make, drops):
     layer = make()
     for data in (b"rubbish", layer.serialize(message())):
         layer.deliver_to_group("group", data)
@@ -202,7 +202,7 @@ async def test_a_message_to_a_group_without_members_here_is_nobodys_loss(make, d
     assert layer.statistics.sent == 0
 
 
-async def test_what_cannot_be_read_is_counted_for_all_that_it_was_for(make, drops):
+async def test_an_undecodable_message_is_counted_for_each_member(make, drops):
     layer = make()
     channels = [await layer.new_channel() for _ in range(3)]
     for channel in channels:

@@ -87,7 +87,7 @@ def test_messages_under_way_take_up_room(local):
     assert local.reserve("other", 3), "each channel by itself"
 
 
-def test_a_message_that_nobody_reserved_room_for_makes_none(local):
+def test_releasing_more_than_was_reserved_makes_no_room(local):
     for _ in range(5):
         local.release("channel")
     assert [local.reserve("channel", 1) for _ in range(2)] == [True, False]

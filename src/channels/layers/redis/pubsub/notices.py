@@ -1,4 +1,4 @@
-"""Notices to those who listen: a message to them may have been lost.
+"""Notices that a message may have been lost, for the processes that listen to its topic.
 
 A sender whose connection breaks before the server has answered cannot know whether its message was
 published. It does not send it again, which might deliver it twice. It publishes a notice instead,

@@ -326,7 +326,7 @@ class PubSubTransport:
         self._background.call(self._callbacks.on_disconnect)
 
     def subscription_restored(self, partition: int, reason: str) -> None:
-        """The connection is repaired: whoever may have missed a message is told, once."""
+        """The connection is repaired: consumers that may have missed a message are told, once."""
 
         def concerns(channel: str, groups: Collection[str]) -> bool:
             number_of = self._partitions.number_of

@@ -1,7 +1,7 @@
 """What a queue has handed out to a reader, and what becomes of it: taken, kept or given back.
 
-A reader removes an entry from the queue before a caller gets it: it has what it has removed, and
-nobody else can have that. So no message is handled twice, whoever else was handed it.
+A server may hand the same entry to several readers. A reader removes an entry from the queue before
+a caller gets it, and only one reader can remove it. So no message is handled twice.
 """
 
 import asyncio
@@ -129,7 +129,7 @@ class Entries:
         """Remove an entry from the queue, so that nobody else can have it.
 
         Returns:
-            False if it is not to be had: somebody else has it, or it has expired.
+            False if another reader has removed it, or it has expired.
         """
         if entry.ticket is None:
             entry.ticket = ticket = self._ask_for(entry)

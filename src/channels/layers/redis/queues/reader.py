@@ -1,7 +1,7 @@
 """Reading a queue, each message of which goes to exactly one reader.
 
 A queue is a stream with one consumer group. A reader is handed only as many messages as callers
-wait for, and takes each one (see :mod:`.entries`) before a caller gets it.
+wait for, and takes each one (see ``entries.py``) before a caller gets it.
 
 What was handed out when a connection broke is asked for again over the next one. What was handed
 out to callers who have given up waiting is kept for the next ones, and after a while given back to
@@ -204,7 +204,7 @@ class QueueReader:
     async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
         """Make sure of the consumer group, which goes with the queue when that expires.
 
-        By the way, take over what has been handed to others who do nothing with it.
+        Also take over what other readers were handed and have not removed for some seconds.
         """
         expired, abandoned = await ask(
             connection, "EVAL", SCRIPTS["open_queue"].source, 2, *self.entries.keys, READERS,
