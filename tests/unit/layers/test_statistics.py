@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections import deque
 
 import pytest
 
@@ -25,6 +26,17 @@ def layer(clock):
 
 def test_a_new_layer_has_done_nothing(layer):
     assert repr(layer.statistics) == "<Statistics sent=0 delivered=0 pending=0 dropped={}>"
+
+
+def test_what_another_thread_has_just_reported_is_not_reported_again(layer, drops):
+    class TakenMeanwhile(deque):
+        def popleft(self):
+            self.clear()
+            return super().popleft()
+
+    layer.statistics.unreported = TakenMeanwhile([(CAPACITY, "a", 1)])
+    layer.statistics.report()
+    assert drops == []
 
 
 def test_every_count_is_reported_once_and_in_order(layer, drops):

@@ -62,7 +62,8 @@ def test_all_is_well(project, port):
     status, output = run(project, url)
     assert (status, output.count("\n")) == (0, 1)
     assert output.startswith(f"OK: {url} in ")
-    status, output = run(project, url, "--websocket", ws, "--host", "www.example.com")
+    options = ("--websocket", ws, "--host", "www.example.com", "--timeout", "30")
+    status, output = run(project, url, *options)
     assert (status, output.count("\n")) == (0, 1)
     assert f"{ws} in " in output
 
