@@ -524,8 +524,8 @@ def test_run_drains_when_a_task_of_the_application_exits_and_never_ends_with_0(
     async def application(scope, receive, send):
         await receive()
         task = asyncio.create_task(leave())
-        await asyncio.sleep(0.1)
-        finished.append(task.done())
+        await asyncio.wait((task,))
+        finished.append(isinstance(task.exception(), SystemExit))  # nor does asyncio log it later
 
     worker = Worker(application, ["a"], layer)
     with pytest.raises(SystemExit) as ended:

@@ -103,7 +103,7 @@ class Dispatcher:
             message_type = message["type"]
         if database.opened:
             await database.release()
-        if message_type == life.disconnect_type:
+        if message_type == life.disconnect_type and message_type is not None:
             if intake.from_layer and life.protocol == "websocket":
                 await self._outlet.say_goodbye(message["code"], status=403)
             await self.disconnect(message)

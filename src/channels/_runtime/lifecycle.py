@@ -156,6 +156,8 @@ class Lifecycle:
 
     def close_failed(self) -> None:
         """The server did not take the close."""
+        if self.phase < CLOSED:  # the client stays, so no disconnect follows
+            self._stop_close_timer()
         self._move("close_failed")
         self.code = None
 
@@ -207,7 +209,8 @@ class Lifecycle:
 
     def abandoned(self) -> None:
         """Nothing more is to be sent, for a reason that is not the client's."""
-        self._leave("abandoned")
+        self._move("abandoned")
+        self._intake.drop_mailbox()
 
     def _leave(self, event: str) -> None:
         if self.phase is REFUSED:
@@ -219,6 +222,11 @@ class Lifecycle:
         """A disconnect event has to follow. If the server sends none, go on without."""
         if self._close_timer is None and self.phase is not ENDED:
             self._close_timer = timers.Timer(CLOSE_TIMEOUT, self.disconnect_missing)
+
+    def _stop_close_timer(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
 
     # Events of the consumer
 
@@ -272,6 +280,4 @@ class Lifecycle:
     def ended(self) -> None:
         """Nothing of the connection is left."""
         self._move("ended")
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-            self._close_timer = None
+        self._stop_close_timer()

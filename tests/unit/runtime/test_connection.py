@@ -226,6 +226,29 @@ async def test_a_server_that_never_confirms_the_close_does_not_keep_the_consumer
     assert Consumer.made[0].codes() == [4001]
 
 
+async def test_a_client_stays_connected_when_the_server_did_not_take_the_close(monkeypatch):
+    monkeypatch.setattr(lifecycle, "CLOSE_TIMEOUT", 0.01)
+
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            try:
+                await self.close(code=999)
+            except ValueError:
+                await asyncio.sleep(0.05)
+                await self.send("still here")
+
+    async def refuse_close(message):
+        if message["type"] == "websocket.close":
+            raise ValueError("invalid close code")
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.on_send = refuse_close
+    server.text("x")
+    await until(server.texts)
+    await server.leave(code=1001)
+    assert Consumer.made[0].codes() == [1001]
+
+
 async def test_disconnect_within_100_ms_while_a_handler_runs(caplog, heard):
     class Consumer(Recorder):
         async def receive(self, text_data=None, bytes_data=None):
@@ -528,6 +551,34 @@ async def test_a_crash_reaches_whoever_is_no_server(caplog):
         await server.ended()
     assert caplog.records == []
     assert Consumer.made[0].codes() == [1011]
+
+
+async def test_a_crash_after_a_refusal_disconnects_with_1011_if_the_caller_is_no_server():
+    class Consumer(Recorder):
+        async def connect(self):
+            await self.close(4001)
+            raise RuntimeError("boom")
+
+    server = Server(Consumer.as_asgi())
+    del server.scope["asgi"]
+    await server.connect()
+    with pytest.raises(RuntimeError, match="boom"):
+        await server.ended()
+    assert Consumer.made[0].codes() == [1011]
+
+
+async def test_a_cancellation_after_a_refusal_leaves_its_code_if_the_caller_is_no_server():
+    class Consumer(Recorder):
+        async def connect(self):
+            await self.close(4001)
+
+    server = Server(Consumer.as_asgi())
+    del server.scope["asgi"]
+    await server.connect()
+    server.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server.task
+    assert Consumer.made[0].codes() == [4001]
 
 
 async def test_a_failing_layer_refuses_the_connection(caplog):

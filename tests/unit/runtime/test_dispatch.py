@@ -10,10 +10,12 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from channels._runtime import intake
 from channels.consumer import AsyncConsumer
+from channels.exceptions import UnknownMessageType
 from channels.generic.websocket import (
     WebsocketConsumer,
 )
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.testing import ApplicationCommunicator
 from tests.asgi import Server, until
 from tests.unit.runtime.recorder import Recorder
 
@@ -198,6 +200,15 @@ async def test_a_layer_message_without_a_proper_type_harms_nobody(layer, caplog,
     await until(lambda: consumer.log)
     assert len(caplog.records) == 1
     await server.leave()
+
+
+@pytest.mark.parametrize("message", [{"no": "type"}, {"type": None}])
+async def test_an_event_without_a_type_is_told_in_a_protocol_that_has_no_disconnect(message):
+    application = AsyncConsumer.as_asgi()
+    communicator = ApplicationCommunicator(application, {"type": "channel", "channel": "a"})
+    await communicator.send_input(message)
+    with pytest.raises(UnknownMessageType):
+        await communicator.wait()
 
 
 async def test_an_event_without_a_handler_closes_with_one_line(caplog):

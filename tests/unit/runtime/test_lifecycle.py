@@ -166,6 +166,21 @@ async def test_a_disconnect_is_waited_for_once(make, at_once):
     assert life.reads.next() is None
 
 
+async def test_no_disconnect_is_waited_for_when_the_close_has_failed(make, at_once):
+    life = make(CLOSING)
+    life.close_failed()
+    await asyncio.sleep(0.01)
+    assert life.reads.next() is None
+    assert life.phase is OPEN
+
+
+async def test_a_disconnect_is_waited_for_when_a_send_failed_before_the_close(make, at_once):
+    life = make(CLOSING)
+    life.send_failed()
+    life.close_failed()
+    assert await until(life.reads.next)
+
+
 async def test_nothing_is_waited_for_after_the_end(make, at_once):
     life = make(CLOSING)
     life.ended()
@@ -236,6 +251,13 @@ async def test_the_code_of_a_refused_handshake_is_the_servers(make, told, code, 
     if client_left:
         life.client_left()
     assert life.disconnecting(told) == life.code == code
+
+
+async def test_a_refusal_that_nobody_confirms_keeps_the_code_that_it_ended_with(make):
+    life = make(REFUSED)
+    life.ending(1011)
+    life.abandoned()
+    assert life.disconnecting(life.make_disconnect()["code"]) == life.code == 1011
 
 
 async def test_a_close_that_failed_leaves_no_code(make):
