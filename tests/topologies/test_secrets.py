@@ -114,7 +114,6 @@ async def test_servers_that_refuse_or_are_not_there(
         {"patience": 1},
     )
     monkeypatch.setattr("channels.layers.broker.receiver.PATIENCE", 1)
-    monkeypatch.setattr("channels.layers.redis.pubsub.subscription.PATIENCE", 1)
 
     async def written(hosts):
         layer = layer_class([hosts])
