@@ -250,6 +250,10 @@ class TestReceiver(ReceiverLaws):
             finally:
                 await asyncio.to_thread(over.wait, 10)
 
+        async def finish():
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*rest, return_exceptions=True)
+
         over = threading.Event()
         thread = threading.Thread(target=ends.run_forever)
         thread.start()
@@ -261,7 +265,7 @@ class TestReceiver(ReceiverLaws):
             await until(lambda: process.receiver.loop is here)
         finally:
             over.set()
-            await asyncio.wait((asyncio.wrap_future(staying),))
+            await call(ends, finish())
             ends.call_soon_threadsafe(ends.stop)
             thread.join(10)
             ends.close()
