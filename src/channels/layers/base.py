@@ -1,7 +1,6 @@
 """What a channel layer is: its interface, what it declares that it can do, names, capacities."""
 
 import fnmatch
-import itertools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -90,8 +89,8 @@ class BaseChannelLayer:
     #: Whether a message can be sent so that it arrives later. No layer does so yet.
     supports_delayed: ClassVar[bool] = False
 
-    #: The coroutines that never wait for anything and need no event loop, so that sync code may
-    #: run them in its own thread. A subclass that overrides one has to declare it again.
+    #: The coroutines of this class that never wait for anything and need no event loop, so that
+    #: sync code may run them in its own thread. A subclass that overrides one declares it again.
     immediate: ClassVar[frozenset[str]] = frozenset()
 
     #: Turns a message into bytes, in a layer that sends bytes.
@@ -113,12 +112,6 @@ class BaseChannelLayer:
         self.capacity = capacity
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # What a class declares is no promise for the methods that override its own.
-        newer = itertools.takewhile(lambda base: "immediate" not in vars(base), cls.__mro__)
-        cls.immediate = cls.immediate.difference(*map(vars, newer))
-
     # What it can do
 
     @property
@@ -134,11 +127,18 @@ class BaseChannelLayer:
     @property
     def supports_sync(self) -> bool:
         """Whether it has a native synchronous interface: sync code needs no event loop to send."""
-        return "send" in self.immediate
+        return self.is_immediate("send")
 
     def is_immediate(self, method: str) -> bool:
         """Whether this coroutine of the layer never waits; see :attr:`immediate`."""
-        return method in self.immediate and method not in vars(self)
+        if method in vars(self):
+            return False
+        for cls in type(self).__mro__:
+            if "immediate" in vars(cls):
+                return method in vars(cls)["immediate"]
+            if method in vars(cls):
+                return False
+        return False
 
     # What Channels asks
 

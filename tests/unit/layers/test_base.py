@@ -253,6 +253,13 @@ class TestCapabilities:
         class Both(Mixin, Sends):
             pass
 
+        class GroupSends(InMemoryChannelLayer):
+            async def group_send(self, group, message):
+                pass
+
+        class Joined(Sends, GroupSends):
+            pass
+
         class Declares(Both):
             immediate = frozenset({"send"})
 
@@ -262,6 +269,7 @@ class TestCapabilities:
         assert immediate(InMemoryChannelLayer) == {"send", "group_send"}
         assert immediate(Sends) == {"group_send"}
         assert immediate(Both) == set()
+        assert immediate(Joined) == set()
         assert immediate(Declares) == {"send"}
         assert not Sends().supports_sync
 
