@@ -128,7 +128,7 @@ class BrokerLayer(BaseChannelLayer):
             layer.transport.emptied(group)
 
         #: The channels of this process, and their groups.
-        self.local = self._make_channels(emptied=emptied)
+        self.local = self._make_channels(emptied=emptied, layer=layer)
         #: What carries messages between processes.
         self.transport = self._make_transport(self)
         self._starting: set[asyncio.Future[None]] = set()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ..base import BaseChannelLayer
 from ..local import LocalChannels
 from ..mailbox import Mailbox
 from ..statistics import Statistics
@@ -26,13 +27,20 @@ class ProcessChannels(LocalChannels):
         statistics: of the layer.
         emptied: called with the name of a group that its last member in this process has left, in
             whichever thread that was, while the lock is held.
+        layer: says which names are valid and how much a channel holds, since its subclasses may
+            say so; by default what the options say.
         options: of the in-memory layer.
     """
 
     def __init__(
-        self, statistics: Statistics, emptied: Callable[[str], None], **options: Any
+        self,
+        statistics: Statistics,
+        emptied: Callable[[str], None],
+        layer: BaseChannelLayer | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._layer = layer
         self.statistics = statistics
         self._emptied = emptied
         # Messages on their way to channels of this process, which take up their room already.
@@ -41,6 +49,18 @@ class ProcessChannels(LocalChannels):
     def has_mailbox(self, channel: str) -> bool:
         """Whether the channel has a mailbox: is read, or a member of a group, or holds messages."""
         return channel in self._mailboxes
+
+    def get_capacity(self, channel: str) -> int:
+        """How many messages ``channel`` holds."""
+        layer = self._layer
+        return super().get_capacity(channel) if layer is None else layer.get_capacity(channel)
+
+    def require_valid_channel_name(self, name: str, receive: bool = False) -> bool:
+        """True for a valid channel name; see :class:`BaseChannelLayer`."""
+        require = super().require_valid_channel_name
+        if self._layer is not None:
+            require = self._layer.require_valid_channel_name
+        return require(name, receive)
 
     # Groups
 

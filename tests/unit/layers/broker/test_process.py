@@ -2,6 +2,8 @@ import time
 
 import pytest
 
+from channels.exceptions import InvalidNameError
+from channels.layers.base import BaseChannelLayer
 from channels.layers.broker.process import ProcessChannels, process_of
 from channels.layers.messages import snapshot
 from channels.layers.statistics import Statistics
@@ -42,6 +44,19 @@ def test_it_counts_for_its_layer(local, statistics):
     assert local.statistics is statistics
     assert statistics.sent == 1
     assert statistics.pending == 7
+
+
+def test_the_layer_says_which_names_are_valid_and_how_much_a_channel_holds(statistics, emptied):
+    class Own(BaseChannelLayer):
+        MAX_NAME_LENGTH = 200
+
+        def get_capacity(self, channel):
+            return 1
+
+    local = ProcessChannels(statistics, emptied.append, Own(), expiry=10)
+    assert [local.deliver("c" * 150, entry()) for _ in range(2)] == [True, False]
+    with pytest.raises(InvalidNameError, match="length < 200"):
+        local.deliver("c" * 250, entry())
 
 
 def test_the_last_member_empties_a_group(local, emptied):

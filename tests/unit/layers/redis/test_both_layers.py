@@ -15,7 +15,8 @@ from channels.exceptions import BrokerError, ChannelFull, InvalidChannelLayerErr
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channels.layers.redis.keys import consistent_hash
 
-from ..helpers import balanced, message
+from ..helpers import balanced, message, until
+from ..loops import another_loop
 
 
 @pytest.fixture(params=[RedisChannelLayer, RedisPubSubChannelLayer], ids=["streams", "pubsub"])
@@ -239,6 +240,69 @@ def test_event_loops_that_take_turns_get_everything_once(make_here):
                 runner.run(exchange(n))
         first.run(layer.aclose())
     assert layer.statistics.delivered == layer.statistics.sent == 6
+
+
+def test_event_loops_that_join_a_group_at_once_agree_on_the_one_that_receives(make_here):
+    layer = make_here()
+    both = threading.Barrier(2)
+
+    async def join(channel):
+        both.wait(10)
+        await layer.group_add("group", channel)
+
+    async def use():
+        await layer.new_channel()
+        await layer.group_send("group", message())
+        for channel in channels:
+            assert await receive(layer, channel) == message()
+        await layer.aclose()
+
+    async def name():
+        return await layer.new_channel()
+
+    # The event loop that has received stands still, so neither knows which one is to receive next.
+    with asyncio.Runner() as first, asyncio.Runner() as last:
+        channels = [first.run(name()) for _ in range(2)]
+        with another_loop() as second, another_loop() as third:
+            joins = [
+                asyncio.run_coroutine_threadsafe(join(channel), loop)
+                for loop, channel in zip((second, third), channels, strict=True)
+            ]
+            for joined in joins:
+                joined.result(10)
+        last.run(use())
+
+
+async def test_a_caller_that_gives_up_leaving_a_group_leaves_others_alone(layer):
+    channels = [await layer.new_channel() for _ in range(2)]
+    for channel in channels:
+        await layer.group_add("group", channel)
+    first, second = [
+        asyncio.create_task(layer.group_discard("group", channel)) for channel in channels
+    ]
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(5):
+        await second
+    await asyncio.wait((first,))
+
+
+async def test_a_subclass_says_what_names_and_capacities_are(layer_class, shared_broker, prefix):
+    class Own(layer_class):
+        MAX_NAME_LENGTH = 200
+
+        def get_capacity(self, channel):
+            return 2
+
+    layer = Own(hosts=[shared_broker.address], prefix=prefix)
+    channel = await layer.new_channel("a" * 120)
+    await layer.group_add("group", channel)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    await until(lambda: layer.statistics.sent == 3)
+    assert [(await receive(layer, channel))["n"] for _ in range(2)] == [0, 1]
+    assert layer.statistics.dropped == {"capacity": 1}
+    await layer.aclose()
 
 
 async def test_threads_share_one_connection(layer, redis):

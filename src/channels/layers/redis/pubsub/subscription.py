@@ -182,7 +182,10 @@ class Subscription:
         self._requests.unsubscribe(topic)
 
     def barrier(self) -> "asyncio.Future[None]":
-        """Done when all that the server had published before has been handed on."""
+        """Done when all that the server had published before has been handed on.
+
+        Others wait for it, too: it is to be shielded.
+        """
         return self._requests.barrier()
 
     async def wait_until_up(self) -> None:

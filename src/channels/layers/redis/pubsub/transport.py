@@ -214,6 +214,9 @@ class PubSubTransport:
 
     async def _join(self, group: str, channel: str) -> None:
         await self.ready()
+        if not self._receives_here():  # another event loop was faster
+            await self.join(group, channel)
+            return
         await patiently(self._memberships.join(group, channel))
 
     def _topic_of(self, group: str) -> tuple[int, bytes]:
@@ -241,7 +244,8 @@ class PubSubTransport:
 
     async def _leave(self, group: str, channel: str) -> None:
         if self._receives_here():  # it is to have what was published before
-            await self.receiver.readers[self._partitions.number_of(group)].barrier()
+            subscription = self.receiver.readers[self._partitions.number_of(group)]
+            await asyncio.shield(subscription.barrier())  # others wait for it, too
         await self._memberships.part(group, channel)
 
     async def invite(self, process: str, group: str, channel: str) -> None:
@@ -346,7 +350,7 @@ class PubSubTransport:
         if self._receives_here():
             for subscription in self.receiver.readers:
                 subscription.hurry()
-                await subscription.barrier()
+                await asyncio.shield(subscription.barrier())
         await self._local.flush()
         for group in self._memberships:
             self._memberships.emptied(group)

@@ -143,6 +143,9 @@ class StreamsTransport:
 
     async def _join(self, group: str, channel: str) -> None:
         await self.receiver.be_ready()
+        if self.receiver.loop is not asyncio.get_running_loop():  # another one was faster
+            await self.join(group, channel)
+            return
         await self._memberships.join(group, channel)
 
     async def leave(self, group: str, channel: str) -> None:
