@@ -5,7 +5,7 @@ What a consumer does in ``disconnect()`` then, such as a last message to a group
 connections of its channel layer. So their tasks are not among those that are cancelled; one task
 that is, waits for the others, and ends them.
 
-A loop that is closed without that takes its tasks along in silence: nobody could have ended them.
+If a loop is closed without that, its tasks go without a warning: no code could have ended them.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ __all__ = ["ignore_failure", "start", "untold"]
 
 _T = TypeVar("_T")
 
-# Seconds for which the others are waited for. Consumers have as long as servers give them.
+# Seconds to wait for the other tasks. Consumers have as long as servers give them.
 _OTHERS = 10.0
 
 # Seconds that these tasks may take to end.
@@ -74,7 +74,7 @@ class _Stage:
             self._empty.set_result(None)
 
     async def _stay(self, empty: "asyncio.Future[None]") -> None:
-        """Be there as long as one of these tasks is."""
+        """Wait until the last of these tasks has ended, and end them when cancelled."""
         try:
             await empty
         except asyncio.CancelledError:
@@ -94,11 +94,11 @@ class _Stage:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_OWN)
-            # What a cancelled task has raised leads to the frames of whoever ran the loop.
+            # What a cancelled task has raised refers to the frames of the code that ran the loop.
             self._last = self._empty = None
 
     def abandon(self) -> None:
-        """The event loop has been closed, or nobody is ever going to run it."""
+        """The event loop has been closed, or will never run again."""
         tasks, self._tasks = self._tasks, set()
         if self._last is not None:
             tasks.add(self._last)

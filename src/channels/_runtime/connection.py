@@ -147,7 +147,7 @@ class Connection:
             if current_task() is not task:  # nothing runs this any more, perhaps not even Python
                 if isinstance(error, GeneratorExit):
                     raise
-                return  # a handler has made something else of it
+                return  # a handler has turned the GeneratorExit into another exception
             if is_crash(error, task):
                 failure = await self._crash(error)
             elif isinstance(error, asyncio.CancelledError):

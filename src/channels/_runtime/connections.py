@@ -19,7 +19,7 @@ class Drainable(Protocol):
     """A connection that can be asked to come to its end."""
 
     def drain(self) -> "asyncio.Task[Any] | None":
-        """Begin to end; returns what has to be kept until it is done."""
+        """Begin to end. Returns the task to keep until it is done, or None."""
 
 
 class Connections:
@@ -38,7 +38,7 @@ class Connections:
         self.draining = False
         #: Whether new WebSockets are to be refused: they would be closed at once.
         self.refusing = False
-        #: How the process learns that it is to end, when that has been seen to.
+        #: How the process learns that it is to end; None until ``draining.prepare()`` has set it.
         self.termination: Termination | None = None
 
     def add(self, connection: Drainable) -> None:
@@ -56,7 +56,7 @@ class Connections:
             self._waiter = None
 
     async def ended(self, within: float) -> bool:
-        """Wait until all connections have ended, ``within`` seconds; whether they have."""
+        """Wait ``within`` seconds for all connections to end. Returns whether they have."""
         if self.open:
             if self._waiter is None:
                 self._waiter = self._loop.create_future()

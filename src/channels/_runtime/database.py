@@ -1,4 +1,4 @@
-"""Letting go of database connections as Django's request cycle does, message by message.
+"""Closes old database connections as Django's request cycle does, message by message.
 
 Django closes old connections when a request starts and when it has finished, in the thread that
 holds them. A consumer's messages are its requests. For handlers that run in a thread that is one
@@ -6,7 +6,7 @@ cheap call (:func:`close_old_connections`). An async handler's queries run in Dj
 thread-sensitive thread, where the event loop cannot look; hopping there for every message would
 cost more than most handlers do. So Django's ``connection_created`` signal tells which connections
 async handlers opened, and only when one of these has become stale is that thread told to close it.
-Nobody waits for that: the thread may be busy with somebody else's query for long.
+No handler waits for that: the thread may be busy with another query for long.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ watching: ContextVar[bool] = ContextVar("channels_database_watching", default=Fa
 # By id: the connections that async handlers opened and that may still be open.
 opened: dict[int, "weakref.ref[BaseDatabaseWrapper]"] = {}
 
-# By event loop: the task that has stale connections closed, while it is under way.
+# By event loop: the task that closes stale connections, while it runs.
 _closing: dict[asyncio.AbstractEventLoop, "asyncio.Task[None]"] = {}
 
 
@@ -61,11 +61,11 @@ def close_old_connections() -> None:
 
 
 async def release() -> None:
-    """Have the stale among the connections that async handlers opened closed, if there are any.
+    """Close those connections that async handlers opened and that are stale.
 
-    When it returns, the thread-sensitive thread has been told to, so that it does so before
-    whatever the next handler asks of it. Call it only when :data:`opened` is not empty; the test
-    costs nothing, the call a little.
+    When it returns, the thread-sensitive thread has been asked to close them, and does so before
+    anything that the next handler asks of it. Call it only when :data:`opened` is not empty; the
+    test costs nothing, the call a little.
     """
     loop = asyncio.get_running_loop()
     if _find_stale():

@@ -1,4 +1,4 @@
-"""How a process ends without everybody coming back at once: its connections end one after another.
+"""How a process ends without all clients reconnecting at once: connections end one after another.
 
 Told to end, it says so (readiness turns false), goes on as before for a while so that load
 balancers can take notice, then closes its WebSockets with 1012, spread over time and in random
@@ -158,9 +158,9 @@ def is_draining() -> bool:
 
 
 def prepare(here: Connections) -> None:
-    """Have the running event loop's connections drained when the process is told to end.
+    """Arrange that the running event loop's connections are drained when the process ends.
 
-    Cheap when that has been done. Where it cannot be, the server ends them as it will.
+    Cheap after the first call. Where draining is impossible, the server ends them in its own way.
     """
     if here.termination is None:
         here.termination = termination.Termination()
@@ -177,5 +177,5 @@ def release() -> None:
     """Leave the process's signals as they were found. On the event loop that ends."""
     here = connections.get()
     if here.termination is None:
-        here.termination = termination.Termination()  # and nobody prepares it any more
+        here.termination = termination.Termination()  # so that prepare() does nothing any more
     here.termination.disarm()

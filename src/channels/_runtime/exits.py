@@ -1,9 +1,9 @@
-"""What ends more than one connection, and what does not, whatever application code raises.
+"""Which exceptions of application code end the process or the task, and which one connection only.
 
-``sys.exit()`` in a handler, or a cancellation that nobody asked for, is a mistake like any other.
+``sys.exit()`` in a handler, or a cancellation that no code requested, is a mistake like any other.
 asyncio takes it for the end of the process, or of the task: so it has to be caught within the task
 that runs the handler (``asyncio.Task`` raises ``SystemExit`` and ``KeyboardInterrupt`` again out of
-the event loop), and told as what it is.
+the event loop), and reported as a crash.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ def is_crash(
 ) -> bool:
     """Whether what application code raised in ``task`` is its own failure.
 
-    It is, unless somebody wants the task, or the process, to end: a cancellation that was requested
-    of the task, a Ctrl-C (see :func:`is_interrupt`), or a coroutine that is closed because nothing
-    runs it any more. After these, go on as far as raising it again.
+    Every exception is, but for three that end the task or the process: a cancellation that was
+    requested of the task, a Ctrl-C (see :func:`is_interrupt`), and the closing of a coroutine that
+    nothing runs any more. Callers clean up after these, and raise them again.
 
     Args:
         error: what was raised.
-        task: the task in which; None where the server has tasks of another kind, so that a
-            cancellation cannot be told from one that nobody asked for, and counts as asked for.
+        task: the task that ran the code; None where the server has tasks of another kind, so that a
+            requested cancellation looks like any other, and every one counts as requested.
         cancellations: requests that ``task.cancelling()`` counted before the code was called.
     """
     if isinstance(error, Exception):
@@ -44,9 +44,9 @@ def is_crash(
 def is_interrupt(error: BaseException) -> bool:
     """Whether ``error`` is a Ctrl-C, which ends the process.
 
-    It may be where Ctrl-C raises ``KeyboardInterrupt``: in the main thread, while Python's own
-    handler or the one of ``asyncio.run()`` is in charge. Servers have handlers of their own, which
-    raise nothing, so under them it is the application that has raised it.
+    That is possible where Ctrl-C raises ``KeyboardInterrupt``: in the main thread, while Python's
+    own handler or the one of ``asyncio.run()`` is installed. Servers have handlers of their own,
+    which raise nothing, so under them it is the application that has raised it.
     """
     if not isinstance(error, KeyboardInterrupt):
         return False
@@ -60,7 +60,7 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def contained(error: BaseException, what: str) -> Exception:
-    """A crash as an exception that ends nothing else, to be raised to whoever called.
+    """A crash as an exception that ends nothing else, to be raised to the caller.
 
     Args:
         error: what was raised; an ``Exception`` is returned as it is.

@@ -1,4 +1,4 @@
-"""Telling a client's mistakes from the application's, and telling people of them."""
+"""Tells a client's mistakes from the application's, and reports them to log and listeners."""
 
 import asyncio
 import logging
@@ -38,8 +38,8 @@ __all__ = [
 
 logger = logging.getLogger("channels.consumer")
 
-# What is wrong is somewhere else, and the message says where: no traceback, which everybody who is
-# connected would leave in the log at the same time.
+# What is wrong is somewhere else, and the message says where. No traceback: all connections would
+# write theirs to the log at the same time.
 _ELSEWHERE = (BrokerError, InvalidChannelLayerError)
 
 # Between a project's line and the error that it meets.
@@ -56,7 +56,7 @@ def blame_client(error: _E, close_code: int) -> _E:
     """Mark ``error`` as caused by what the client sent, and return it.
 
     Its type is left alone, so that a project's ``except json.JSONDecodeError`` still matches. If
-    nobody catches it, the socket is closed with ``close_code`` (RFC 6455, section 7.4.1) and one
+    no code catches it, the socket is closed with ``close_code`` (RFC 6455, section 7.4.1) and one
     line is logged, without a traceback.
     """
     setattr(error, _ATTRIBUTE, close_code)

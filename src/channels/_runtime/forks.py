@@ -9,18 +9,18 @@ __all__ = ["disown", "in_child"]
 
 
 def in_child(callback: Callable[[], None]) -> None:
-    """Have ``callback`` called in every child that is forked, on systems that fork."""
+    """Call ``callback`` in every child that is forked, on systems that fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=callback)
 
 
-# Kept so that they are never collected as garbage: what they would do then, and warn of, is the
-# parent's business.
+# Kept so that they are never collected as garbage: their finalizers would close and warn of what
+# belongs to the parent.
 _of_parents: list[Any] = []
 
 
 def disown(selector: selectors.BaseSelector, *things: Any) -> None:
-    """Have a forked child share no socket with its parent, and disturb none.
+    """Detach a forked child from the sockets of its parent, without disturbing the parent.
 
     The descriptors are replaced by ones that lead nowhere. To close them through the event loop
     would not do: the kernel's epoll set is shared by both processes, so the parent would go deaf.

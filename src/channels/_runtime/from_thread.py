@@ -1,4 +1,4 @@
-"""Sending from the thread of a sync handler to a client, whose reading must not hold up the thread.
+"""Sends from the thread of a sync handler, which a client that does not read must not hold up.
 
 A send returns when the server has taken the message. Where that takes longer, because the client
 does not read, the message is left to the event loop, and the handler goes on; the consumer's next
@@ -31,7 +31,7 @@ _PATIENCE = 0.1
 # Seconds between looks at whether the event loop that a thread waits for still runs.
 _LOOK = 1.0
 
-# Messages that may be left behind. Of the others the handler is to see what came of them.
+# Messages that may be left to the event loop. For the others the handler waits for the outcome.
 _LENDABLE = frozenset({"websocket.send", "websocket.close", "http.response.body"})
 
 
@@ -43,11 +43,11 @@ class _Item:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.size = _size(message)
-        #: Nobody waits for it.
+        #: Left to the event loop: no handler waits for it.
         self.left = False
         self.done = False
         self.error: BaseException | None = None
-        # The cheapest thing that one thread can wait for and another one end.
+        # The cheapest thing that one thread can wait for and another one release.
         self.over = threading.Lock()
         self.over.acquire()
 
@@ -119,7 +119,7 @@ class SendFromThread:
         """Wait until the server has taken everything. On the event loop.
 
         Raises:
-            Exception: what it raised for a message that nobody waited for.
+            Exception: what it raised for a message that was left to the event loop.
         """
         while (task := self._task) is not None:
             try:
@@ -148,7 +148,7 @@ class SendFromThread:
             self._leave(item)
         try:
             self._loop.call_soon_threadsafe(self._hand_in, item)
-        except RuntimeError:  # the loop has been closed, and nobody is there to be sent to
+        except RuntimeError:  # the loop has been closed, and the client is gone
             return
         if item.left:
             return
@@ -163,7 +163,7 @@ class SendFromThread:
                 del item  # the error refers to this frame
 
     def _leave(self, item: _Item) -> bool:
-        """Leave a message to the event loop, unless that is too much; whether it was left."""
+        """Leave a message to the event loop, unless too much waits there; whether it was left."""
         with self._lock:
             if self._pooled:
                 if item.done or item.message["type"] not in _LENDABLE:
@@ -208,13 +208,13 @@ class SendFromThread:
     def _hand_in(self, item: _Item) -> None:
         self._queue.append(item)
         if self._task is None:
-            # Not by the loop's task factory, which may have it begin, or even end, before this is
-            # set (Python 3.12 has an eager one).
+            # Not made by the loop's task factory: an eager one (Python 3.12) starts the task, and
+            # may end it, before this attribute is set.
             self._task = asyncio.Task(self._send_all(), loop=self._loop)
 
     async def _send_all(self) -> None:
-        # The context is the handler's: asgiref would have sync code run in the handler's thread,
-        # which waits for this.
+        # The context is the handler's: asgiref would run sync code in the handler's thread, which
+        # waits for this task.
         if getattr(AsyncToSync.executors, "current", None) is not None:
             AsyncToSync.executors.current = None
         if not self._pooled:

@@ -92,7 +92,7 @@ class Intake:
                 if current_task() is not reader:  # nothing runs this any more
                     if isinstance(error, GeneratorExit):
                         raise
-                    return  # somebody has made something else of it
+                    return  # the GeneratorExit was turned into another exception
                 by_stop = self._stopped is not None and reader.cancelling() <= others + 1
                 if not (by_stop and isinstance(error, asyncio.CancelledError)):
                     if not is_crash(error, reader, others):
@@ -109,11 +109,11 @@ class Intake:
                 await self._resumed
 
     async def stop(self) -> bool:
-        """Stop reading the client; whether it was being read."""
+        """Stop reading the client. Returns whether it was being read."""
         if self._reader is None:
             return False
         stopped = self._stopped
-        if stopped is None:  # else somebody else is stopping it this very moment
+        if stopped is None:  # else another task is stopping it at this moment
             self._stopped = stopped = self._loop.create_future()
             self._resumed = self._loop.create_future()
             self._reader.cancel()
@@ -206,6 +206,6 @@ class Intake:
 
 
 def _release(waiter: "asyncio.Future[None] | None") -> None:
-    """Let the one that awaits it, if there is one, go on."""
+    """Let what awaits ``waiter``, if anything does, go on."""
     if waiter is not None and not waiter.done():
         waiter.set_result(None)

@@ -50,8 +50,9 @@ def disconnect_type(protocol: str) -> str | None:
 class Phase(IntEnum):
     """How far the exchange with the client has come.
 
-    The order matters: before ``REFUSED`` a WebSocket can be sent something, from ``CLOSED`` on
-    nobody can, and from ``REFUSED`` to ``CLOSED`` the application has sent its last message.
+    The order matters: before ``REFUSED`` the client of a WebSocket can be sent messages, from
+    ``CLOSED`` on no client can, and from ``REFUSED`` to ``CLOSED`` the application has sent its
+    last message.
     """
 
     #: The handshake has not been answered, or the response not been started.

@@ -38,7 +38,7 @@ _KINDS = 1000
 
 
 class _Kind:
-    """What there is to remember about one kind."""
+    """What is remembered about one kind."""
 
     __slots__ = ("count", "later", "loop", "since", "told")
 
@@ -92,7 +92,7 @@ class Pace:
 
     def forget(self) -> None:
         """Begin anew, as if nothing had been told yet."""
-        self._lock = threading.Lock()  # in a forked child, somebody may have held it
+        self._lock = threading.Lock()  # in a forked child: a thread of the parent may have held it
         self._kinds = {}
 
     def _state(self, kind: str) -> _Kind:
@@ -104,7 +104,7 @@ class Pace:
         return state
 
     def _remind(self, state: _Kind, seconds: float) -> None:
-        """See to it that the rest of a burst is told of, although nothing else may follow."""
+        """Start a timer for the rest of a burst, since no other event may follow."""
         reminded = state.loop() if state.loop is not None else None
         if reminded is not None and not reminded.is_closed():
             return
@@ -174,7 +174,7 @@ def _write(
         message += " (one of %d such lines; the others were left out)"
         arguments = (*arguments, count)
     try:
-        # The line is the caller's, for those who log where it came from.
+        # stacklevel: formatters that show where a line comes from show the caller.
         logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
     except Exception:  # noqa: BLE001 - of a project's filter: no connection's end may depend on it
         if logging.raiseExceptions:  # as logging itself does when a handler fails

@@ -59,7 +59,7 @@ running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_runn
 
 
 class _Call(Generic[_T]):
-    """One coroutine on its way over the bridge, and then what came of it.
+    """One coroutine on its way over the bridge, and then its outcome.
 
     Args:
         coroutine: to be run on the bridge, in the caller's context.
@@ -74,7 +74,7 @@ class _Call(Generic[_T]):
         self._task: asyncio.Task[_T] | None = None
 
     def start(self, under_way: "set[asyncio.Task[Any]]") -> None:
-        """Have it run. On the bridge's thread, in the caller's context."""
+        """Start the coroutine. On the bridge's thread, in the caller's context."""
         loop = asyncio.get_running_loop()
         self._task = task = loop.create_task(self._coroutine)
         under_way.add(task)
@@ -83,16 +83,16 @@ class _Call(Generic[_T]):
 
     def _finish(self, task: "asyncio.Task[_T]") -> None:
         if not task.cancelled():
-            task.exception()  # the caller may have given up, and nobody else asks for it
+            task.exception()  # retrieved, since the caller may have given up
         self._notify()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more. On the bridge's thread."""
+        """Cancel the coroutine, because its caller has given up. On the bridge's thread."""
         if self._task is not None:
             self._task.cancel()
 
     def refuse(self) -> None:
-        """It is not going to be started."""
+        """Close the coroutine, which will not be started."""
         self._coroutine.close()
 
     def outcome(self) -> _T:
@@ -184,7 +184,7 @@ class Bridge:
             CallTimeout: it took longer than ``timeout``.
             BridgeClosed: it was cancelled, or the interpreter is exiting.
         """
-        # The cheapest thing that one thread can wait for and another one end.
+        # The cheapest thing that one thread can wait for and another one release.
         over = threading.Lock()
         over.acquire()
         call = _Call(coroutine, over.release)
@@ -220,7 +220,7 @@ class Bridge:
             raise BridgeClosed(_TOO_LATE) from error
 
     def _give_up(self, call: _Call[Any]) -> None:
-        """Cancel a call that nobody waits for any more."""
+        """Cancel a call when its caller has stopped waiting."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed, and the call ended
                 self._loop.call_soon_threadsafe(call.cancel)
@@ -247,7 +247,7 @@ class Bridge:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     for values in list(kept):
-                        with contextlib.suppress(Exception):  # there is nobody left to be told
+                        with contextlib.suppress(Exception):  # there is no caller left
                             await values.aclose()
             left = asyncio.all_tasks() - {asyncio.current_task()}
             for task in left:
@@ -274,7 +274,7 @@ def _for_a_lock(timeout: float | None) -> float:
 
 def _settle(loop: asyncio.AbstractEventLoop, over: "asyncio.Future[None]") -> None:
     """Tell another loop that a call is over."""
-    with contextlib.suppress(RuntimeError):  # it has been closed: nobody waits
+    with contextlib.suppress(RuntimeError):  # the loop has been closed, with all that waited
         loop.call_soon_threadsafe(_resolve, over)
 
 

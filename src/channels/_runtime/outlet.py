@@ -63,7 +63,7 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
-        # Sends that were given up, and whose task is still to learn of it.
+        # Sends that were given up, while their task has not noticed yet.
         self._given_up: tuple[Awaitable[None], ...] = ()
 
     def begin(self, receive: Receive) -> None:
@@ -183,11 +183,11 @@ class Outlet:
         )
         send_signal(signals.client_stalled, self._consumer, seconds=seconds)
         self._life.client_stalled()
-        # No close could reach it, and what waits to be sent would wait for as long as it likes.
+        # No close could reach the client, and what waits to be sent could wait for ever.
         self._adapter().abort()
 
     def _recall(self, sending: Awaitable[None]) -> bool:
-        """Whether it was :meth:`give_up` that cancelled, and nobody else."""
+        """Whether only :meth:`give_up` has cancelled the task."""
         task = asyncio.current_task()
         if task is None or sending not in self._given_up:
             return False

@@ -50,7 +50,7 @@ class PerLoop(Generic[_T]):
     def _put(self, loop: asyncio.AbstractEventLoop, value: _T) -> list[_T]:
         """Keep a value, and return those of loops that have been closed.
 
-        A value keeps its loop alive as a rule, so nobody else would ever let go of them.
+        A value usually keeps its loop alive, so these would never be freed otherwise.
         """
         with self._lock:
             closed = [other for other in self._values if other.is_closed()]
@@ -84,7 +84,7 @@ class PerLoop(Generic[_T]):
             return list(self._values.items())
 
     def forget(self) -> bool:
-        """Let go of the values of all loops that do not run; whether there were any."""
+        """Drop the values of all loops that do not run. Returns whether there were any."""
         with self._lock:
             self.latest = None, None
             idle = [loop for loop in self._values if not loop.is_running()]
@@ -92,15 +92,15 @@ class PerLoop(Generic[_T]):
         for value in values:
             abandon = getattr(value, "abandon", None)
             if abandon is not None:
-                with contextlib.suppress(Exception):  # nobody is there to be told
+                with contextlib.suppress(Exception):  # the loop is gone, there is no caller
                     abandon()
         return bool(values)
 
 
-#: Everything that is kept so.
+#: All instances of :class:`PerLoop`.
 kept: "WeakSet[PerLoop[Any]]" = WeakSet()
 
-#: Called as the interpreter exits, to let go of what else refers to event loops.
+#: Called as the interpreter exits, to release what else refers to event loops.
 at_exit: list[Callable[[], object]] = []
 
 

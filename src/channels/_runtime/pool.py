@@ -2,7 +2,7 @@
 
 The pool is bounded by counting the handlers that run, not the threads: a handler that waits for a
 client that does not read steps aside, and another one runs in its place, in an extra thread. The
-extra threads are bounded too; beyond that a client is let go of.
+extra threads are bounded too; beyond that the slowest client is disconnected.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Ticket:
         self.turn: asyncio.Future[bool] = self.loop.create_future()
 
     def grant(self) -> bool:
-        """Let it go on; False if nobody is there to."""
+        """Let the call go on; False if its event loop has been closed."""
         try:
             self.loop.call_soon_threadsafe(self.settle, True)
         except RuntimeError:  # the loop has been closed
@@ -113,10 +113,11 @@ class Pool:
     # A call's way
 
     def enter(self, call: Call) -> "Ticket | None":
-        """``call`` is to run in a thread. On its event loop.
+        """Ask for a thread for ``call``. To be called on the event loop of the call.
 
         Returns:
-            None if it may, and :meth:`leave` must follow; else what :meth:`wait` takes.
+            None if the call may run now, and :meth:`leave` must follow; else the ticket to pass
+            to :meth:`wait`.
         """
         with self._lock:
             free = len(self._busy) < self.size
@@ -137,7 +138,7 @@ class Pool:
         """Wait until the call may run in a thread; :meth:`leave` must follow.
 
         Returns:
-            False if it must not run any more: see :meth:`drop`.
+            False if the call must not run any more: see :meth:`drop`.
         """
         try:
             return await ticket.turn
@@ -151,15 +152,18 @@ class Pool:
             raise
 
     def leave(self, call: Call) -> None:
-        """``call`` has come to its end, or is never going to be made."""
+        """``call`` has ended, or will never be made: another one may have its place."""
         with self._lock:
             self._busy.pop(call, None)
             self._fill()
 
     def drop(self, owner: Consumer) -> bool:
-        """See to it that the owner's call is not made, if it waits for a thread.
+        """Cancel the owner's call if it waits for a thread.
 
-        On the event loop on which it waits.
+        To be called on the event loop on which the call waits.
+
+        Returns:
+            Whether it waited, and is not made.
         """
         with self._lock:
             ticket = self._queue.pop(id(owner), None)
@@ -169,12 +173,12 @@ class Pool:
         return True
 
     def step_aside(self, call: Call) -> bool:
-        """``call``, which runs, waits for its client: another one may run meanwhile.
+        """The running ``call`` waits for its client: another one may run meanwhile.
 
         :meth:`come_back` must follow.
 
         Returns:
-            Whether too many wait so now.
+            Whether too many calls wait for their clients now.
         """
         with self._lock:
             del self._busy[call]
@@ -188,7 +192,7 @@ class Pool:
             return {id(call.owner) for call in self._aside}
 
     def come_back(self, call: Call) -> None:
-        """``call`` goes on. There may be more than ``size`` for a while."""
+        """``call`` goes on. More than ``size`` calls may run for a while."""
         with self._lock:
             del self._aside[call]
             self._busy[call] = None
@@ -196,7 +200,7 @@ class Pool:
                 self._full_since = clock.now()
 
     def _fill(self) -> None:
-        """Give what is free to those that wait. With the lock held."""
+        """Let waiting calls run while there are free threads. Call it with the lock held."""
         while len(self._busy) < self.size:
             if not self._queue:
                 self._full_since = None
@@ -222,7 +226,7 @@ class Pool:
         return [Busy(call.owner, call.name, now - started) for started, call in calls]
 
     def _watch(self) -> None:
-        """Look again when the pool has been full for long. On an event loop, the lock held."""
+        """Look again when the pool has been full for long. Call it with the lock held."""
         if self._full_since is None:
             self._full_since = clock.now()
         if self._watcher is None or self._watcher.is_closed():

@@ -1,9 +1,8 @@
 """How a server process learns that it is to end, and makes its server wait until it has drained.
 
 Servers begin their shutdown when SIGTERM comes, each in its own way, and by the time they tell the
-application there is nobody left to be told anything. So SIGTERM is held back: the server gets it
-when everything is drained, or at once if it comes again. SIGINT is left alone: somebody who presses
-Ctrl-C does not want to wait.
+application, its clients are gone. So SIGTERM is held back: the server gets it when everything is
+drained, or at once if it comes again. SIGINT is left alone: after Ctrl-C the process ends at once.
 
 Service managers may send SIGTERM to all processes of a service, and then the parent passes it on to
 its workers. So what comes again within a moment is an echo and not a second request.
@@ -38,7 +37,7 @@ _ECHO = 2.0
 
 
 class Termination:
-    """What is to be done before the running event loop's process ends. For one drain."""
+    """Runs work, once, before the process of the running event loop ends."""
 
     #: Whether signals are left alone, for servers that are to end at once.
     disabled: ClassVar[bool] = False
@@ -55,7 +54,7 @@ class Termination:
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
     def arm(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Have ``work()`` awaited before the server gets SIGTERM, as far as that can be had."""
+        """Await ``work()`` before the server gets SIGTERM, where signals can be held back."""
         self._work = work
         if Termination.disabled or self._sockets is not None:
             return
@@ -71,7 +70,7 @@ class Termination:
     # The signal
 
     def _intercept(self) -> None:
-        """Stand between the process and whoever handles SIGTERM.
+        """Take over SIGTERM from the server's handler.
 
         Handlers are called in one of two ways: as Python calls them, or by an event loop that
         reads the signal's number from its wakeup file descriptor. So both are taken over.
@@ -93,7 +92,7 @@ class Termination:
         """Hand on the numbers of all signals but SIGTERM."""
         if self._sockets is None:
             return
-        with contextlib.suppress(OSError):  # nothing to read, or nobody to write to
+        with contextlib.suppress(OSError):  # nothing to read, or the descriptor is closed
             numbers = self._sockets[0].recv(4096).replace(bytes((_SIGNAL,)), b"")
             if numbers and self._wakeup != -1:
                 os.write(self._wakeup, numbers)
@@ -106,7 +105,7 @@ class Termination:
             return
         now, before = clock.now(), self._signalled_at
         if self._sockets is None:
-            # Disarmed, but somebody came in between, who calls those that were here before.
+            # Disarmed, but a handler that was installed meanwhile calls the ones before it.
             if callable(self._handler):
                 self._handler(number, frame)
         elif not self._loop.is_running() or (self._task is not None and now - before > _ECHO):
@@ -116,7 +115,7 @@ class Termination:
             self._loop.call_soon_threadsafe(self._begin)
 
     def _signalled_in_child(self) -> None:
-        """A fork has inherited all this. What it shares with its parent is the parent's."""
+        """A forked child has inherited the handler. Leave alone what it shares with its parent."""
         signal.set_wakeup_fd(-1)
         signal.signal(_SIGNAL, self._handler)
         signal.raise_signal(_SIGNAL)
@@ -127,7 +126,7 @@ class Termination:
         signal.raise_signal(_SIGNAL)
 
     def disarm(self) -> None:
-        """Leave signals as they were found."""
+        """Restore the signal handler and the wakeup file descriptor as they were before."""
         sockets = self._sockets
         if sockets is None or threading.current_thread() is not threading.main_thread():
             return
@@ -136,7 +135,7 @@ class Termination:
         if self._sockets is None:
             return  # SIGTERM came before the line above, and its handler has been here
         current = _set_wakeup(self._wakeup)
-        if current != sockets[1].fileno():  # somebody has taken it over meanwhile
+        if current != sockets[1].fileno():  # other code has taken it over meanwhile
             _set_wakeup(current)
         if not self._loop.is_closed():
             self._forward()  # what has just come
@@ -165,7 +164,7 @@ class Termination:
 
 
 def _set_wakeup(descriptor: int) -> int:
-    """Have signals written there, unless it has been closed; returns where they were before."""
+    """Set the wakeup file descriptor, if it is open. Returns the one that was set before."""
     try:
         return signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
     except (OSError, ValueError):

@@ -52,7 +52,7 @@ class _Call:
         self._function = function
         self._arguments = arguments
         self._pool = pool
-        self._start = threading.Lock()  # taken once: by the thread, or by whoever calls it off
+        self._start = threading.Lock()  # taken once: by the thread, or by call_off()
         self.done = False
         #: The consumer that the handler belongs to.
         self.owner = owner
@@ -65,7 +65,7 @@ class _Call:
         return getattr(self._function, "__name__", None) or repr(self._function)
 
     def call_off(self) -> bool:
-        """See to it that the function is not called; False if it is too late for that."""
+        """Keep the thread from calling the function; False if it is too late for that."""
         if not self._start.acquire(blocking=False):
             return False
         self.leave()
@@ -83,7 +83,7 @@ class _Call:
             try:
                 return self._function(*self._arguments)
             except StopIteration as error:
-                # Before Python 3.12 no future can carry it: whoever awaits it would hang.
+                # Before Python 3.12 no future can carry it: what awaits the future would hang.
                 raise RuntimeError("A sync handler raised StopIteration") from error
             finally:
                 database.close_old_connections()
@@ -92,7 +92,7 @@ class _Call:
             self.done = True
 
     def leave(self) -> None:
-        """It has ended, or is never going to be made, so another one may have its thread."""
+        """The call has ended, or will never be made, so another one may have its thread."""
         if self._pool is not None:
             self._pool.leave(self)
 
@@ -134,7 +134,7 @@ def thread_count() -> int:
 
 @cache
 def pool() -> Pool:
-    """Who may use the process's threads."""
+    """The pool that says which handlers may use the process's threads."""
     return Pool(thread_count())
 
 
@@ -154,7 +154,7 @@ in_child(_renew)
 
 
 def drop(owner: Consumer) -> bool:
-    """See to it that a handler of ``owner`` is not called, if it waits for a thread of the pool."""
+    """Do not call the handler of ``owner`` that waits for a thread of the pool, if one does."""
     return pool().drop(owner)
 
 
@@ -202,5 +202,5 @@ async def run(
         AsyncToSync.executors.current = outer
         raise
     except BaseException:
-        call.call_off()  # if no thread could be had
+        call.call_off()  # if no thread could be started
         raise

@@ -47,7 +47,7 @@ class Mailbox(Protocol):
     overflowed: bool
 
     def take(self) -> dict[str, Any] | None:
-        """The oldest message, or None when there is none to be had without waiting."""
+        """The oldest message, or None if none is there yet."""
 
     async def close(self) -> None:
         """Drop what is undelivered, leave every group, and free the channel."""

@@ -41,7 +41,7 @@ class Workers(Executor):
         _all.add(self)
 
     def submit(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":
-        """Have ``function`` called in a thread."""
+        """Call ``function`` in a thread."""
         future: Future[_T] = Future()
         with self._lock:
             if self._under_way >= len(self._threads):

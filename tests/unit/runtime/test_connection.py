@@ -108,7 +108,7 @@ async def test_disconnect_when_everything_is_cancelled(order):
     assert asyncio.all_tasks() == before
 
 
-async def test_nothing_is_left_of_what_is_cancelled_before_it_begins():
+async def test_nothing_is_left_of_a_connection_cancelled_before_it_begins():
     class Consumer(Recorder):
         pass
 
@@ -538,7 +538,7 @@ async def test_a_disconnect_without_a_code_has_1005():
     assert Consumer.made[0].codes() == [1005]
 
 
-async def test_a_crash_reaches_whoever_is_no_server(caplog):
+async def test_a_crash_is_raised_to_a_caller_that_is_no_server(caplog):
     class Consumer(Recorder):
         async def receive(self, text_data=None, bytes_data=None):
             raise RuntimeError("boom")

@@ -80,7 +80,7 @@ async def test_a_client_that_closes_at_the_same_time_has_its_say(consumer_class,
     assert log == [4001]
 
 
-async def test_asked_twice_it_closes_once(consumer_class):
+async def test_a_socket_that_is_drained_twice_is_closed_once(consumer_class):
     server = await Server(consumer_class.as_asgi()).connect()
     await asyncio.gather(*drain(), *drain())
     assert server.types() == ["websocket.accept", "websocket.close"]

@@ -55,7 +55,7 @@ async def test_ended_at_once_where_none_is_open():
     assert await Connections().ended(DEADLINE)
 
 
-async def test_ended_waits_for_the_last_whoever_asks():
+async def test_all_callers_of_ended_wait_for_the_last_connection():
     here, first, second = Connections(), Nobody(), Nobody()
     here.add(first)
     here.add(second)

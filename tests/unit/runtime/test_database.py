@@ -1,4 +1,4 @@
-"""Connections that async handlers opened are let go of, and nobody else pays for it."""
+"""Connections that async handlers opened are closed when stale, at no cost for other handlers."""
 
 import asyncio
 import contextvars
@@ -115,7 +115,7 @@ async def test_it_is_closed_in_its_own_thread(file, monkeypatch):
     assert threads[0] != threading.get_ident()
 
 
-async def test_after_the_database_was_let_go_nothing_hops(file, hops):
+async def test_handlers_cost_no_hop_after_the_database_was_closed(file, hops):
     async with connected() as do:
         connection = await do(aquery)
         await until(lambda: not is_open(connection))
@@ -173,7 +173,7 @@ async def test_a_connection_that_failed_is_replaced(lasting_file):
         await do(aquery)
 
 
-async def test_a_busy_database_thread_holds_up_nobody_else(file):
+async def test_a_busy_database_thread_delays_no_other_handler(file):
     """One consumer's slow query, on a connection that is already due, delays no other consumer."""
     begun, finish = threading.Event(), threading.Event()
 
@@ -237,7 +237,7 @@ async def test_handlers_of_two_consumers_on_one_connection(file):
             await until(functools.partial(is_closed, connection))
 
 
-async def test_a_connection_inside_atomic_is_let_be(file, watching, hops):
+async def test_a_connection_inside_atomic_is_not_closed(file, watching, hops):
     def begin():
         connection = query()
         atomic = transaction.atomic(using=ALIAS)

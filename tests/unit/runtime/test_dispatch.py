@@ -170,7 +170,7 @@ async def test_a_slow_handler_pushes_back_on_the_client():
 
 
 @pytest.mark.parametrize("name", ["accept", "close", "send", "base.send", "channel_layer", "nope"])
-async def test_a_layer_message_that_names_no_handler_harms_nobody(layer, caplog, name):
+async def test_a_layer_message_that_names_no_handler_is_dropped_with_a_warning(layer, caplog, name):
     class Consumer(Recorder):
         pass
 
@@ -189,7 +189,9 @@ async def test_a_layer_message_that_names_no_handler_harms_nobody(layer, caplog,
 
 
 @pytest.mark.parametrize("message", [{}, {"type": 3}, {"type": None}, {"type": "_private"}])
-async def test_a_layer_message_without_a_proper_type_harms_nobody(layer, caplog, message):
+async def test_a_layer_message_without_a_proper_type_is_dropped_with_a_warning(
+    layer, caplog, message
+):
     class Consumer(Recorder):
         pass
 
@@ -203,7 +205,7 @@ async def test_a_layer_message_without_a_proper_type_harms_nobody(layer, caplog,
 
 
 @pytest.mark.parametrize("message", [{"no": "type"}, {"type": None}])
-async def test_an_event_without_a_type_is_told_in_a_protocol_that_has_no_disconnect(message):
+async def test_an_event_without_a_type_raises_in_a_protocol_that_has_no_disconnect(message):
     application = AsyncConsumer.as_asgi()
     communicator = ApplicationCommunicator(application, {"type": "channel", "channel": "a"})
     await communicator.send_input(message)

@@ -200,7 +200,7 @@ async def test_without_a_spread_few_connections_are_closed_at_once():
     assert asyncio.get_running_loop().time() - began < 2
 
 
-async def test_nobody_is_told_who_has_ended_by_itself_meanwhile():
+async def test_connections_that_ended_meanwhile_are_not_drained():
     here = Connections()
     everybody = [Connection(here) for _ in range(10)]
     draining_task = asyncio.create_task(drain(here, Plan(spread=1, deadline=30)))
@@ -213,7 +213,7 @@ async def test_nobody_is_told_who_has_ended_by_itself_meanwhile():
     assert sum(one.drained_at is None for one in everybody) == 5
 
 
-async def test_with_no_connections_it_is_over_at_once(caplog, heard):
+async def test_draining_without_connections_ends_at_once(caplog, heard):
     here = Connections()
     with caplog.at_level(logging.INFO, "channels.draining"):
         assert await drain(here, Plan(spread=20, deadline=30)) is True
@@ -384,7 +384,7 @@ async def test_a_client_that_does_not_take_the_close_is_not_waited_for(echo):
     assert connections.get().open == set()
 
 
-async def test_a_server_that_fails_to_close_keeps_nobody(echo):
+async def test_a_close_that_fails_does_not_hold_up_draining(echo):
     servers, failed = await connect(echo, 3), asyncio.Event()
 
     async def fail(message):

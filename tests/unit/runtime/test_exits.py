@@ -169,7 +169,7 @@ async def test_a_disconnect_that_no_event_has_brought(base, what, crashes, caplo
 
 
 @pytest.mark.parametrize("what", [SystemExit(3), wait_for_a_cancelled_task])
-async def test_what_reads_the_client_fails(base, what, crashes):
+async def test_a_receive_that_raises_ends_one_connection_only(base, what, crashes):
     """A middleware between the server and the consumer has wrapped ``receive``."""
     consumer = make(base, "unused", what)
 
@@ -338,7 +338,7 @@ def test_interrupts_are_the_applications_where_none_can_come(a_server_handles_si
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_what_sends_fails_where_no_handler_runs(late, crashes):
+async def test_a_send_that_exits_outside_of_handlers_ends_one_connection_only(late, crashes):
     """A middleware has wrapped ``send``, and what is sent then comes from the runtime."""
 
     async def fail(message):

@@ -56,7 +56,9 @@ async def in_thread(function, *arguments):
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def test_it_returns_when_the_server_has_taken_it_and_raises_what_it_raised(client, send):
+async def test_send_returns_when_the_server_has_taken_the_message_and_raises_its_errors(
+    client, send
+):
     await in_thread(send, text("good"))
     assert client.sent == ["good"]
     with pytest.raises(ValueError, match="refused"):
@@ -140,7 +142,7 @@ async def test_more_than_is_kept_is_waited_for(client):
 
 
 @pytest.mark.parametrize("kind", ["websocket.accept", "http.response.start"])
-async def test_what_comes_of_an_answer_is_waited_for(client, kind):
+async def test_a_handler_waits_until_its_accept_was_sent(client, kind):
     """An accept may save a session; the handler is to find it saved."""
     send = SendFromThread(client.send, asyncio.get_running_loop())
     client.reads.clear()
@@ -176,7 +178,7 @@ async def test_settling_can_be_cancelled_and_ends_the_sending(client):
     assert client.sent == []
 
 
-async def test_on_the_event_loops_own_thread_it_does_not_wait(client, send):
+async def test_send_on_the_event_loops_own_thread_does_not_wait(client, send):
     for n in "123":
         send(text(n))
     assert client.sent == []
@@ -214,7 +216,7 @@ async def test_in_the_thread_of_another_event_loop(client, send):
     assert client.sent == ["1"]
 
 
-async def test_middleware_that_needs_djangos_thread_gets_it_whoever_sends(client, pooled):
+async def test_middleware_can_use_djangos_thread_for_whatever_a_handler_sends(client, pooled):
     """``sync_to_async`` on the way to the server must not wait for the thread that sends."""
 
     async def middleware(message):

@@ -85,7 +85,7 @@ async def check_refused(server, consumer, caplog, refused):
 
 
 @pytest.mark.parametrize("extensions", [EXTENSIONS, {}])
-async def test_it_is_refused(consumer, extensions, caplog, refused):
+async def test_a_handshake_that_is_late_is_refused(consumer, extensions, caplog, refused):
     server = Server(consumer.as_asgi(), extensions=extensions)
     await server.connect()
     await check_refused(server, consumer, caplog, refused)
@@ -95,7 +95,7 @@ async def test_it_is_refused(consumer, extensions, caplog, refused):
         assert server.sent == [{"type": "websocket.close"}]
 
 
-async def test_a_thread_that_hangs(caplog, refused):
+async def test_a_late_handshake_is_refused_while_its_thread_hangs(caplog, refused):
     """Its client is refused in time; the consumer ends when the thread does."""
     gate = threading.Event()
 
@@ -114,8 +114,8 @@ async def test_a_thread_that_hangs(caplog, refused):
     assert len(server.sent) == 2  # the answer's head and body
 
 
-async def test_the_client_has_gone_meanwhile(consumer, caplog, refused):
-    """Nobody is there to be refused."""
+async def test_a_client_that_left_before_the_limit_is_not_refused(consumer, caplog, refused):
+    """There is no client any more to refuse."""
     server = Server(consumer.as_asgi(), extensions=EXTENSIONS)
     server.put("websocket.connect")
     server.put("websocket.disconnect", code=1006)
@@ -124,7 +124,7 @@ async def test_the_client_has_gone_meanwhile(consumer, caplog, refused):
     assert consumer.codes == [1006]
 
 
-async def test_the_server_ends_it_meanwhile(consumer, caplog, refused):
+async def test_a_refusal_is_waited_for_when_the_application_is_cancelled(consumer, caplog, refused):
     """The refusal is under way when the application is cancelled."""
     sending = asyncio.Event()
 
@@ -158,7 +158,7 @@ async def test_a_server_that_cannot_refuse_any_more(consumer, caplog, refused):
 
 
 @pytest.mark.parametrize("timeout", [0.05, None])
-async def test_who_is_answered_in_time_stays(timeout, refused):
+async def test_a_client_that_was_accepted_in_time_stays(timeout, refused):
     class Consumer(AsyncSilent):
         codes = []
         handshake_timeout = timeout

@@ -60,7 +60,7 @@ async def test_the_sources_take_turns(client):
         assert [m["n"] for m in got if m["type"] == kind] == [0, 1, 2, 3]
 
 
-async def test_it_knows_where_a_message_came_from(client):
+async def test_the_intake_knows_where_a_message_came_from(client):
     client.intake.mailbox = Mailbox({"type": "message"})
     client.intake.next()
     assert client.intake.from_layer
@@ -182,7 +182,7 @@ async def test_a_server_is_not_left_told_to_stop(client, held):
 # Stopping
 
 
-async def test_stopped_it_reads_nothing_and_resumed_it_does(client):
+async def test_a_stopped_intake_reads_nothing_until_it_is_resumed(client):
     client.read()
     await asyncio.sleep(0)
     assert await client.intake.stop()
@@ -196,20 +196,20 @@ async def test_stopped_it_reads_nothing_and_resumed_it_does(client):
     assert client.intake.next() == {"type": "event"}
 
 
-async def test_what_never_started_is_not_resumed(client):
+async def test_an_intake_that_never_started_is_not_resumed(client):
     assert not await client.intake.stop()
     client.intake.resume()
     assert not await client.intake.stop()
 
 
-async def test_what_has_come_to_its_end_was_not_being_read(client):
+async def test_stopping_an_intake_that_has_ended_says_that_it_was_not_reading(client):
     client.put_nowait({"type": "bye"})
     client.read()
     await until(lambda: client.left)
     assert not await client.intake.stop()
 
 
-async def test_ended_it_is_not_resumed(client):
+async def test_an_ended_intake_is_not_resumed(client):
     client.read()
     await asyncio.sleep(0)
     await client.intake.end()
@@ -222,7 +222,7 @@ async def test_ended_it_is_not_resumed(client):
     await client.intake.end()
 
 
-async def test_ended_while_it_is_stopped_it_ends(client):
+async def test_an_intake_that_is_ended_while_stopped_ends(client):
     client.read()
     await asyncio.sleep(0)
     assert await client.intake.stop()
@@ -230,7 +230,7 @@ async def test_ended_while_it_is_stopped_it_ends(client):
     await client.reader
 
 
-async def test_stopped_by_two_at_once_it_is_not_taken_for_cancelled(client):
+async def test_two_stops_at_once_do_not_count_as_a_cancellation(client):
     client.read()
     await asyncio.sleep(0)
     stops = [asyncio.create_task(client.intake.stop()) for _ in range(2)]
@@ -241,7 +241,7 @@ async def test_stopped_by_two_at_once_it_is_not_taken_for_cancelled(client):
     assert client.intake.next() == {"type": "event"}
 
 
-async def test_ended_before_it_starts_it_reads_nothing(client):
+async def test_an_intake_that_is_ended_before_its_start_reads_nothing(client):
     await client.intake.end()
     client.put_nowait({"type": "event"})
     client.read()

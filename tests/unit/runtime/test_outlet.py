@@ -217,7 +217,7 @@ async def test_a_server_that_needs_help_is_sent_to_and_held_by_its_adapter(monke
     assert client.transport.log == ["pause"]
 
 
-async def test_nobody_receives_while_the_close_is_sent_and_somebody_does_after(bench):
+async def test_reading_stops_while_the_close_is_sent_and_goes_on_after(bench):
     one = bench()
     one.read()
     await one.say(ACCEPT)
@@ -243,7 +243,7 @@ async def test_the_disconnect_is_read_when_the_client_has_left_during_the_close(
     assert one.events_put() == [{"type": "websocket.disconnect", "code": 1006}]
 
 
-async def test_nobody_receives_again_when_all_is_over_meanwhile(bench):
+async def test_reading_does_not_go_on_when_the_connection_ended_during_the_close(bench):
     """As when a close is on its way while the consumer ends."""
     one = bench()
     one.read()
@@ -299,7 +299,7 @@ async def test_a_denial_response_closes_a_websocket(bench, dropped):
         (None, False),
     ],
 )
-async def test_it_knows_a_stream_of_events(bench, headers, endless):
+async def test_the_outlet_knows_a_stream_of_events(bench, headers, endless):
     one = bench("http")
     await one.say({**START, "headers": headers})
     assert one.life.event_stream is endless
@@ -426,7 +426,7 @@ async def test_goodbye_on_a_server_that_refuses_the_code(bench):
     assert (one.life.phase, one.life.code) == (CLOSING, 1012)
 
 
-async def test_goodbye_on_a_server_that_fails_is_let_be(bench, caplog):
+async def test_a_goodbye_that_the_server_fails_to_send_raises_nothing(bench, caplog):
     one = bench()
     await one.say(ACCEPT)
     one.fails_with = RuntimeError("no")

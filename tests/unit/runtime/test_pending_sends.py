@@ -107,7 +107,7 @@ async def test_a_client_that_reads_nothing_is_disconnected(consumer_class, stall
     assert "send_timeout" in record.getMessage()
 
 
-async def test_what_it_did_not_take_is_dropped_and_signalled(consumer_class):
+async def test_a_message_that_the_client_did_not_read_is_dropped_and_signalled(consumer_class):
     dropped = []
 
     def listen(signal, sender, message_type, **arguments):
@@ -124,7 +124,7 @@ async def test_what_it_did_not_take_is_dropped_and_signalled(consumer_class):
     assert dropped == ["websocket.send"]
 
 
-async def test_slow_sends_within_the_timeout_are_let_be(consumer_class, stalled):
+async def test_slow_sends_within_the_timeout_are_not_given_up(consumer_class, stalled):
     consumer_class.send_timeout = DEADLINE
     server = await Server(consumer_class.as_asgi()).connect()
     client = Client(server)
@@ -205,7 +205,9 @@ async def test_a_cancellation_from_outside_at_the_same_time_wins(consumer_class,
     assert consumer.log == [("disconnect", 1013)]
 
 
-async def test_a_timeout_of_the_handlers_own_at_the_same_time_is_its_own(consumer_class):
+async def test_a_timeout_of_the_handlers_own_at_the_same_time_leaves_no_cancellation(
+    consumer_class,
+):
     class Consumer(consumer_class):
         async def receive(self, text_data=None, bytes_data=None):
             try:
@@ -334,7 +336,9 @@ async def test_another_clients_transport_is_not_aborted(consumer_class):
     await neighbour.leave()
 
 
-async def test_a_transport_that_cannot_be_aborted_keeps_nobody(consumer_class, caplog):
+async def test_a_transport_that_cannot_be_aborted_does_not_keep_the_consumer(
+    consumer_class, caplog
+):
     def fail():
         raise RuntimeError("not now")
 
@@ -351,7 +355,7 @@ async def test_a_transport_that_cannot_be_aborted_keeps_nobody(consumer_class, c
     assert str(record.exc_info[1]) == "not now"
 
 
-async def test_a_timeout_that_is_no_number_keeps_nobody(consumer_class, caplog):
+async def test_a_timeout_that_is_no_number_does_not_protect_other_clients(consumer_class, caplog):
     class Broken(consumer_class):
         send_timeout = "soon"
 
@@ -370,7 +374,7 @@ async def test_a_timeout_that_is_no_number_keeps_nobody(consumer_class, caplog):
         await bad.ended()
 
 
-async def test_it_can_be_changed_while_a_client_is_waited_for(consumer_class, stalled):
+async def test_send_timeout_can_be_changed_while_a_send_waits(consumer_class, stalled):
     """It is looked up when it is needed."""
     assert AsyncConsumer.send_timeout == 20.0
     consumer_class.send_timeout = None

@@ -90,7 +90,7 @@ async def test_a_cancelled_wait_takes_no_place(granted):
     assert pool.enter(call()) is None
 
 
-async def test_the_place_of_one_whose_event_loop_has_gone_is_the_next_ones():
+async def test_the_place_of_a_call_whose_event_loop_was_closed_goes_to_the_next():
     pool, first = Pool(1), call()
     pool.enter(first)
 
@@ -199,7 +199,7 @@ async def test_a_pool_that_is_busy_but_has_a_free_thread_now_and_then_is_not_ful
     assert told == []
 
 
-def test_what_is_said_of_one():
+def test_a_busy_handler_as_text():
     busy = Busy(Consumer("/x\n"), "receive", 1.25)
     assert str(busy).endswith("Consumer at /x\\n, receive for 1.2 s")
     assert str(Busy(None, "job", 3.0)) == "job for 3.0 s"
@@ -243,7 +243,7 @@ def blocking(one_thread):
     Consumer.go.set()
 
 
-async def test_who_leaves_while_connect_waits_for_a_thread_was_never_there(blocking):
+async def test_a_client_that_leaves_while_connect_waits_for_a_thread_calls_no_handler(blocking):
     stuck = await Server(blocking.as_asgi()).connect()
     stuck.text("block")
     await until(lambda: "block" in blocking.log)

@@ -500,7 +500,7 @@ def test_one_loop_after_another(start):
     assert process.end() == []
 
 
-def test_somebody_who_takes_over_later_is_called_too(start):
+def test_a_handler_that_is_installed_later_is_called_too(start):
     """As libraries do which call the handler that they found. The server is told once."""
     script = """
     async def main():
@@ -699,7 +699,7 @@ async def nothing():
     pass
 
 
-def test_event_loops_that_watch_no_sockets_are_let_be(sigterm):
+def test_event_loops_that_watch_no_sockets_are_left_alone(sigterm):
     """As on Windows, where they end without draining."""
 
     class Loop(asyncio.SelectorEventLoop):
@@ -757,7 +757,7 @@ async def test_a_signal_in_the_middle_of_disarming_reaches_the_server(sigterm, m
     assert sigterm[1:] == [signal.SIGTERM]
 
 
-async def test_nobody_to_write_to_is_no_error(sigterm):
+async def test_a_closed_wakeup_descriptor_is_no_error(sigterm):
     one = Termination()
     one.arm(nothing)
     reading, writing = os.pipe()

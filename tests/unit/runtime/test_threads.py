@@ -141,7 +141,7 @@ async def test_no_more_threads_than_set(pool_of):
     assert len(set(used)) <= 3
 
 
-async def test_one_that_blocks_holds_up_nobody_else(pool_of):
+async def test_a_handler_that_blocks_delays_no_other(pool_of):
     pool_of(2)
     blocking = Blocking()
     task = asyncio.create_task(threads.run(blocking, pooled=True))
@@ -173,7 +173,7 @@ async def test_a_cancelled_call_is_waited_for(pooled):
     assert blocking.ended
 
 
-async def test_cancelled_again_and_again_it_is_still_waited_for(pooled):
+async def test_a_running_handler_is_waited_for_when_cancelled_again_and_again(pooled):
     blocking = Blocking()
     task = asyncio.create_task(threads.run(blocking, pooled=pooled))
     await blocking.running()
@@ -187,7 +187,7 @@ async def test_cancelled_again_and_again_it_is_still_waited_for(pooled):
     assert blocking.ended
 
 
-async def test_what_has_not_begun_when_it_is_cancelled_never_does(pool_of):
+async def test_a_handler_that_was_cancelled_before_its_start_is_never_called(pool_of):
     pool_of(1)
     blocking, called = Blocking(), []
     first = asyncio.create_task(threads.run(blocking, pooled=True))

@@ -82,7 +82,7 @@ def test_sleep_goes_on_when_time_is_frozen_meanwhile(freeze, loop_factory):
     assert not run(sleeper(), loop_factory)
 
 
-def test_sleep_begun_while_time_was_frozen_ends_when_it_is_not(freeze, loop_factory):
+def test_sleep_that_began_under_frozen_time_ends_after_it(freeze, loop_factory):
     async def sleeper():
         with freeze():
             task = asyncio.ensure_future(sleep(SHORT))
@@ -114,7 +114,7 @@ def test_timeout_ends_what_takes_too_long(freeze, loop_factory):
         run(wait(), loop_factory)
 
 
-def test_timeout_lets_be_what_is_in_time_when_the_clock_jumps(freeze, loop_factory):
+def test_timeout_cancels_nothing_in_time_when_the_clock_jumps(freeze, loop_factory):
     async def wait():
         async with timeout(LONG):
             with freeze():
@@ -170,7 +170,7 @@ def test_timer_that_was_cancelled_calls_nothing(freeze):
     assert not called
 
 
-def test_timer_calls_once_and_lets_go_of_what_it_called():
+def test_timer_calls_once_and_forgets_the_function():
     called = []
 
     async def main():
@@ -184,7 +184,7 @@ def test_timer_calls_once_and_lets_go_of_what_it_called():
     assert timer.cancelled()
 
 
-def test_timer_of_a_loop_that_was_closed_meanwhile_harms_nobody(monkeypatch):
+def test_timer_of_a_loop_that_was_closed_meanwhile_does_nothing(monkeypatch):
     rung = threading.Event()
 
     class Watched(Timer):

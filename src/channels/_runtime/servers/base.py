@@ -24,12 +24,12 @@ logger = logging.getLogger("channels.servers")
 #: event loop anew for the connections, and Hypercorn waits for its shutdown.
 SETTLED = 0.2
 
-# What the log has been told of, of each server.
+# What was logged: the server's package, and what does not work.
 _told: set[tuple[str, str]] = set()
 
 
 class Server:
-    """The server of one connection: as this class is, one of which nothing is known.
+    """The server of one connection. This class itself stands for an unknown server.
 
     Args:
         scope: the connection's.
@@ -39,13 +39,13 @@ class Server:
     #: The package of the server, as it is installed.
     package: ClassVar[str] = ""
 
-    #: What the names of the modules begin with that its objects' classes are from.
+    #: How the names of the modules begin that define the classes of its objects.
     modules: ClassVar[tuple[str, ...]] = ()
 
     #: What does not work where its objects are not as expected, for the log.
     otherwise: ClassVar[str] = ""
 
-    #: Whether closing a WebSocket may wait until nobody receives from it.
+    #: Whether closing a WebSocket may wait until no task receives from it.
     close_waits_for_receive: ClassVar[bool] = True
 
     __slots__ = ("_scope", "_send")
@@ -84,7 +84,7 @@ class Server:
         """Stop reading the client, or go on. Of a server that reads when it is asked to."""
 
     def abort(self) -> bool:
-        """Break the connection at once, without sending what waits; whether that could be done.
+        """Break the connection at once, without sending what waits. Returns whether it could.
 
         An application cannot do it with ASGI: closing a WebSocket waits for a client that reads,
         and uvicorn and Hypercorn keep the socket when the application has returned.
@@ -121,7 +121,7 @@ class TransportServer(Server):
         self._transport = transport
 
     def abort(self) -> bool:
-        """Break the connection at once, without sending what waits; whether that could be done."""
+        """Break the connection at once, without sending what waits. Returns whether it could."""
         if self._transport is None:
             return False
         self._transport.abort()
@@ -141,9 +141,9 @@ class TransportServer(Server):
 
 
 class Shutdown:
-    """The beginning of a server's shutdown. SIGTERM tells of it, so that there is nothing to know.
+    """Notices the beginning of a server's shutdown. This class is for servers that use SIGTERM.
 
-    A server that tells its worker processes otherwise has one that notices it.
+    For a server that tells its worker processes in another way there is a subclass.
     """
 
     #: Whether SIGTERM begins it.
@@ -181,19 +181,19 @@ def require(here: Any, *names: str) -> None:
     """Make sure that an object of a server has these attributes.
 
     Raises:
-        AttributeError: it has not.
+        AttributeError: one of them is missing.
     """
     for name in names:
         getattr(here, name)
 
 
 def tell_unexpected(package: str, why: str, otherwise: str) -> None:
-    """Say in the log, once, that a server is not as it was in the versions that are known.
+    """Log, once, that a server is not as it was in the versions that are known.
 
     Args:
         package: the server's.
         why: what is not as expected.
-        otherwise: what does not work therefore.
+        otherwise: what does not work because of that.
     """
     if (package, otherwise) in _told:
         return

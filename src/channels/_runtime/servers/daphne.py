@@ -2,7 +2,7 @@
 
 - Its ``send`` never waits for a client, and it reads on whether the application does or not. So
   each WebSocket gets a producer at Twisted's transport, which is told when there is room, and is
-  not read while nobody reads from the consumer's side.
+  not read while the consumer does not receive.
 - It drops empty messages, the headers of ``websocket.accept`` and the reasons of closes, and
   autobahn refuses the close codes that the WebSocket protocol defines for servers: it takes 1000,
   and 3000 to 4999. So these go to autobahn without Daphne.
@@ -124,7 +124,7 @@ class Daphne(Server):
             self._transport.resumeProducing()
 
     def abort(self) -> bool:
-        """Break the connection at once, without sending what waits; whether that could be done."""
+        """Break the connection at once, without sending what waits. Returns whether it could."""
         if self._transport is None:
             return False
         self._transport.abortConnection()
@@ -145,11 +145,11 @@ class Daphne(Server):
         if room is not None and not room.done():
             room.set_result(None)
         if self._transport.disconnecting:
-            # It closes when it has nothing to send, unless it just asked somebody to produce.
+            # It closes when it has nothing to send, unless it has just asked a producer for more.
             self._transport.unregisterProducer()
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The connection is lost: whoever waits finds out from the server."""
+        """The connection is lost: what waits to send learns that from the server."""
         self.resumeProducing()
 
 

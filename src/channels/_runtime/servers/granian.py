@@ -1,6 +1,6 @@
 """Granian.
 
-- Its ``send`` of a close waits until nobody receives from the socket. So reading stops before.
+- Its ``send`` of a close waits until no task receives from the socket. So reading stops before.
 - It is written in Rust: its objects lead to no transport. A client that does not read is sent
   nothing more, but stays connected; whether it reads is asked of the kernel, by its addresses.
 - The tasks that it runs applications in are no tasks of asyncio's: ``asyncio.current_task()``

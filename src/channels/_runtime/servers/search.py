@@ -44,7 +44,7 @@ def found_behind(send: Send, recognise: Callable[[type], _T | None]) -> Iterator
             for value in _behind(here):
                 if not any(value is known for known in queue):
                     queue.append(value)
-        except Exception:  # noqa: BLE001, S112 - whatever somebody's object has in its place
+        except Exception:  # noqa: BLE001, S112 - of an object with attributes of its own making
             continue
 
 

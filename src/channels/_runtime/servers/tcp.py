@@ -43,7 +43,7 @@ def acknowledged(connection: Any) -> int | None:
 def acknowledged_by_address(scope: Scope) -> int | None:
     """The same of the connection that has the scope's ``client`` and ``server``, if there is one.
 
-    For servers that are not written in Python, and show their sockets to nobody.
+    For servers that are not written in Python, and do not show their sockets.
     """
     if not _ON_LINUX:
         return None

@@ -216,11 +216,11 @@ HEADERS = [(b"host", b"a")]
     [(HEADERS, True), (list(HEADERS), False), (None, False)],
     ids=["the same list", "an equal list", "none"],
 )
-def test_headers_tell_whose_an_object_is(headers, is_own):
+def test_the_headers_tell_which_connection_an_object_serves(headers, is_own):
     assert serves({"headers": HEADERS}, None, headers=headers, source=None) is is_own
 
 
-def test_receive_tells_whose_an_object_is():
+def test_receive_tells_which_connection_an_object_serves():
     one, other = Source(), Source()
     assert serves({}, one.receive, headers=None, source=one)
     assert not serves({}, other.receive, headers=None, source=one)

@@ -212,7 +212,7 @@ async def test_what_is_sent_after_the_disconnect_fails_as_asgi_says(socket, prot
 # When
 
 
-async def test_it_waits_while_the_transport_has_no_room(socket, protocol):
+async def test_send_waits_while_the_transport_has_no_room(socket, protocol):
     socket.pauseProducing()
     socket.pauseProducing()
     sending = [asyncio.create_task(socket.send({**TEXT, "text": str(n)})) for n in range(3)]
@@ -225,7 +225,7 @@ async def test_it_waits_while_the_transport_has_no_room(socket, protocol):
     await socket.send(TEXT)
 
 
-async def test_it_waits_again_when_the_first_has_taken_the_room(socket, protocol):
+async def test_a_second_send_waits_again_when_the_first_has_taken_the_room(socket, protocol):
     def take_room(message):
         protocol.sent.append(message)
         socket.pauseProducing()
@@ -266,7 +266,7 @@ async def test_a_lost_connection_lets_everybody_go_on(socket, protocol):
     assert protocol.sent == [TEXT]
 
 
-async def test_it_resumes_without_having_been_paused(socket, protocol):
+async def test_resuming_without_a_pause_is_no_error(socket, protocol):
     socket.resumeProducing()
     socket.stopProducing()
     await socket.send(TEXT)
@@ -282,7 +282,7 @@ async def test_a_transport_that_is_to_close_is_let_close(socket, protocol):
     assert protocol.transport.producer is None
 
 
-def test_the_client_is_held_and_let_go(socket, protocol):
+def test_the_client_is_held_and_released(socket, protocol):
     socket.hold(True)
     socket.hold(False)
     assert protocol.transport.log == ["pause", "resume"]

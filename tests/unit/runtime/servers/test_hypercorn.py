@@ -129,7 +129,7 @@ async def test_a_worker_without_such_a_task_is_told_of_once(hypercorn, caplog):
     assert "no task of its waits for the shutdown" in record.getMessage()
 
 
-async def test_without_hypercorn_nobody_looks(hypercorn, monkeypatch):
+async def test_no_task_is_looked_for_without_hypercorn(hypercorn, monkeypatch):
     monkeypatch.delitem(sys.modules, "hypercorn")
     async with running(hypercorn.raise_shutdown):
         assert watch_shutdown(asyncio.get_running_loop(), lambda: None).by_signal

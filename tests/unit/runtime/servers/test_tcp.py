@@ -42,7 +42,7 @@ async def standing(figure):
     return now
 
 
-async def test_it_grows_while_the_other_side_reads_and_else_stands_still():
+async def test_the_figure_grows_only_while_the_other_side_reads():
     with connected() as (server, client):
         fill(server)
         before = await standing(lambda: acknowledged(server))
@@ -55,7 +55,7 @@ async def test_it_grows_while_the_other_side_reads_and_else_stands_still():
         await until(reads)
 
 
-async def test_it_is_found_by_the_addresses():
+async def test_a_socket_is_found_by_its_addresses():
     with connected() as (server, client):
         scope = {"client": client.getsockname(), "server": list(client.getpeername())}
         fill(server)
@@ -72,7 +72,7 @@ async def test_it_is_found_by_the_addresses():
     "scope",
     [{}, {"client": None, "server": None}, {"client": ["127.0.0.1", 1], "server": ["x", None]}],
 )
-def test_it_may_be_unknown(scope):
+def test_a_socket_may_be_unknown(scope):
     assert acknowledged_by_address(scope) is None
 
 
