@@ -75,6 +75,13 @@ async def test_without_hooks_it_only_answers(emitted):
     assert emitted == ["server_started", "server_stopping"]
 
 
+async def test_an_event_that_lifespan_does_not_know_is_passed_over(emitted):
+    server = Server(Lifespan())
+    await server.events.put({"type": "lifespan.reload"})
+    assert await server.run() == [STARTED, STOPPED]
+    assert emitted == ["server_started", "server_stopping"]
+
+
 async def cancelled_within():
     task = asyncio.create_task(asyncio.sleep(60))
     task.cancel()
