@@ -13,17 +13,17 @@ __all__ = ["now", "wall"]
 
 #: Seconds on a clock that never goes back, and that no tool freezes: ``now() -> float``.
 # It is the clock behind time.monotonic(), so that both agree unless one of them is frozen.
-if hasattr(time, "CLOCK_UPTIME_RAW"):  # macOS
+if hasattr(time, "CLOCK_UPTIME_RAW"):  # pragma: no cover - macOS
     now = partial(time.clock_gettime, time.CLOCK_UPTIME_RAW)
-elif hasattr(time, "CLOCK_MONOTONIC"):
+elif hasattr(time, "CLOCK_MONOTONIC"):  # pragma: no branch - the rest is Windows
     now = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
-else:  # Windows; freezegun does not look into a partial
+else:  # pragma: no cover - Windows; freezegun does not look into a partial
     now = partial(time.monotonic)
 
 #: Seconds since the epoch by the clock of the machine: ``wall() -> float``. Tools freeze the clock
 #: that is to be set under its usual name only.
 _CLOCK_REALTIME_COARSE = 5  # of Linux, to a few milliseconds; the module has no name for it
-if sys.platform == "linux":
+if sys.platform == "linux":  # pragma: no branch - the rest is other systems
     wall = partial(time.clock_gettime, _CLOCK_REALTIME_COARSE)
-else:
+else:  # pragma: no cover - macOS and Windows
     wall = partial(time.time)

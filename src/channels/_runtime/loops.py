@@ -90,6 +90,8 @@ class _Call(Generic[_T]):
         """Cancel the coroutine, because its caller has given up. On the bridge's thread."""
         if self._task is not None:
             self._task.cancel()
+        else:  # its caller was interrupted before it was handed in
+            self.refuse()
 
     def refuse(self) -> None:
         """Close the coroutine, which will not be started."""

@@ -33,7 +33,8 @@ class RunningHandler:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._timer: timers.Timer | None = None
-        self._cancelled = False  # this class has cancelled the running handler
+        # The task, once this class has cancelled the running handler.
+        self._cancelled: asyncio.Task[Any] | None = None
         #: The task that runs the handlers, one after another.
         self.task: asyncio.Task[Any] | None = None
         #: The type of the message that is being handled, or None while no handler runs.
@@ -57,7 +58,7 @@ class RunningHandler:
 
     def cancel(self) -> None:
         """End the running handler at once, as far as it can be ended."""
-        if self.message_type is None or self.task is None or self._cancelled:
+        if self.message_type is None or self.task is None or self._cancelled is not None:
             return
         if self._is_sync():
             self._skip(self.message_type)
@@ -71,14 +72,13 @@ class RunningHandler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._cancelled:
-            self._cancelled = False
-            if self.task is not None:
-                self.task.uncancel()
+        if self._cancelled is not None:
+            self._cancelled.uncancel()
+            self._cancelled = None
 
     def was_cancelled_here(self) -> bool:
         """Whether this class has cancelled the handler, and nothing else has cancelled the task."""
-        return self._cancelled and self.task is not None and self.task.cancelling() <= 1
+        return self._cancelled is not None and self._cancelled.cancelling() <= 1
 
     def _is_sync(self) -> bool:
         return getattr(self._consumer, "_sync", False)
@@ -98,7 +98,7 @@ class RunningHandler:
     def _out_of_time(self) -> None:
         self._timer = None
         consumer, message_type = self._consumer, self.message_type
-        if message_type is None or self.task is None or self._cancelled:
+        if message_type is None or self.task is None or self._cancelled is not None:
             return
         log_about(
             consumer,
@@ -113,5 +113,5 @@ class RunningHandler:
         self._cancel(self.task)
 
     def _cancel(self, task: "asyncio.Task[Any]") -> None:
-        self._cancelled = True
+        self._cancelled = task
         task.cancel()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -13,7 +14,7 @@ from asgiref.sync import async_to_sync
 
 from channels import signals
 from channels._runtime.connections import connections
-from channels._runtime.exits import contained, is_crash, is_interrupt
+from channels._runtime.exits import contained, current_task, is_crash, is_interrupt
 from channels.exceptions import ApplicationExit, ChannelsError
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import channel_layers
@@ -369,3 +370,13 @@ async def test_a_send_that_exits_outside_of_handlers_ends_one_connection_only(la
     await until(server.task.done)
     server.task.result()
     assert len(Consumer.codes) == len(crashes) == 1
+
+
+def test_no_ctrl_c_comes_to_another_thread_than_the_main_one(a_server_handles_sigint):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(is_interrupt, KeyboardInterrupt()).result()
+
+
+def test_where_no_event_loop_runs_there_is_no_current_task():
+    assert current_task() is None

@@ -3,9 +3,11 @@
 import asyncio
 import contextvars
 import gc
+import inspect
 import signal
 import sys
 import threading
+import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -246,6 +248,34 @@ class TestCall:
             way.call(endless.run(), timeout=DEADLINE)
         presser.join()
         assert endless.cancelled.wait(DEADLINE)
+        assert way.call(give("fine")) == "fine"
+
+    def test_a_caller_that_is_interrupted_before_it_has_handed_in_leaves_no_coroutine(
+        self, way, monkeypatch
+    ):
+        def interrupt(*arguments):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        coroutine = give("never")
+        monkeypatch.setattr(way.loop, "call_soon_threadsafe", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            way.call(coroutine)
+        assert way.call(give("fine")) == "fine"
+        assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+    def test_a_process_that_can_start_no_thread_is_told_and_may_try_again(self, way, monkeypatch):
+        def fail_to_start(thread):
+            raise RuntimeError("can't start new thread")
+
+        coroutine = give("never")
+        monkeypatch.setattr(threading.Thread, "start", fail_to_start)
+        with pytest.raises(BridgeClosed) as caught:
+            way.call(coroutine)
+        told = "".join(traceback.format_exception(caught.value))
+        assert "can't start new thread" in told
+        assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+        monkeypatch.undo()
         assert way.call(give("fine")) == "fine"
 
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)

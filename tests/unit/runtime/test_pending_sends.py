@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -475,6 +476,21 @@ async def test_one_that_raises_does_not_keep_the_others_from_being_looked_at(cap
     assert len(good.gave_up) == 1
     assert [type(record.exc_info[1]) for record in caplog.records] == [RuntimeError, TypeError]
     assert len(pending) == 3
+
+
+async def test_a_process_that_ends_disconnects_its_websockets_whatever_one_of_them_raises(caplog):
+    class Broken(Sender):
+        def give_up(self, sending, task, seconds, hint):
+            raise RuntimeError("boom")
+
+    pending = PendingSends()
+    broken, request, socket = Broken(None), Sender(None), Sender(None)
+    for sender, kind in ((broken, "websocket"), (request, "http"), (socket, "websocket")):
+        sender.consumer = SimpleNamespace(scope={"type": kind})
+        pending[asyncio.get_running_loop().create_future()] = PendingSend(sender, None)
+    pending.disconnect_websockets()
+    assert [len(sender.gave_up) for sender in (request, socket)] == [0, 1]
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["boom"]
 
 
 async def test_disconnecting_one_client_may_end_other_sends():

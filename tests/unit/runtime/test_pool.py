@@ -74,18 +74,19 @@ async def test_a_consumer_that_has_two_handlers_called_at_once_gets_both():
     assert pool.enter(call()) is None
 
 
-@pytest.mark.parametrize("granted", [False, True])
+@pytest.mark.parametrize("granted", ["never", "at the same time", "before"])
 async def test_a_cancelled_wait_takes_no_place(granted):
     pool, first, second = Pool(1), call(), call()
     pool.enter(first)
     task = await entering(pool, second)
-    if granted:
+    if granted != "never":
         pool.leave(first)
+    if granted == "before":
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    if not granted:
+    if granted == "never":
         pool.leave(first)
     assert pool.enter(call()) is None
 
@@ -289,3 +290,20 @@ async def test_with_a_free_thread_everything_that_was_sent_is_handled(blocking):
     server.text("two")
     await server.leave()
     assert blocking.log == ["connect", "one", "two", ("disconnect", 1001)]
+
+
+async def test_one_that_comes_back_may_fill_the_pool(monkeypatch):
+    """Nothing waits meanwhile, and yet it is full from then on."""
+    now = [1000.0]
+    monkeypatch.setattr(pools, "clock", SimpleNamespace(now=lambda: now[0]))
+    pool, aside = Pool(1), call()
+    pool.enter(aside)
+    pool.step_aside(aside)
+    now[0] += pools.FULL_AFTER
+    assert pool.full_for() is None
+    pool.come_back(aside)
+    assert pool.full_for() is None
+    now[0] += pools.FULL_AFTER
+    assert pool.full_for() == pools.FULL_AFTER
+    pool.leave(aside)
+    assert pool.full_for() is None

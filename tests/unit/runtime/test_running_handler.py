@@ -105,3 +105,25 @@ async def test_a_cancellation_by_another_is_not_taken_for_its_own():
         handler.ended()
     assert task.cancelling() == 1
     task.uncancel()
+
+
+async def test_a_handler_that_was_cancelled_at_once_is_not_cancelled_again_when_its_time_is_over(
+    cancelled, caplog
+):
+    handler = make(0.01)
+    handler.limit()
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handle()
+    await handle(0.05)  # it cleans up for longer than it has
+    handler.ended()
+    assert asyncio.current_task().cancelling() == 0
+    assert cancelled == caplog.records == []
+
+
+async def test_a_sync_handler_that_ends_in_the_turn_in_which_its_client_leaves_is_not_skipped():
+    handler = make(sync=True)
+    handler.limit()
+    handler.message_type = "chat.next"
+    await asyncio.sleep(0)
+    assert not handler.skipped

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 
 import pytest
 import uvloop
@@ -218,3 +219,13 @@ def test_timer_without_a_bridge_is_silent(monkeypatch, caplog):
 
     run(main())
     assert (rung, caplog.text) == ([], "")
+
+
+async def test_a_sleep_that_is_cancelled_in_the_turn_in_which_it_is_over_is_cancelled():
+    loop = asyncio.get_running_loop()
+    sleeping = asyncio.create_task(sleep(0.02))
+    loop.call_later(0.01, sleeping.cancel)
+    await asyncio.sleep(0)
+    time.sleep(0.04)  # the event loop finds both timers due in one turn
+    with pytest.raises(asyncio.CancelledError):
+        await sleeping
