@@ -1,4 +1,4 @@
-"""System checks of the setting ``CHANNEL_LAYERS``; what each number means says ``checks``.
+"""System checks of the setting ``CHANNEL_LAYERS``; ``checks`` says what each number means.
 
 The options of a layer are checked by its backend. No check raises, however broken the settings
 are: it reports. Only those of ``check --deploy`` connect to a broker.
@@ -27,7 +27,7 @@ _CHOOSE_A_BROKER = "Configure a channel layer that has a broker, such as Redis, 
 
 @register(_TAG)
 def check_channel_layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Read ``CHANNEL_LAYERS`` without making a layer."""
+    """Check ``CHANNEL_LAYERS`` without connecting to anything."""
     layers = getattr(settings, "CHANNEL_LAYERS", {})
     if not isinstance(layers, dict):
         return [_malformed(f"CHANNEL_LAYERS is no dict but of type {type(layers).__name__}.")]
@@ -95,7 +95,7 @@ def _malformed(problem: str) -> CheckMessage:
 
 @register(_TAG, deploy=True)
 def check_deployed_channel_layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Send a message through every layer that has a broker, and mention those that have none."""
+    """Send a message through every layer that has a broker, and warn of layers that have none."""
     layers = getattr(settings, "CHANNEL_LAYERS", {})
     if not isinstance(layers, dict):
         return []
@@ -154,7 +154,7 @@ async def _round_trip(layer: Any) -> None:
             raise TimeoutError(limit) from error
         raise
     finally:
-        # How that goes is no part of what is checked, and must not hide it.
+        # Closing is no part of the check: its failure must not hide the result.
         with suppress(Exception):
             await asyncio.wait_for(close(layer), _CLOSING_TIMEOUT)
 

@@ -123,9 +123,9 @@ class Worker(StatelessServer):
             await self.handle()
 
     def stop(self) -> None:
-        """Have :meth:`handle` stop listening, and return when the running handlers have finished.
+        """Make :meth:`handle` stop listening, and return when the running handlers have finished.
 
-        To be called in the event loop that runs :meth:`handle`.
+        Call it in the event loop that runs :meth:`handle`.
         """
         self._stopping.set()
 
@@ -153,7 +153,7 @@ class Worker(StatelessServer):
 
     @contextlib.contextmanager
     def _signals_handled(self) -> Iterator[None]:
-        """Have SIGTERM and SIGINT call :meth:`stop`; only the main thread gets signals."""
+        """Call :meth:`stop` at SIGTERM and SIGINT; only the main thread gets signals."""
         loop = asyncio.get_running_loop()
         handled: list[signal.Signals] = []
         if threading.current_thread() is threading.main_thread():
@@ -199,7 +199,7 @@ class Worker(StatelessServer):
             )
 
     async def _stop_receiving(self) -> None:
-        """Let others have what the channel layer keeps ready for this worker's listeners."""
+        """Give back messages that the channel layer keeps ready for this worker's listeners."""
         stop = adapt(self.channel_layer).stop_receiving
         await asyncio.gather(*map(stop, self.channels), return_exceptions=True)
 

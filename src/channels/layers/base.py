@@ -38,10 +38,10 @@ class ChannelLayer(Protocol):
         """The name of a new channel, which only this process receives from."""
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Let ``channel`` have what is sent to ``group`` from now on."""
+        """Add ``channel`` to ``group``, so that it receives what is sent to the group."""
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Let ``channel`` have it no longer. No error if it was not a member."""
+        """Remove ``channel`` from ``group``. No error if it was not a member."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``."""
@@ -51,7 +51,7 @@ class ChannelLayer(Protocol):
 
 
 class _NameRule:
-    """What names must be like, with a slot for the kind of name; knows the layer's own length."""
+    """The text of :attr:`BaseChannelLayer.invalid_name_error`, with the layer's own length."""
 
     def __get__(self, layer: "BaseChannelLayer | None", cls: "type[BaseChannelLayer]") -> str:
         length = (cls if layer is None else layer).MAX_NAME_LENGTH
@@ -62,13 +62,13 @@ class _NameRule:
 
 
 class BaseChannelLayer:
-    """Base of channel layers: what Channels asks of one, and what it does if not told otherwise.
+    """Base class of channel layers: what Channels calls, with defaults for most of it.
 
-    A layer need only implement the coroutines ``send``, ``receive`` and ``new_channel``, and for
-    the extension ``groups`` also ``group_add``, ``group_discard`` and ``group_send``. What else it
-    can do it declares: in ``extensions``, in the attributes ``supports_...``, and by overriding
-    what is under "What Channels asks" below. One that does not derive from this class is adapted
-    (``layers/third_party.py``).
+    A layer must implement the coroutines ``send``, ``receive`` and ``new_channel``, and for the
+    extension ``groups`` also ``group_add``, ``group_discard`` and ``group_send``. It declares what
+    else it can do in ``extensions`` and in the attributes ``supports_...``, and by overriding the
+    methods under "What Channels asks" below. A layer that does not derive from this class is
+    adapted (``layers/third_party.py``).
 
     Args:
         expiry: seconds after which an unread message is dropped.
@@ -146,40 +146,40 @@ class BaseChannelLayer:
     def check(cls, options: Options) -> list[CheckMessage]:
         """What is wrong with the options that a project's settings give this class.
 
-        ``manage.py check`` asks. This method finds options that the class does not take, and those
-        that are missing. Override it to look at their values too, without connecting to anything.
+        ``manage.py check`` calls it. This method finds options that the class does not take, and
+        options that are missing. Override it to check their values too, without connecting to
+        anything.
         """
         return check_signature(cls, options)
 
     async def check_broker(self, alias: str) -> list[CheckMessage]:
         """What is wrong with the configuration of the broker, which has just carried a message.
 
-        ``manage.py check --deploy`` asks, and ignores whatever is raised.
+        ``manage.py check --deploy`` calls it, and ignores exceptions.
         """
         return []
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop.
 
-        This one is filled by a task that calls ``receive`` again and again. A layer that can hand
-        messages over by itself saves these tasks by overriding it.
+        By default a task fills it, by calling ``receive`` again and again. A layer that can put
+        messages into mailboxes by itself overrides this method and needs no such tasks.
 
         Args:
             channel: the consumer's, from :meth:`new_channel`.
-            wake: called on that loop when there is something to take. It may only take note, not
-                call the layer.
+            wake: called on that loop when there is a message to take. It must not call the layer.
         """
         return ReceivingMailbox(self, channel, wake)
 
     async def stop_receiving(self, channel: str) -> None:
-        """Give back what this event loop was handed of a named channel and nobody here waits for.
+        """Give back messages of a named channel that this event loop has and nobody here awaits.
 
-        Whatever is about to end its event loop calls this, so that others have those messages at
-        once. A layer that hands over no more than is asked for has nothing to do.
+        A worker calls this before its event loop ends, so that other processes get those messages
+        at once. A layer that fetches a message only for a waiting caller has nothing to do.
         """
 
     def snapshot(self, message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """What makes ``message`` as it is now, for sending it later.
+        """A function that returns ``message`` as it is now, to be sent later.
 
         Raises:
             SerializationError: it cannot be sent, or whatever :attr:`serialize` raises.
@@ -218,10 +218,10 @@ class BaseChannelLayer:
 
         Args:
             name: the name to check.
-            receive: it is to be received from, as a process-local prefix (ending in ``!``).
+            receive: whether it is given to ``receive()``, which takes no part after a ``!``.
 
         Raises:
-            TypeError: it is not valid; says what is.
+            TypeError: the name is not valid; the text says what is.
         """
         if not self.match_type_and_length(name) or not self.channel_name_regex.match(name):
             raise InvalidNameError(self._name_error("Channel", name))
@@ -233,7 +233,7 @@ class BaseChannelLayer:
         """True for a valid group name.
 
         Raises:
-            TypeError: it is not valid; says what is.
+            TypeError: the name is not valid; the text says what is.
         """
         if not self.match_type_and_length(name) or not self.group_name_regex.match(name):
             raise InvalidNameError(self._name_error("Group", name))
@@ -293,11 +293,11 @@ class BaseChannelLayer:
         raise NotImplementedError("flush() not implemented (flush extension)")
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Let ``channel`` have what is sent to ``group`` from now on."""
+        """Add ``channel`` to ``group``, so that it receives what is sent to the group."""
         raise NotImplementedError("group_add() not implemented (groups extension)")
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Let ``channel`` have it no longer. No error if it was not a member."""
+        """Remove ``channel`` from ``group``. No error if it was not a member."""
         raise NotImplementedError("group_discard() not implemented (groups extension)")
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:

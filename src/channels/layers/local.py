@@ -32,9 +32,9 @@ _REASONS: dict[Refusal, str] = {"full": CAPACITY, "dead": CLOSED, "gone": CLOSED
 
 
 class Late:
-    """A message and the mailboxes that are to have it as soon as they have room.
+    """A message and the mailboxes that get it as soon as they have room.
 
-    Until then it counts as neither sent nor pending.
+    Until then the message counts as neither sent nor pending.
     """
 
     __slots__ = ("_channels", "entry", "mailboxes")
@@ -42,15 +42,15 @@ class Late:
     def __init__(self, channels: "LocalChannels", entry: Entry, mailboxes: list[Mailbox]) -> None:
         self._channels = channels
         self.entry = entry
-        #: Those that have not had it.
+        #: Mailboxes that have not got the message yet.
         self.mailboxes = mailboxes
 
     def deliver(self) -> bool:
-        """Put it into those that have room now; whether any has."""
+        """Put the message into mailboxes that have room now; whether any has."""
         return self._channels.deliver_late(self, math.inf)
 
     def settle(self) -> None:
-        """Put it into all of them, by their policies."""
+        """Put the message into all of them, by their overflow policies."""
         self._channels.deliver_late(self)
 
 
@@ -101,7 +101,7 @@ class LocalChannels(BaseChannelLayer):
         return super().check(options) or check_values(cls, options, limits)
 
     def snapshot(self, message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """What makes ``message`` as it is now; objects that can be copied may travel here."""
+        """A function that returns ``message`` as it is now, with copies of objects in it."""
         return taken(message)
 
     # Channels
@@ -161,8 +161,7 @@ class LocalChannels(BaseChannelLayer):
 
         Args:
             channel: the consumer's, from :meth:`new_channel`.
-            wake: called on that loop when there is something to take. It may only take note, not
-                call the layer.
+            wake: called on that loop when there is a message to take. It must not call the layer.
         """
         with self.lock:
             mailbox = self._find(channel)
@@ -181,7 +180,7 @@ class LocalChannels(BaseChannelLayer):
         self.statistics.report()
 
     def _free(self, mailbox: Mailbox) -> None:
-        """Let a consumer's mailbox go, unless callers of receive() wait. The lock is held."""
+        """Forget a consumer's mailbox, unless callers of receive() wait. The lock is held."""
         channel = mailbox.channel
         mailbox.detach()
         mailbox.discard_all()
@@ -191,7 +190,7 @@ class LocalChannels(BaseChannelLayer):
             self._vanish(mailbox)
 
     def waiting_loops(self) -> set[asyncio.AbstractEventLoop]:
-        """The event loops on which somebody wants messages."""
+        """The event loops of consumers and of callers of ``receive``."""
         with self.lock:
             return {
                 loop for mailbox in self._mailboxes.values() for loop in mailbox.waiting_loops()
@@ -340,7 +339,7 @@ class LocalChannels(BaseChannelLayer):
         self._remove_from_groups(channel)
 
     def _remove_from_groups(self, channel: str) -> None:
-        """End every membership of a channel. Set-ups of tests wrap it under this name."""
+        """End every membership of a channel. Test suites of projects wrap it under this name."""
         with self.lock:
             for group in tuple(self._memberships.get(channel, ())):
                 self._discard(group, channel)
@@ -348,10 +347,10 @@ class LocalChannels(BaseChannelLayer):
     # Time
 
     def _clean_expired(self) -> None:
-        """Let go of what is due. Set-ups of tests wrap it under this name.
+        """Drop what has expired by now. Test suites of projects wrap it under this name.
 
-        A mailbox is looked at when the first message it was made for expires, and then once in
-        every ``expiry`` seconds. So the looks are at most as many as the messages sent.
+        A mailbox is checked when the first message it was made for expires, and then once in
+        every ``expiry`` seconds. So there are at most as many checks as messages sent.
         """
         now = clock.now()
         with self.lock:
@@ -384,7 +383,7 @@ class LocalChannels(BaseChannelLayer):
             self._unattached.pop(mailbox.channel, None)
 
     def _purge(self) -> None:
-        """Let go of everything that has expired."""
+        """Drop everything that has expired."""
         now = clock.now()
         with self.lock:
             for channel in tuple(self._unattached):

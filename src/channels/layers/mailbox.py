@@ -20,7 +20,7 @@ GAP = "layer.gap"
 #: or give up the consumer: its connection is then closed (with code 1013).
 Overflow: TypeAlias = Literal["drop_newest", "drop_oldest", "disconnect"]
 
-#: Why :meth:`Mailbox.put` did not keep a message, or that nobody was there to want it.
+#: Why :meth:`Mailbox.put` did not keep a message; "gone" means that its mailbox is no more.
 Refusal: TypeAlias = Literal["full", "dead", "later", "gone"]
 
 #: A message under way: when it expires (on the monotonic clock), and what makes a copy of it.
@@ -53,15 +53,15 @@ class MailboxOwner(Protocol):
     expiry: float
 
     async def close_mailbox(self, mailbox: "Mailbox") -> None:
-        """Let go of the mailbox, of its messages and of its group memberships."""
+        """Forget the mailbox, its messages and its group memberships."""
 
 
 class Mailbox:
     """Messages of one channel, in order, at most ``capacity`` of them.
 
-    A consumer may be attached, which ``wake`` tells that there is something to take, and callers
-    of ``receive`` may wait in line. :meth:`put` may be called from any thread while the owner's
-    lock is held; all else belongs to the reader's event loop.
+    A consumer may be attached, whose ``wake`` is called when there is a message to take, and
+    callers of ``receive`` may wait in line. :meth:`put` may be called from any thread while the
+    owner's lock is held; all else belongs to the reader's event loop.
     """
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Mailbox:
         return len(self._queue)
 
     def empty(self) -> bool:
-        """Whether none waits."""
+        """Whether no message waits."""
         return not self._queue
 
     # Writing
@@ -197,9 +197,9 @@ class Mailbox:
     # Reading
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called, on the running event loop, when something comes in.
+        """Attach a consumer: ``wake`` is called on the running event loop when a message comes.
 
-        The owner's lock is held, now and whenever ``wake`` is called: it may only take note.
+        The owner's lock is held, now and whenever ``wake`` is called: it must not call the layer.
         """
         self._loop = asyncio.get_running_loop()
         self._wake = wake
@@ -282,7 +282,7 @@ class Mailbox:
     # Gaps
 
     def announce_gap(self, reason: str) -> None:
-        """Have the attached consumer told, before anything else, that it may have missed some."""
+        """Tell the attached consumer, before its next message, that it may have missed some."""
         with self._owner.lock:
             if self._wake is not None:
                 self._gap_after, self._told = 0, -math.inf
@@ -291,15 +291,15 @@ class Mailbox:
                     self._notify(None)
 
     def overflow(self) -> None:
-        """Have the attached consumer told that a message found no room. The lock is held.
+        """Tell the attached consumer that a message found no room. The owner's lock is held.
 
-        It is told when it has taken what was there before, and once for all that is lost until
-        then.
+        The consumer is told when it has taken what was there before, and once for all that is
+        lost until then.
         """
         self._lose(_FULL, len(self._queue))
 
     def _lose(self, reason: str, after: int) -> None:
-        """Have it told after so many messages that one was lost. The owner's lock is held."""
+        """Tell the consumer, after so many messages, that one was lost. The lock is held."""
         self.behind = True
         if self._wake is None or self.overflowed:
             return
@@ -325,14 +325,14 @@ class Mailbox:
             return told
 
     def waiting_loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The event loops on which somebody wants what comes. The owner's lock is held."""
+        """The event loops of the consumer and of callers in line. The owner's lock is held."""
         callers = [w.get_loop() for w in self._waiters or () if not w.done()]
         return callers if self._loop is None else [self._loop, *callers]
 
     # The end
 
     def expire(self, now: float) -> int:
-        """Drop messages that have expired; how many. The owner's lock is held."""
+        """Drop messages that have expired, and return how many. The owner's lock is held."""
         queue, count = self._queue, 0
         while queue and queue[0][0] <= now:
             del queue[0]
@@ -350,7 +350,7 @@ class Mailbox:
             self._owner.statistics.count(CLOSED, self.channel, count)
 
     def detach(self) -> None:
-        """Let go of the attached consumer. The owner's lock is held."""
+        """Detach the consumer. The owner's lock is held."""
         self._wake = None
         self._loop = None
         self.gap = None

@@ -90,9 +90,10 @@ class ChannelLayerManager:
         return key in self.configs
 
     def set(self, key: str, layer: ChannelLayer | None) -> ChannelLayer | None:
-        """Let ``key`` stand for ``layer``; returns the layer it stood for, or None.
+        """Use ``layer`` for the alias ``key``; returns the layer that was used for it, or None.
 
-        With None it stands for what is configured again, so what this returned restores what was.
+        With None the alias has the configured layer again. Call it with what it returned to restore
+        the layer from before.
         """
         with self._lock:
             old = self.backends.pop(key, None)

@@ -22,7 +22,7 @@ __all__ = ["InMemoryChannelLayer"]
 class InMemoryChannelLayer(LocalChannels):
     """Carries messages within one process, between its threads and event loops.
 
-    For tests, development and deployments of exactly one process. Others see nothing of it.
+    For tests, development and deployments of exactly one process: no message leaves the process.
 
     Args:
         expiry: seconds after which an unread message is dropped. A channel that lets one expire,
@@ -36,7 +36,7 @@ class InMemoryChannelLayer(LocalChannels):
             group message is dropped for this member), ``"drop_oldest"``, or ``"disconnect"``
             (the consumer's connection is closed with code 1013).
         others: options of another layer, which are not used: settings for tests often change the
-            ``BACKEND`` and keep the ``CONFIG``. ``manage.py check`` tells of them.
+            ``BACKEND`` and keep the ``CONFIG``. ``manage.py check`` reports them.
     """
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
@@ -61,7 +61,7 @@ class InMemoryChannelLayer(LocalChannels):
 
     @classmethod
     def check(cls, options: Options) -> list[CheckMessage]:
-        """Tell of options that are not used, too."""
+        """What is wrong with these options; those that are not used count too."""
         found = super().check(options)
         unused = sorted(options.config.keys() - inspect.signature(cls).parameters.keys())
         if unused and cls is InMemoryChannelLayer:
@@ -70,7 +70,7 @@ class InMemoryChannelLayer(LocalChannels):
             found.insert(0, Warning(told, hint=hint, id="channels.W004"))
         return found
 
-    # For tests and the curious
+    # For tests and debugging
 
     @property
     def channels(self) -> dict[str, Mailbox]:
@@ -109,13 +109,13 @@ class InMemoryChannelLayer(LocalChannels):
             )
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Let ``channel`` have what is sent to ``group``; adding it again renews its membership."""
+        """Add ``channel`` to ``group``; adding it again renews its membership."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         self.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Let ``channel`` have it no longer. No error if it was not a member."""
+        """Remove ``channel`` from ``group``. No error if it was not a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         self.part(group, channel)
@@ -132,7 +132,7 @@ class InMemoryChannelLayer(LocalChannels):
                 nowhere.tell_once(group)
 
     async def aclose(self) -> None:
-        """Let go of everything. The layer can be used again."""
+        """Forget every message and every group. The layer can be used again."""
         await self.flush()
 
     async def close(self) -> None:

@@ -40,12 +40,12 @@ _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
 
 def taken(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Take what somebody sends within this process, as it is now.
+    """Keep a message that is sent within this process as it is now.
 
     What :mod:`~channels.layers.values` says of plain values holds here too, and objects are copied.
 
     Returns:
-        What gives each recipient a copy of its own.
+        A function that returns a copy for one recipient.
 
     Raises:
         SerializationError: it is not a dict, or holds what no layer carries or cannot be copied.
@@ -115,13 +115,13 @@ def pack(value: Any) -> bytes | None:
 
 
 def snapshot(message: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Take a message that has arrived, whatever it holds.
+    """Keep a message that has arrived, whatever it holds.
 
     A flat message of plain values, as most are, costs one ``dict.copy`` per recipient. Nested
     containers are copied as far as they are, and only what is neither goes to ``copy.deepcopy``.
 
     Returns:
-        What gives each recipient a copy of its own.
+        A function that returns a copy for one recipient.
 
     Raises:
         SerializationError: it is not a dict, or holds something that cannot be copied.

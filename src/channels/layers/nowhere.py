@@ -1,7 +1,7 @@
 """A process that serves WSGI has no consumers: what it sends in memory reaches nobody.
 
-That is told once. A process that serves ASGI may send before anybody has connected, a management
-command may have nobody to tell, and tests send what nobody waits for: about these nothing is said.
+The log says so once. Nothing is logged where it is no mistake: a process that serves ASGI may send
+before anybody has connected, and so may management commands and tests.
 """
 
 import logging

@@ -36,7 +36,7 @@ class Options:
         return f"{self.key} of channel layer {self.alias!r}"
 
     def refuse(self, reason: str, hint: str) -> Error:
-        """What says that the layer does not take them."""
+        """The error that the layer does not take these options."""
         return Error(
             f"{self} does not fit its backend: {without_secrets(reason, self.config)}",
             hint=hint,
@@ -45,7 +45,7 @@ class Options:
 
 
 def check_signature(backend: Callable[..., Any], options: Options) -> list[CheckMessage]:
-    """Look whether a layer's class, or a function that makes layers, takes these options."""
+    """Check that a layer's class, or a function that makes layers, takes these options."""
     try:
         signature = inspect.signature(backend)
     except (TypeError, ValueError):  # not written in Python; only making a layer would tell
@@ -62,14 +62,14 @@ def check_signature(backend: Callable[..., Any], options: Options) -> list[Check
 def check_values(
     backend: Callable[..., Any], options: Options, limits: Iterable[str]
 ) -> list[CheckMessage]:
-    """Make a layer with these options, which it refuses if they are wrong, and look at its limits.
+    """Make a layer with these options, which it refuses if they are wrong, and check its limits.
 
     For layers that connect to nothing when they are made.
 
     Args:
         backend: the layer's class.
         options: what the settings give it.
-        limits: its attributes that have to be more than 0, or it carries no message.
+        limits: names of its attributes that must be more than 0, or the layer carries no message.
     """
     try:
         layer = backend(**options.config)

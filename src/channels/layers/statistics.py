@@ -32,7 +32,7 @@ class Statistics:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._pace = Pace(at_once=1, interval=LOG_INTERVAL)
-        #: Drops that :meth:`report` has not told of yet.
+        #: Drops that :meth:`report` has not reported yet.
         self.unreported: deque[tuple[str, str, int]] = deque()
         #: Addressed to a channel.
         self.sent = 0
@@ -59,7 +59,7 @@ class Statistics:
         self.unreported.append((reason, channel, count))
 
     def report(self) -> None:
-        """Tell listeners and the log about the drops counted so far. Call it without the lock."""
+        """Send signals and log lines about the drops counted so far. Call it without the lock."""
         unreported = self.unreported
         while unreported:
             try:
@@ -72,8 +72,8 @@ class Statistics:
         """Tell about drops for one reason on one channel.
 
         The log gets a line at once, and then one for all that follow within an interval. That a
-        consumer's last messages are dropped when it leaves is to be expected, so of those only
-        the debug log hears.
+        consumer's last messages are dropped when it disconnects is to be expected, so those are
+        logged at DEBUG only.
         """
         layer = self._layer
         signals.emit(

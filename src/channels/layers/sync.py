@@ -82,11 +82,11 @@ class SyncChannelLayer:
         self._call("group_send", self.layer.group_send, group, message)
 
     def group_add(self, group: str, channel: str) -> None:
-        """Let ``channel`` have what is sent to ``group`` from now on."""
+        """Add ``channel`` to ``group``, so that it receives what is sent to the group."""
         self._call("group_add", self.layer.group_add, group, channel)
 
     def group_discard(self, group: str, channel: str) -> None:
-        """Let ``channel`` have it no longer. No error if it was not a member."""
+        """Remove ``channel`` from ``group``. No error if it was not a member."""
         self._call("group_discard", self.layer.group_discard, group, channel)
 
     def new_channel(self) -> str:

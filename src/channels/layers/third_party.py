@@ -1,8 +1,8 @@
-"""Layers of others: what they may lack, and under which names they have it.
+"""Third-party channel layers: what they may lack, and which names they use for it.
 
-Everything else in Channels asks a layer for what :class:`~channels.layers.BaseChannelLayer` has,
-and for nothing more. A layer of others may have no more than ``send``, ``receive``,
-``new_channel`` and the methods of groups, or be a function that makes such a layer.
+All other modules use only what :class:`~channels.layers.BaseChannelLayer` has. A third-party layer
+may have no more than ``send``, ``receive``, ``new_channel`` and the methods of groups, and its
+``BACKEND`` may be a function that makes such a layer.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ __all__ = ["adapt", "check_options", "close", "supports_processes"]
 
 
 def adapt(layer: Any) -> BaseChannelLayer:
-    """``layer`` itself if it derives from ``BaseChannelLayer``, or else what stands for it."""
+    """``layer`` itself if it derives from ``BaseChannelLayer``, or else an adapter for it."""
     return layer if isinstance(layer, BaseChannelLayer) else _Adapter(layer)
 
 
 class _Adapter(BaseChannelLayer):
-    """Stands for a layer that has not our base class."""
+    """Gives a layer that does not derive from ``BaseChannelLayer`` the methods of that class."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer

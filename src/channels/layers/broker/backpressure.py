@@ -1,7 +1,7 @@
 """Backpressure: a reader waits for mailboxes that are full, so that a backlog is not lost.
 
 After a broker or a process stood still, more comes at once than mailboxes hold, though consumers
-read all the time. So a reader pauses while a mailbox that is to have a message is full, and lets
+read all the time. So a reader pauses while a mailbox that is to get a message is full, and lets
 consumers take what they hold. What it has not read waits at the server meanwhile, and so do the
 messages of others. Hence the bounds: no consumer is waited for that takes nothing, that has lost
 something already, or whose mailbox was full in ordinary times, which is what the overflow policy

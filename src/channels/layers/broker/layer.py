@@ -280,7 +280,7 @@ class BrokerLayer(BaseChannelLayer):
     # Groups
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Let ``channel`` have what is sent to ``group`` from now on.
+        """Add ``channel`` to ``group``, so that it receives what is sent to the group.
 
         For a channel of another process it is that process which joins, soon after.
         """
@@ -296,7 +296,7 @@ class BrokerLayer(BaseChannelLayer):
         await self._off_passing_loop(change)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Let ``channel`` have it no longer. No error if it was not a member."""
+        """Remove ``channel`` from ``group``. No error if it was not a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         process, transport = process_of(channel), self.transport

@@ -15,7 +15,7 @@ _Pending: TypeAlias = "asyncio.Future[object]"
 
 
 class Memberships:
-    """What a process joins and leaves: a group has it once, however many channels are in there.
+    """The groups a process joins and leaves, once for each group, however many channels are in it.
 
     All but :meth:`emptied` is for the event loop that receives, so that the broker sees joins and
     leaves in the order in which they were asked for.
@@ -26,7 +26,7 @@ class Memberships:
         join: makes the process a member of a group; awaited once for each group.
         leave: ends that; what it returns, if anything, is awaited by callers that leave a group.
         catch_up: awaited before one more channel joins a group that the process is a member of,
-            so that the channel has nothing of what was sent before.
+            so that the channel receives nothing of what was sent before.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Memberships:
     # Joining
 
     async def join(self, group: str, channel: str) -> None:
-        """Let a channel of this process have what is sent to a group from now on.
+        """Add a channel of this process to a group, so that it receives what is sent to the group.
 
         Raises:
             BrokerUnavailable: the layer has been closed meanwhile, or what ``join`` raises.
@@ -127,7 +127,7 @@ class Memberships:
     # Leaving
 
     async def part(self, group: str, channel: str) -> None:
-        """Let a channel of this process have it no longer.
+        """Remove a channel of this process from a group.
 
         Raises:
             BrokerError: the process could not leave the group.

@@ -30,7 +30,7 @@ class Transport(Protocol):
         """Whether what is sent to this process arrives. Called for every message."""
 
     async def ready(self) -> None:
-        """Start to receive what is sent to this process, unless that goes on; wait until it is."""
+        """Start to receive what is sent to this process, if need be, and wait until it arrives."""
 
     # Sending
 
@@ -63,28 +63,28 @@ class Transport(Protocol):
     # Groups
 
     async def join(self, group: str, channel: str) -> None:
-        """Let a channel of this process have what is sent to a group from now on.
+        """Add a channel of this process to a group, so that it receives what is sent to the group.
 
-        It joins in :attr:`Recipient.local`, too.
+        The channel joins in :attr:`Recipient.local`, too.
         """
 
     async def leave(self, group: str, channel: str) -> None:
-        """Let a channel of this process have it no longer."""
+        """Remove a channel of this process from a group."""
 
     def emptied(self, group: str) -> None:
         """The last member in this process has left a group. In any thread, with the lock held."""
 
     async def invite(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process join a group, soon, if that process is there."""
+        """Ask another process, if it is there, to add one of its channels to a group."""
 
     async def dismiss(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process leave a group."""
+        """Ask another process to remove one of its channels from a group."""
 
     async def bind(self, group: str, channel: str, lease: float) -> None:
-        """Let a named channel be in a group, for ``lease`` seconds."""
+        """Add a named channel to a group, for ``lease`` seconds."""
 
     async def unbind(self, group: str, channel: str) -> None:
-        """Let a named channel leave a group."""
+        """Remove a named channel from a group."""
 
     # Named channels
 
@@ -102,7 +102,7 @@ class Transport(Protocol):
         """
 
     async def dequeue(self, channel: str, expiry: float) -> bytes:
-        """The next message of a named channel, which nobody else gets. Giving up loses none.
+        """The next message of a named channel, which nobody else gets. A cancelled call loses none.
 
         Args:
             channel: its name.
@@ -110,7 +110,7 @@ class Transport(Protocol):
         """
 
     async def stop_receiving(self, channel: str) -> None:
-        """Give back what this event loop was handed of a named channel and nobody here awaits."""
+        """Give back messages of a named channel that this event loop has and nobody here awaits."""
 
     # The whole
 

@@ -156,7 +156,7 @@ class Command(StaticfilesCommand):
 
 
 def _watch_files_of(error: BaseException | None) -> None:
-    """Have the autoreloader watch the files on the way to ``error``, to see it mended.
+    """Let the autoreloader watch the files that lead to ``error``, to notice when it is fixed.
 
     It watches loaded modules and the file that raised. An application imports modules that import
     others: when one fails, none of them counts as loaded.

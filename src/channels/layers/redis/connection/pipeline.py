@@ -202,9 +202,9 @@ class Pipeline:
             call.fail(explain(error))
 
     def _renumber(self) -> None:
-        """Let refused calls have other numbers, since the server may have carried out a later one.
+        """Give refused calls new numbers, since the server may have carried out a later one.
 
-        Else they keep theirs: over an earlier connection they may have been carried out.
+        Otherwise they keep theirs: over an earlier connection they may have been carried out.
         """
         for call in self._refused:
             call.number = 0

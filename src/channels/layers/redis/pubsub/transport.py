@@ -209,7 +209,7 @@ class PubSubTransport:
     # Groups
 
     async def join(self, group: str, channel: str) -> None:
-        """Let a channel of this process be in a group."""
+        """Add a channel of this process to a group."""
         await self.receiver.run(lambda: self._join(group, channel))
 
     async def _join(self, group: str, channel: str) -> None:
@@ -225,35 +225,35 @@ class PubSubTransport:
         return partition, group_topic(self._partitions.bases[partition], group).encode()
 
     def _subscribe(self, group: str) -> "asyncio.Future[None]":
-        """Subscribe to a group, and have what was published before handed over."""
+        """Subscribe to a group; done when what was published before has been handed over."""
         partition, topic = self._topic_of(group)
         self._groups[partition][topic] = group
         return self.receiver.readers[partition].subscribe(topic)
 
     def _unsubscribe(self, group: str) -> None:
-        """End that. Nobody has to wait for it."""
+        """Unsubscribe from a group. Nobody has to wait for it."""
         partition, topic = self._topic_of(group)
         self._groups[partition].pop(topic, None)
         if self._receives_here():
             self.receiver.readers[partition].unsubscribe(topic)
 
     async def leave(self, group: str, channel: str) -> None:
-        """Let a channel of this process be in a group no longer."""
+        """Remove a channel of this process from a group."""
         if self._local.is_member(group, channel):
             await self.receiver.run(lambda: self._leave(group, channel))
 
     async def _leave(self, group: str, channel: str) -> None:
-        if self._receives_here():  # it is to have what was published before
+        if self._receives_here():  # the channel gets what was published before
             subscription = self.receiver.readers[self._partitions.number_of(group)]
             await asyncio.shield(subscription.barrier())  # others wait for it, too
         await self._memberships.part(group, channel)
 
     async def invite(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process join a group; if it is gone, so be it."""
+        """Ask another process, if it is there, to add one of its channels to a group."""
         await self._tell(process, JOIN, group, channel)
 
     async def dismiss(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process leave a group; if it is gone, so be it."""
+        """Ask another process, if it is there, to remove one of its channels from a group."""
         await self._tell(process, LEAVE, group, channel)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
@@ -262,11 +262,11 @@ class PubSubTransport:
             await self._publish(partition, process, kind, group, channel.encode("ascii"))
 
     async def bind(self, group: str, channel: str, lease: float) -> None:
-        """Let a named channel be in a group, for ``lease`` seconds."""
+        """Add a named channel to a group, for ``lease`` seconds."""
         await self._change_named(group, channel, milliseconds(lease))
 
     async def unbind(self, group: str, channel: str) -> None:
-        """Let a named channel leave a group."""
+        """Remove a named channel from a group."""
         await self._change_named(group, channel, 0)
 
     async def _change_named(self, group: str, channel: str, lease: int) -> None:

@@ -162,7 +162,7 @@ class Entries:
     # Giving back
 
     def give_back(self, *, leave: bool) -> "list[asyncio.Future[None]]":
-        """Let others have what was handed out here and no caller wants.
+        """Give back to the queue what was handed out here and no caller wants.
 
         Args:
             leave: the reader ends, so the server forgets it and gives back all.

@@ -341,7 +341,7 @@ class InboxReader:
         self._entries = None
         if self._all:
             progress.emptied = self._asked
-        # When what came has been dealt with, there is more to be had in one go.
+        # After this turn of the event loop, one read brings more entries at once.
         self._loop.call_soon(self._ask_for_more)
 
     def _trim(self) -> None:

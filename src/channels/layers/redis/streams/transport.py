@@ -138,7 +138,7 @@ class StreamsTransport:
     # Groups
 
     async def join(self, group: str, channel: str) -> None:
-        """Let a channel of this process be in a group."""
+        """Add a channel of this process to a group."""
         await self.receiver.run(lambda: self._join(group, channel))
 
     async def _join(self, group: str, channel: str) -> None:
@@ -149,15 +149,15 @@ class StreamsTransport:
         await self._memberships.join(group, channel)
 
     async def leave(self, group: str, channel: str) -> None:
-        """Let a channel of this process be in a group no longer."""
+        """Remove a channel of this process from a group."""
         await self.receiver.run(lambda: self._memberships.part(group, channel))
 
     async def invite(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process join a group."""
+        """Ask another process to add one of its channels to a group."""
         await self._tell(process, JOIN, group, channel, milliseconds(self._lease))
 
     async def dismiss(self, process: str, group: str, channel: str) -> None:
-        """Let a channel of another process leave a group."""
+        """Ask another process to remove one of its channels from a group."""
         await self._tell(process, LEAVE, group, channel, 0)
 
     async def _tell(self, process: str, kind: bytes, group: str, channel: str, lease: int) -> None:
@@ -169,11 +169,11 @@ class StreamsTransport:
         )  # fmt: skip
 
     async def bind(self, group: str, channel: str, lease: float) -> None:
-        """Let a named channel be in a group, for ``lease`` seconds."""
+        """Add a named channel to a group, for ``lease`` seconds."""
         await self._change(group, self._named_member(group, channel), milliseconds(lease))
 
     async def unbind(self, group: str, channel: str) -> None:
-        """Let a named channel leave a group."""
+        """Remove a named channel from a group."""
         await self._change(group, self._named_member(group, channel), 0)
 
     def _named_member(self, group: str, channel: str) -> str:
@@ -182,7 +182,7 @@ class StreamsTransport:
         return queue_member(channel, same_partition=number_of(channel) == number_of(group))
 
     def _change(self, group: str, member: str, lease: int) -> "asyncio.Future[None]":
-        """Let something be a member of a group for so many milliseconds, or not, with 0."""
+        """Make a process or a queue a member of a group for some milliseconds; 0 ends that."""
         partition = self._partitions.number_of(group)
         key = group_key(self._partitions.bases[partition], group)
         return self._senders.get().membership_changes[partition].make(key, member, lease)
