@@ -282,9 +282,9 @@ async def test_a_caller_that_gives_up_leaving_a_group_leaves_others_alone(layer)
     ]
     await asyncio.sleep(0)
     first.cancel()
-    async with asyncio.timeout(5):
-        await second
-    await asyncio.wait((first,))
+    await asyncio.wait((first, second), timeout=5)
+    assert not second.cancelled()
+    assert second.exception() is None
 
 
 async def test_a_subclass_says_what_names_and_capacities_are(layer_class, shared_broker, prefix):
