@@ -105,6 +105,7 @@ class Lifecycle:
         "_close_timer",
         "_handler",
         "_intake",
+        "_refused",
         "code",
         "disconnect_owed",
         "disconnect_type",
@@ -120,6 +121,8 @@ class Lifecycle:
         self._intake = intake
         self._handler = handler
         self._close_timer: timers.Timer | None = None
+        # The consumer has refused the handshake, so the server's code counts for disconnect().
+        self._refused = False
         #: The phase.
         self.phase: Phase = CONNECTING
         self.protocol = protocol
@@ -151,6 +154,7 @@ class Lifecycle:
 
     def closed(self, code: int | None = None) -> None:
         """The consumer sends its last message; ``code`` is that of a WebSocket's close."""
+        self._refused = self.phase is CONNECTING
         self._move("closed")
         self.code = code
         self._expect_disconnect()
@@ -160,6 +164,7 @@ class Lifecycle:
         if self.phase < CLOSED:  # the client stays, so no disconnect follows
             self._stop_close_timer()
         self._move("close_failed")
+        self._refused = False
         self.code = None
 
     def ending(self, code: int) -> None:
@@ -210,12 +215,9 @@ class Lifecycle:
 
     def abandoned(self) -> None:
         """Nothing more is to be sent, for a reason that is not the client's."""
-        self._move("abandoned")
-        self._intake.drop_mailbox()
+        self._leave("abandoned")
 
     def _leave(self, event: str) -> None:
-        if self.phase is REFUSED:
-            self.code = None  # the server knows the code
         self._move(event)
         self._intake.drop_mailbox()
 
@@ -257,7 +259,7 @@ class Lifecycle:
         """
         self.disconnect_owed = False
         if self.protocol == "websocket":
-            said = None if self.phase is REFUSED else self.code
+            said = None if self._refused else self.code
             if said is not None and code in {None, 1000, _NO_STATUS, _ABNORMAL}:
                 code = said
             elif code is None:

@@ -567,6 +567,26 @@ async def test_a_crash_after_a_refusal_disconnects_with_1011_if_the_caller_is_no
     assert Consumer.made[0].codes() == [1011]
 
 
+async def test_a_refusal_keeps_its_code_when_reading_the_client_fails():
+    class Consumer(Recorder):
+        async def connect(self):
+            await self.close(4001)
+
+    server = Server(Consumer.as_asgi())
+    receive = server.receive
+
+    async def receive_once():
+        if server.received:
+            await until(server.types)
+            raise ConnectionResetError
+        return await receive()
+
+    server.receive = receive_once
+    await server.connect()
+    await server.ended()
+    assert Consumer.made[0].codes() == [4001]
+
+
 async def test_a_cancellation_after_a_refusal_leaves_its_code_if_the_caller_is_no_server():
     class Consumer(Recorder):
         async def connect(self):

@@ -253,11 +253,27 @@ async def test_the_code_of_a_refused_handshake_is_the_servers(make, told, code, 
     assert life.disconnecting(told) == life.code == code
 
 
-async def test_a_refusal_that_nobody_confirms_keeps_the_code_that_it_ended_with(make):
+async def test_a_crash_after_a_refusal_tells_the_code_of_the_crash(make):
     life = make(REFUSED)
     life.ending(1011)
     life.abandoned()
     assert life.disconnecting(life.make_disconnect()["code"]) == life.code == 1011
+
+
+@pytest.mark.parametrize("event", LEAVING)
+async def test_a_refusal_keeps_its_code_if_the_server_sends_no_disconnect(make, event):
+    life = make(REFUSED)
+    REPORTS[event](life)
+    code = 1013 if event == "client_stalled" else 4000
+    assert life.disconnecting(life.make_disconnect()["code"]) == life.code == code
+
+
+async def test_a_socket_that_was_accepted_after_a_refusal_failed_has_the_code_of_its_close(make):
+    life = make(REFUSED)
+    life.close_failed()
+    life.accepted()
+    life.closed(4001)
+    assert life.disconnecting(1006) == 4001
 
 
 async def test_a_close_that_failed_leaves_no_code(make):
