@@ -51,8 +51,7 @@ class Connections:
         """A connection has ended, and left nothing behind."""
         self.open.discard(connection)
         if not self.open and self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
+            self._waiter.set_result(None)
             self._waiter = None
 
     async def ended(self, within: float) -> bool:

@@ -10,7 +10,7 @@ __all__ = ["disown", "in_child"]
 
 def in_child(callback: Callable[[], None]) -> None:
     """Call ``callback`` in every child that is forked, on systems that fork."""
-    if hasattr(os, "register_at_fork"):
+    if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
         os.register_at_fork(after_in_child=callback)
 
 
@@ -36,6 +36,8 @@ def disown(selector: selectors.BaseSelector, *things: Any) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
         for descriptor in descriptors:
+            if descriptor == nowhere:  # it was closed before, so its number was free
+                continue
             os.dup2(nowhere, descriptor, inheritable=False)
     finally:
         if nowhere not in descriptors:

@@ -2,11 +2,19 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 
 from channels import signals
-from channels._runtime.faults import attempt, blame_client, client_close_code, report, tell_crash
+from channels._runtime.faults import (
+    attempt,
+    blame_client,
+    client_close_code,
+    explain,
+    report,
+    tell_crash,
+)
 from channels.exceptions import (
     BrokerUnavailable,
     InvalidChannelLayerError,
@@ -155,3 +163,38 @@ async def test_an_attempt_returns_a_cancellation_that_was_requested():
     cancelled = await attempt(Consumer(), SERVED, step)
     assert isinstance(cancelled, asyncio.CancelledError)
     asyncio.current_task().uncancel()
+
+
+async def test_an_attempt_is_ended_by_ctrl_c():
+    async def step():
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            await attempt(Consumer(), SERVED, step)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class WithoutALayer(Consumer):
+    channel_layer = None
+
+
+@pytest.mark.parametrize(
+    ("read", "explained"),
+    [
+        (lambda consumer: consumer.channel_layer.group_add, True),
+        (lambda consumer: consumer.channel_name, True),
+        (lambda consumer: consumer.channel_layer.misspelt, False),
+        (lambda consumer: consumer.misspelt, False),
+        (lambda consumer: "text".channel_name, False),
+    ],
+)
+def test_what_only_a_layer_has_names_the_setting(read, explained):
+    consumer = WithoutALayer()
+    with pytest.raises(AttributeError) as caught:
+        read(consumer)
+    explain(consumer, caught.value)
+    notes = getattr(caught.value, "__notes__", [])
+    assert ["WithoutALayer.channel_layer is None" in note for note in notes] == [True] * explained

@@ -296,3 +296,29 @@ def test_long_texts_take_no_long_work():
     before = time.process_time()
     asyncio.run(validator({**SERVED, "headers": [(b"origin", origin)]}, None, ignore))
     assert time.process_time() - before < 5
+
+
+async def test_a_rest_that_was_told_of_with_the_next_line_is_not_told_of_again(clock, caplog):
+    pace, later = Pace(1, 0.02), []
+    assert pace.admit("kind", later.append) == 1
+    assert pace.admit("kind", later.append) == 0
+    clock[0] += 1
+    assert pace.admit("kind", later.append) == 2
+    clock[0] += 1
+    await asyncio.sleep(0.06)  # the timer for the rest has rung
+    assert later == []
+    assert pace.admit("kind", later.append) == 1
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_filter_that_raises_is_shown_as_logging_shows_failures(shown, monkeypatch, capsys):
+    def fail(record):
+        raise RuntimeError("a filter's mistake")
+
+    monkeypatch.setattr(logging, "raiseExceptions", shown)
+    logger.addFilter(fail)
+    try:
+        lograte.log(logger, logging.WARNING, "kind", "text", limited=False)
+    finally:
+        logger.removeFilter(fail)
+    assert ("a filter's mistake" in capsys.readouterr().err) is shown

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.test import override_settings
 
+from channels._runtime import pool as pools
 from channels._runtime import threads
+from channels._runtime.workers import Workers
 from tests.unit.layers.helpers import until
 
 ident = threading.get_ident
@@ -295,3 +298,66 @@ def test_a_forked_process_makes_its_own_pool():
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+async def test_what_has_not_begun_in_the_sensitive_thread_when_it_is_cancelled_never_does():
+    blocking, called = Blocking(), []
+    first = asyncio.create_task(threads.run(blocking, pooled=False))
+    await blocking.running()
+    second = asyncio.create_task(threads.run(called.append, "second", pooled=False))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second  # at once, though the thread is taken
+    assert not first.done()
+    blocking.finish.set()
+    await first
+    await threads.run(called.append, "third", pooled=False)
+    assert called == ["third"]
+
+
+async def test_a_pool_that_stays_full_says_so_and_names_its_handlers(pool_of, monkeypatch):
+    now = [1000.0]
+    for module in (threads, pools):
+        monkeypatch.setattr(module, "clock", SimpleNamespace(now=lambda: now[0]))
+    pool_of(2)
+    blocking, waiting = Blocking(), Blocking()
+    tasks = [
+        asyncio.create_task(threads.run(function, pooled=True))
+        for function in (blocking, waiting.__call__)
+    ]
+    await blocking.running()
+    await waiting.running()
+    assert threads.full_for() is None
+    now[0] += pools.FULL_AFTER
+    assert threads.full_for() == pools.FULL_AFTER
+    assert [busy.handler for busy in threads.pool().occupants()] == [repr(blocking), "__call__"]
+    blocking.finish.set()
+    waiting.finish.set()
+    await asyncio.gather(*tasks)
+    await until(lambda: threads.full_for() is None)
+
+
+async def test_a_call_that_is_cancelled_before_its_thread_takes_it_up_leaves_its_place(
+    pool_of, monkeypatch
+):
+    """The one thread is still starting when the call is given up."""
+    pool_of(1)
+    go, work = threading.Event(), Workers._work
+
+    def work_later(self):
+        go.wait(10)
+        work(self)
+
+    monkeypatch.setattr(Workers, "_work", work_later)
+    called = []
+    task = asyncio.create_task(threads.run(called.append, 1, pooled=True))
+    await until(lambda: threads.pool().occupants())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await threads.run(called.append, 2, pooled=True)
+    assert called == [2]
+    assert threads.pool().occupants() == []

@@ -67,6 +67,18 @@ def test_what_was_cancelled_before_it_began_is_not_called(make):
     assert called == [2]
 
 
+def test_a_thread_that_cannot_be_started_is_not_counted(make, monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    workers = make(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start"):
+            workers.submit(abs, -1)
+    assert workers.submit(abs, -1).result(DEADLINE) == 1
+
+
 def test_finished_is_called_before_the_result_is_there(make):
     log = []
     workers = make(1, lambda: log.append("finished"))
