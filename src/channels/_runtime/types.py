@@ -44,7 +44,9 @@ class Consumer(Protocol):
 class Mailbox(Protocol):
     """Where a connection finds the messages that its channel layer delivered."""
 
-    overflowed: bool
+    @property
+    def overflowed(self) -> bool:
+        """Whether the consumer is to be given up, because it does not keep up."""
 
     def take(self) -> dict[str, Any] | None:
         """The oldest message, or None if none is there yet."""

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from django.core.checks import CheckMessage
 
-from .._runtime import clock
+from .._runtime import clock, types
 from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
@@ -23,6 +23,7 @@ from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
 from .messages import taken
 from .option_checks import Options, check_values
 from .options import require_capacities, require_count, require_duration
+from .receiving import OverriddenMailbox
 from .statistics import CAPACITY, CLOSED, Statistics
 
 __all__ = ["Late", "LocalChannels"]
@@ -156,8 +157,18 @@ class LocalChannels(BaseChannelLayer):
 
     # Consumers
 
-    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+    def open_mailbox(self, channel: str, wake: Callable[[], None]) -> types.Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop.
+
+        If a subclass has its own :meth:`receive`, the consumer's messages pass through that.
+        """
+        mailbox = self.attach(channel, wake)
+        if type(self).receive is not LocalChannels.receive:
+            return OverriddenMailbox(self, mailbox, wake)
+        return mailbox
+
+    def attach(self, channel: str, wake: Callable[[], None]) -> Mailbox:
+        """Attach a consumer on the running event loop to the mailbox of ``channel``.
 
         Args:
             channel: the consumer's, from :meth:`new_channel`.

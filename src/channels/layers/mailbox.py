@@ -218,7 +218,7 @@ class Mailbox:
         queue = self._queue
         while True:
             if gaps and self.gap is not None:
-                told = self._tell_of_gap()
+                told = self.tell_of_gap()
                 if told is not None:
                     return told
             if not queue:
@@ -310,9 +310,11 @@ class Mailbox:
         elif after < self._gap_after:
             self._gap_after = after
 
-    def _tell_of_gap(self) -> dict[str, Any] | None:
+    def tell_of_gap(self) -> dict[str, Any] | None:
         """The news of the gap, once it is time for it; before that, a message is to be taken."""
         with self._owner.lock:
+            if self.gap is None:
+                return None
             now = clock.now()
             if self._queue:
                 if self._gap_after > 0:

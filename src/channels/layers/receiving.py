@@ -1,14 +1,17 @@
-"""The mailbox of a consumer whose layer knows only ``receive``."""
+"""The mailbox of a consumer that gets its messages by the layer's ``receive``."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._runtime.exits import is_crash
 from ..exceptions import ChannelsError
 
-__all__ = ["ReceivingMailbox"]
+if TYPE_CHECKING:
+    from .mailbox import Mailbox
+
+__all__ = ["OverriddenMailbox", "ReceivingMailbox"]
 
 # Messages read ahead from a layer that only has receive(). What more there is stays in the layer,
 # under its own capacity.
@@ -28,8 +31,6 @@ class ReceivingMailbox:
         channel: the consumer's.
         wake: called on the running event loop when there is something to take.
     """
-
-    overflowed = False
 
     def __init__(self, layer: _Receives, channel: str, wake: Callable[[], None]) -> None:
         self._layer = layer
@@ -61,6 +62,11 @@ class ReceivingMailbox:
             self._error = error
             self._wake()
 
+    @property
+    def overflowed(self) -> bool:
+        """False: what is too much stays in the layer."""
+        return False
+
     def take(self) -> dict[str, Any] | None:
         """The oldest message, or None; raises what ``receive`` raised."""
         if self._messages:
@@ -75,3 +81,35 @@ class ReceivingMailbox:
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=1)
+
+
+class OverriddenMailbox(ReceivingMailbox):
+    """The mailbox of a consumer if a subclass of one of our layers has its own ``receive``.
+
+    Every message of the consumer then passes through that method, at the cost of a task. The
+    layer's own mailbox stays open beneath it, for the memberships, the policy and the gaps.
+
+    Args:
+        layer: the layer whose ``receive`` takes from ``mailbox``.
+        mailbox: the layer's own, opened for this consumer.
+        wake: as it was given to ``mailbox``.
+    """
+
+    def __init__(self, layer: _Receives, mailbox: "Mailbox", wake: Callable[[], None]) -> None:
+        super().__init__(layer, mailbox.channel, wake)
+        self._mailbox = mailbox
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the consumer is to be given up."""
+        return self._mailbox.overflowed
+
+    def take(self) -> dict[str, Any] | None:
+        """The news of a gap, or the oldest message, or None; raises what ``receive`` raised."""
+        told = self._mailbox.tell_of_gap()
+        return super().take() if told is None else told
+
+    async def close(self) -> None:
+        """Stop receiving, drop what is undelivered, leave every group, and free the channel."""
+        await super().close()
+        await self._mailbox.close()

@@ -1,4 +1,4 @@
-"""The mailbox of a consumer whose layer knows only the well-known methods."""
+"""The mailbox of a consumer that gets its messages by the layer's ``receive``."""
 
 import asyncio
 from collections import defaultdict
@@ -10,6 +10,7 @@ from channels.layers import InMemoryChannelLayer
 from channels.layers.receiving import ReceivingMailbox
 from channels.layers.third_party import adapt
 
+from .broker.loopback import Broker, LoopbackLayer
 from .helpers import message, until
 
 
@@ -168,3 +169,73 @@ async def test_closing_at_any_stage(layer, stage):
         await until(mailbox._task.done)
     await mailbox.close()
     assert running_tasks() == before
+
+
+# A subclass of one of our layers, with a receive() of its own
+
+
+class Stamped:
+    async def receive(self, channel):
+        return {**await super().receive(channel), "stamped": True}
+
+
+class StampedInMemory(Stamped, InMemoryChannelLayer):
+    pass
+
+
+class StampedBroker(Stamped, LoopbackLayer):
+    def __init__(self, **options):
+        super().__init__(Broker(), **options)
+
+
+@pytest.fixture(params=[StampedInMemory, StampedBroker])
+def stamped(request):
+    return request.param
+
+
+async def test_what_a_subclass_does_in_receive_it_does_for_consumers_too(stamped, wakes):
+    layer = stamped()
+    before = running_tasks()
+    channel = await layer.new_channel()
+    mailbox = layer.open_mailbox(channel, lambda: wakes.append(1))
+    assert mailbox.overflowed is False
+    assert mailbox.take() is None
+    await layer.group_add("group", channel)
+    for n in range(5):
+        await layer.group_send("group", message(2 * n))
+        await layer.send(channel, message(2 * n + 1))
+    for n in range(10):
+        assert await take(mailbox) == {**message(n), "stamped": True}
+    assert wakes
+    await mailbox.close()
+    assert running_tasks() == before
+    await layer.group_send("group", message(10))
+    assert layer.statistics.pending == 0
+    assert layer.statistics.dropped == {}
+    assert layer.statistics.sent == layer.statistics.delivered == 10
+
+
+async def test_a_consumer_of_such_a_subclass_is_told_of_gaps(stamped, wakes):
+    layer = stamped(capacity=2)
+    channel = await layer.new_channel()
+    mailbox = layer.open_mailbox(channel, lambda: wakes.append(1))
+    await layer.group_add("group", channel)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    taken = [await take(mailbox) for _ in range(3)]
+    assert [each for each in taken if each["type"] != "layer.gap"] == [
+        {**message(n), "stamped": True} for n in range(2)
+    ]
+    assert layer.statistics.dropped == {"capacity": 1}
+    await mailbox.close()
+
+
+async def test_a_consumer_of_such_a_subclass_that_does_not_keep_up_is_given_up(stamped, wakes):
+    layer = stamped(capacity=2, overflow="disconnect")
+    channel = await layer.new_channel()
+    mailbox = layer.open_mailbox(channel, lambda: wakes.append(1))
+    await layer.group_add("group", channel)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+    assert mailbox.overflowed is True
+    await mailbox.close()

@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage
 from ..._runtime import clock
 from ..._runtime.forks import in_child
 from ..._runtime.loops import bridge, passing_loops
+from ..._runtime.types import Mailbox
 from ...exceptions import (
     ChannelFull,
     InvalidChannelLayerError,
@@ -21,10 +22,11 @@ from ...exceptions import (
 )
 from ..base import BaseChannelLayer
 from ..local import Late
-from ..mailbox import Mailbox, Overflow
+from ..mailbox import Overflow
 from ..messages import decode, packed, snapshot
 from ..option_checks import Options, check_values
 from ..options import require_capacities, require_text
+from ..receiving import OverriddenMailbox
 from ..serializers import Key, MsgPackSerializer, registry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .process import ProcessChannels, process_of
@@ -349,12 +351,17 @@ class BrokerLayer(BaseChannelLayer):
             return message
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
-        """The mailbox of ``channel`` for a consumer on the running event loop."""
-        mailbox = self.local.open_mailbox(channel, wake)
+        """The mailbox of ``channel`` for a consumer on the running event loop.
+
+        If a subclass has its own :meth:`receive`, the consumer's messages pass through that.
+        """
+        mailbox = self.local.attach(channel, wake)
         if not self.transport.is_ready():  # any more, since the channel was made
             starting = asyncio.ensure_future(self._off_passing_loop(self.transport.ready()))
             self._starting.add(starting)
             starting.add_done_callback(self._started)
+        if type(self).receive is not BrokerLayer.receive:
+            return OverriddenMailbox(self, mailbox, wake)
         return mailbox
 
     def _started(self, starting: "asyncio.Future[None]") -> None:
