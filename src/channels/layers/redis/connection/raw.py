@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -147,8 +148,9 @@ class RawConnection:
 
     def abandon(self) -> None:
         """Disconnect without an event loop, which has been closed."""
+        # To close the transport would take the event loop.
         with contextlib.suppress(Exception):
-            self._connection._close()  # type: ignore[no-untyped-call]
+            self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class _Parser(asyncio.Protocol):

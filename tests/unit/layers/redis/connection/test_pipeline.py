@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import itertools
 import time
 import uuid
+import warnings
 from collections import deque
 
 import pytest
@@ -15,6 +17,7 @@ from channels.layers.redis.scripts import SCRIPTS
 
 from .....asgi import until
 from .....proxy import Proxy
+from .cluster_node import FIRST_HALF, OTHER_NODE, SECOND_HALF, key_in
 
 PATIENCE = 0.5
 
@@ -219,3 +222,77 @@ async def test_the_timer_ends_with_the_pipeline(harness, shared_broker):
     await pipeline.aclose()
     assert pipeline._watching.cancelled()
     await until(pipeline.over.cancelled)
+
+
+async def test_a_caller_that_gave_up_need_not_be_told_of_a_refusal(harness, shared_broker):
+    await harness.connect(shared_broker.address)
+    refused, asked = harness.call("NONSENSE"), harness.call("PING")
+    harness.pipeline.flush()
+    assert harness.pipeline.under_way == 2
+    refused.cancel()
+    assert await asked == b"PONG"
+    assert refused.cancelled()
+
+
+async def test_what_the_server_says_unasked_ends_the_pipeline(
+    harness, shared_broker, redis, prefix
+):
+    await harness.connect(shared_broker.address)
+    await harness.call("SUBSCRIBE", prefix)
+    redis.publish(prefix, "text")
+    with pytest.raises(ConnectionError, match="unasked"):
+        await asyncio.wait_for(harness.pipeline.over, 5)
+
+
+async def test_a_server_that_is_loading_needs_another_connection(harness, shared_broker):
+    """Answered by hand: a server that has enough to load takes seconds."""
+    await harness.connect(shared_broker.address)
+    harness.call("PING")
+    harness.pipeline.flush()
+    harness.pipeline._connection._transport.get_protocol().data_received(b"-LOADING soon\r\n")
+    with pytest.raises(redis_errors.BusyLoadingError):
+        await asyncio.wait_for(harness.pipeline.over, 5)
+
+
+async def test_keys_that_are_at_another_node_need_another_connection(harness, cluster_node):
+    await harness.connect(cluster_node.address)
+    answer = harness.call("GET", key_in(SECOND_HALF))
+    with pytest.raises(BrokerError, match="is a node of a Redis Cluster"):
+        await asyncio.wait_for(harness.pipeline.over, 5)
+    assert not answer.done()
+
+
+async def test_what_is_refused_while_keys_are_moving_is_repeated(harness, cluster_node):
+    key = key_in(FIRST_HALF)
+    slot = cluster_node.cli("CLUSTER", "KEYSLOT", key)
+    cluster_node.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", OTHER_NODE)
+    try:
+        await harness.connect(cluster_node.address)
+        answer = harness.call("GET", key)
+        await until(lambda: len(harness.expired) >= 2)
+        assert not answer.done()
+        assert isinstance(harness.expired[0], redis_errors.AskError)
+    finally:
+        cluster_node.cli("CLUSTER", "SETSLOT", slot, "STABLE")
+    assert await asyncio.wait_for(answer, 5) is None
+    assert not harness.pipeline.over.done()
+
+
+def test_it_can_be_let_go_when_its_event_loop_has_been_closed(shared_broker, redis, prefix):
+    harness = Harness()
+
+    async def connect():
+        await harness.connect(shared_broker.address, client_name=prefix)
+        await harness.call("PING")
+
+    def connected():
+        return any(client["name"] == prefix for client in redis.client_list())
+
+    asyncio.run(connect())
+    assert connected()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # such event loops leave their sockets
+        harness.pipeline.abandon()
+        asyncio.run(until(lambda: not connected()))
+        harness.pipeline = None
+        gc.collect()
