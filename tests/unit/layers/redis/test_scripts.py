@@ -384,9 +384,12 @@ def test_open_queue_makes_it_once_and_removes_silent_readers(redis, key, open_qu
     for _ in range(2):
         assert open_queue() == [0, []]
     redis.xgroup_createconsumer(queue, "readers", "silent")
-    time.sleep(0.02)
+    deadline = time.monotonic() + 10
+    while redis.xinfo_consumers(queue, "readers")[0]["idle"] <= 500:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     redis.xgroup_createconsumer(queue, "readers", "new")
-    open_queue(gone=10)
+    open_queue(gone=500)
     assert [reader["name"] for reader in redis.xinfo_consumers(queue, "readers")] == [b"new"]
     redis.set(key("queue", "other"), "x")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
