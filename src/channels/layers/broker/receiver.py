@@ -121,7 +121,8 @@ class Receiver(Generic[_Reader]):
         while True:
             home, life = self.loop, self._life
             if home is None or home is here:
-                return await (bridge.cross(work()) if is_passing(here) else work())
+                # By the time that the bridge does it, another event loop may receive.
+                return await (bridge.cross(self.run(work)) if is_passing(here) else work())
             with contextlib.suppress(LoopEnded):
                 return await self._run_there(home, life, work)
 
