@@ -59,7 +59,7 @@ async def test_new_channels_differ_and_are_valid(layer):
     assert holds_nothing(layer)
 
 
-async def test_channels_shows_the_one_of_a_connected_consumer_also_while_it_holds_nothing(layer):
+async def test_channels_shows_that_of_a_connected_consumer_even_if_it_is_empty(layer):
     from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 
     class Sync(WebsocketConsumer):
@@ -191,7 +191,7 @@ async def test_a_group_without_members_swallows_messages(layer):
         await layer.group_send("nobody", "not a dict")
 
 
-async def test_a_member_twice_over_gets_it_once(layer):
+async def test_a_channel_that_joined_twice_gets_a_message_once(layer):
     await layer.group_add("g", "a")
     await layer.group_add("g", "a")
     await layer.group_send("g", message())

@@ -60,7 +60,7 @@ def test_layers_refuse_the_text_of_environment_variables(layer_class, name):
 
 
 @pytest.mark.parametrize("name", ["lease", "inbox_capacity"])
-def test_the_redis_layer_refuses_it_too(name):
+def test_options_of_the_redis_layer_must_be_numbers(name):
     with pytest.raises(InvalidChannelLayerError, match=f"^{name} must be"):
         RedisChannelLayer(**{name: "10"})
 

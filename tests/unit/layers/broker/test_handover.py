@@ -95,7 +95,7 @@ async def test_no_loop_takes_over_if_nobody_waits():
     await asyncio.sleep(0)  # this loop's turn, in which it would
 
 
-async def test_a_loop_that_ends_too_passes_it_on():
+async def test_a_loop_that_ends_too_hands_over_to_the_next_one():
     taken = []
     here = asyncio.get_running_loop()
     with another_loop() as first, another_loop() as second:

@@ -197,7 +197,7 @@ async def test_the_process_leaves_with_its_last_member(broker, memberships):
     assert broker.asked == [("join", "g"), ("leave", "g")]
 
 
-async def test_a_broker_that_tells_nothing_of_it_is_not_waited_for():
+async def test_a_leave_that_the_broker_does_not_confirm_is_not_waited_for():
     broker = Broker(tells_left=False)
     await broker.memberships.join("g", "channel")
     await broker.memberships.part("g", "channel")
@@ -282,7 +282,7 @@ async def test_all_groups_are_left_in_the_end(broker, memberships):
     assert list(memberships) == []
 
 
-async def test_what_is_forgotten_is_the_brokers_to_forget_too(broker, memberships):
+async def test_clear_forgets_all_and_the_broker_is_told_nothing(broker, memberships):
     await memberships.join("g", "channel")
     memberships.emptied("g")
     memberships.clear()

@@ -39,7 +39,7 @@ def entry(expiry=10):
     return (time.monotonic() + expiry, snapshot({"type": "test.message"}))
 
 
-def test_it_counts_for_its_layer(local, statistics):
+def test_the_channels_of_a_process_count_for_their_layer(local, statistics):
     local.deliver("channel", entry())
     assert local.statistics is statistics
     assert statistics.sent == 1

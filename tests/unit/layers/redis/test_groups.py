@@ -260,7 +260,7 @@ async def test_the_senders_capacity_counts_for_a_named_channel(make):
     assert await receive(roomy, "named") == message(9)
 
 
-async def test_nobody_shortens_the_membership_of_a_named_channel(make):
+async def test_a_shorter_group_expiry_does_not_shorten_the_membership_of_a_named_channel(make):
     lasting, brief = make(), make(group_expiry=0.05)
     for layer in (lasting, brief):
         await layer.group_add("group", "named")

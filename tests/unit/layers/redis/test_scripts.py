@@ -111,7 +111,7 @@ def test_send_appends_in_order_and_once(run, redis, key, make_inbox):
     assert 0 < redis.pttl(sender) <= LEASE
 
 
-def test_send_to_nobody_makes_nothing(run, redis, key):
+def test_send_to_a_process_that_is_gone_makes_no_inbox(run, redis, key):
     inbox, sender = key("inbox", "gone"), key("sender", "s")
     for _ in range(2):
         assert run("send", [inbox, sender], 1, LEASE, "cx", "m", 10) == 0
@@ -283,7 +283,7 @@ def test_many_join_and_leave_in_the_order_given(run, redis, key):
     assert redis.get(other) == b"x"
 
 
-def test_nobody_shortens_a_membership(run, redis, key, make_inbox):
+def test_a_shorter_lease_does_not_shorten_a_membership(run, redis, key, make_inbox):
     group, member = key("group", "g"), "p:p"
     run("join", [group], member, 50_000)
     ends = redis.zscore(group, member)

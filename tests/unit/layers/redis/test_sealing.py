@@ -117,7 +117,7 @@ async def test_a_message_cannot_be_sent_on_to_another_destination(make, layer_cl
 
 
 @both_layers
-async def test_a_direct_message_and_a_queued_one_cannot_either(make, layer_class, redis, base):
+async def test_a_message_to_a_channel_cannot_be_sent_to_another_one(make, layer_class, redis, base):
     layer = make(layer_class)
     mine, other = await layer.new_channel(), await layer.new_channel()
     await layer.group_add("public", other)

@@ -119,7 +119,7 @@ class TestAddresses:
 
 
 class TestTimeouts:
-    async def test_they_are_ours_whatever_the_client_library_does(self):
+    async def test_timeouts_are_ours_whatever_the_client_library_does(self):
         attempts = []
 
         async def attempt():
@@ -137,7 +137,7 @@ class TestTimeouts:
             await connection.retry.call_with_retry(attempt, forget)
         assert attempts == ["once"]
 
-    def test_they_can_be_chosen(self):
+    def test_timeouts_can_be_chosen(self):
         (server,), _ = parse_hosts(
             [{"host": "h", "socket_timeout": 2, "socket_connect_timeout": 3}], "asgi"
         )
@@ -252,11 +252,11 @@ class TestCluster:
         with pytest.raises(HostsError, match="partitions must be"):
             parse_hosts([{"cluster": [("a", 1)], "partitions": count}], "asgi")
 
-    def test_it_stands_alone(self):
+    def test_a_cluster_must_be_the_only_entry(self):
         with pytest.raises(HostsError, match="only entry"):
             parse_hosts([{"cluster": [("a", 1)]}, ("b", 2)], "asgi")
 
-    def test_nodes_have_no_path(self):
+    def test_a_node_with_a_path_is_refused(self):
         with pytest.raises(HostsError, match="no path"):
             parse_hosts([{"cluster": ["unix:///run/redis.sock"]}], "asgi")
 

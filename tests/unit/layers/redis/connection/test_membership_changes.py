@@ -60,7 +60,7 @@ async def test_thousands_are_a_script_for_each_thousand(changes, redis, base):
         assert redis.exists(*keys) == exist
 
 
-async def test_others_have_their_turn_between_two_thousands(changes, redis, base):
+async def test_other_commands_are_sent_between_two_chunks_of_a_thousand(changes, redis, base):
     await changes.make(f"{base}:group:first", "p:p", LEASE)
     many = [changes.make(f"{base}:group:{n}", "p:p", LEASE) for n in range(5000)]
     await many[0]

@@ -111,7 +111,7 @@ async def test_a_command_that_cannot_be_encoded_ends_the_connection(connect):
         await connection.over
 
 
-async def test_it_can_be_ended_without_an_error_and_only_once(connect):
+async def test_a_connection_is_ended_without_an_error_and_only_once(connect):
     got = []
     connection = await connect(got.extend)
     connection.end()

@@ -37,7 +37,7 @@ async def test_errors_are_logged(background, caplog):
     assert str(caplog.records[1].exc_info[1]) == "later"
 
 
-async def test_what_is_cancelled_is_not_logged(background, caplog):
+async def test_a_callback_that_is_cancelled_is_not_logged(background, caplog):
     ended = asyncio.Event()
 
     async def wait():

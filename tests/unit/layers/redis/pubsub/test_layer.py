@@ -8,7 +8,7 @@ from channels.layers.redis.pubsub.layer import UNCONFIRMED
 from channels_redis.pubsub import RedisPubSubChannelLayer as WellKnown
 
 
-def test_it_has_its_well_known_name_and_options():
+def test_the_layer_has_its_well_known_name_and_options():
     assert WellKnown is RedisPubSubChannelLayer
     layer = WellKnown(
         [("localhost", 6379)], "asgi", print, None, ["key"], "json", {"http.*": 200}, 60, 86400, 9

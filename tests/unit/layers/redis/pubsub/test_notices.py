@@ -43,7 +43,7 @@ def heard(redis, prefix):
         yield heard
 
 
-async def test_those_who_listen_learn_that_a_message_may_have_been_lost(
+async def test_listeners_learn_that_a_message_may_have_been_lost(
     make, shared_broker, heard, prefix
 ):
     notices = make(shared_broker.address)
@@ -79,6 +79,6 @@ def test_the_fault_that_this_process_had_too_has_been_told(make, shared_broker):
 
 
 @pytest.mark.parametrize("rubbish", [b"\x00unsure ", b"\x00unsure soon", b""])
-def test_what_is_no_notice_is_refused(make, shared_broker, rubbish):
+def test_a_text_that_is_no_notice_is_refused(make, shared_broker, rubbish):
     with pytest.raises(SerializationError):
         make(shared_broker.address).read(0, rubbish)

@@ -225,7 +225,7 @@ async def test_what_was_wound_down_can_be_wanted_again(subscribe, recorder, redi
     assert len(recorder.lost) == 1, "since it was wanted"
 
 
-async def test_a_server_that_does_not_answer_keeps_it_from_winding_down(
+async def test_a_subscription_does_not_wind_down_while_the_server_is_silent(
     monkeypatch, subscribe, proxy
 ):
     monkeypatch.setattr(subscription_module, "_LEAVING", 0.1)

@@ -179,7 +179,7 @@ async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker, caplog):
 
 
 @pytest.mark.parametrize("members", [1, 3])
-async def test_it_works_without_hiredis(make, monkeypatch, broker, members):
+async def test_the_layer_works_without_hiredis(make, monkeypatch, broker, members):
     monkeypatch.setattr(raw, "Reader", None)
     monkeypatch.setattr(raw, "_pack", None)
     repaired = asyncio.Event()

@@ -129,7 +129,7 @@ async def test_what_is_kept_stays_in_the_order_of_the_queue(make, put):
     assert [shelf.entries.pop().data for _ in range(3)] == [b"a", b"b", b"c"]
 
 
-async def test_what_goes_back_is_for_others(make, put):
+async def test_a_message_that_is_given_back_is_for_other_readers(make, put):
     one, other = make(), make("other")
     put("a", "b")
     one.fetch()

@@ -80,7 +80,7 @@ async def test_messages_come_in_order_and_leave_nothing(workshop, shared_broker,
     assert redis.xpending(workshop.queue, "readers")["pending"] == 0
 
 
-async def test_who_waits_first_is_served_first(workshop, shared_broker, put):
+async def test_callers_are_served_in_the_order_in_which_they_wait(workshop, shared_broker, put):
     reader = workshop.reader(shared_broker.address)
     served = []
 
@@ -140,7 +140,7 @@ async def test_a_message_that_came_as_its_receiver_gave_up_is_the_next_one(
         assert received == [str(turns)]
 
 
-async def test_nothing_is_handed_out_to_who_gave_up(workshop, shared_broker, redis, put):
+async def test_nothing_is_handed_out_to_a_caller_that_gave_up(workshop, shared_broker, redis, put):
     reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
     await gives_up(reader)
     await until(lambda: redis.info("clients")["blocked_clients"] == 0)
@@ -184,7 +184,9 @@ async def test_giving_back_late_gives_back_nothing_that_came_later(
         await workshop.aclose()
 
 
-async def test_it_is_kept_for_a_receiver_who_comes_soon(workshop, shared_broker, put, monkeypatch):
+async def test_a_message_nobody_waits_for_is_kept_for_the_next_caller(
+    workshop, shared_broker, put, monkeypatch
+):
     reader = workshop.reader(shared_broker.address)
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     await gives_up(reader)
@@ -251,7 +253,9 @@ async def test_a_queue_that_vanishes_comes_back(
         caplog.clear()
 
 
-async def test_what_is_no_queue_is_an_error_for_who_waits(workshop, shared_broker, redis, put):
+async def test_a_key_that_holds_no_queue_fails_the_callers_that_wait(
+    workshop, shared_broker, redis, put
+):
     reader = workshop.reader(shared_broker.address)
     redis.set(workshop.queue, "x")
     with pytest.raises(BrokerError, match="WRONGTYPE"):
@@ -353,7 +357,7 @@ async def test_a_message_is_removed_before_its_receiver_has_it(workshop, shared_
         await workshop.aclose()
 
 
-async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_next_one(
+async def test_a_caller_that_gives_up_while_its_message_is_removed_leaves_it_to_the_next(
     workshop, shared_broker, redis, put
 ):
     async with Proxy(shared_broker.address) as proxy:
@@ -373,7 +377,7 @@ async def test_who_gives_up_while_a_message_is_being_removed_leaves_it_to_the_ne
 
 
 @pytest.mark.parametrize("leave", [True, False])
-async def test_what_was_removed_for_nobody_goes_back_with_its_age(
+async def test_a_message_removed_for_a_caller_that_gave_up_goes_back_with_its_age(
     workshop, shared_broker, redis, put, monkeypatch, leave
 ):
     monkeypatch.setattr(reader_module, "_HOLD", 0.1)
@@ -539,7 +543,7 @@ async def test_what_came_after_an_empty_read_has_not_expired(
 # What the log is told
 
 
-async def test_a_server_that_is_not_there_is_told_of_and_so_is_its_return(
+async def test_the_log_says_when_a_server_is_gone_and_when_it_is_back(
     workshop, shared_broker, put, caplog
 ):
     caplog.set_level("INFO", logger="channels.layers")

@@ -5,7 +5,7 @@ from channels.layers.redis import RedisChannelLayer
 from channels_redis.core import RedisChannelLayer as WellKnown
 
 
-def test_it_has_its_well_known_name_and_options():
+def test_the_layer_has_its_well_known_name_and_options():
     assert WellKnown is RedisChannelLayer
     layer = RedisChannelLayer(
         [("localhost", 6379)], "asgi", 60, 86400, 100, {"http.*": 200}, ["key"], 12, "json"

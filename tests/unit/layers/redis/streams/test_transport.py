@@ -36,7 +36,7 @@ def message(n=0):
     return {"type": "test.message", "n": n}
 
 
-async def test_it_works_without_hiredis(make, monkeypatch, redis):
+async def test_the_layer_works_without_hiredis(make, monkeypatch, redis):
     monkeypatch.setattr(raw, "Reader", None)
     monkeypatch.setattr(raw, "_pack", None)
     here, there = make(), make()
