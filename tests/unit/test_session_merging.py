@@ -256,6 +256,24 @@ def test_a_row_that_has_expired_is_not_revived(engine, settings):
     assert not Session.objects.filter(expire_date__gt=timezone.now()).exists()
 
 
+class Vanishing(DatabaseStore):
+    """Whose row is deleted between the last look at it and the saving."""
+
+    def save(self, must_create=False):
+        raise UpdateError
+
+    async def asave(self, must_create=False):
+        raise UpdateError
+
+
+@pytest.mark.parametrize("way", ["save", "asave"])
+def test_what_ends_while_it_is_saved_has_ended(way):
+    session = merging(Vanishing)()
+    with pytest.raises(SessionEnded) as caught:
+        session.save() if way == "save" else async_to_sync(session.asave)()
+    assert isinstance(caught.value.__cause__, UpdateError)
+
+
 def test_after_flush_a_new_session_begins(store, key, socket, save):
     end_by_deleting(store, key)
     socket.flush()
@@ -265,10 +283,14 @@ def test_after_flush_a_new_session_begins(store, key, socket, save):
     assert stored(store, socket.session_key) == {"fresh": True}
 
 
-def test_another_key_takes_along_what_others_changed(store, key, socket):
+@pytest.mark.parametrize("cycle", ["cycle_key", "acycle_key"])
+def test_another_key_takes_along_what_others_changed(store, key, socket, cycle):
     elsewhere(store, key, role="guest")
     socket["ours"] = 1
-    socket.cycle_key()
+    if cycle == "cycle_key":
+        socket.cycle_key()
+    else:
+        async_to_sync(socket.acycle_key)()
     socket.save()
     assert socket.session_key != key
     assert stored(store, socket.session_key)["role"] == "guest"

@@ -73,12 +73,12 @@ class Connection:
     def __str__(self) -> str:
         return describe(self._consumer)
 
-    async def run(self, receive: Receive, open_mailbox: OpenMailbox | None) -> None:
+    async def run(self, receive: Receive, open_mailbox: OpenMailbox) -> None:
         """Run until the connection has ended, and leave nothing behind.
 
         Args:
             receive: the server's.
-            open_mailbox: given what wakes this connection, makes the consumer's mailbox; None
+            open_mailbox: given what wakes this connection, makes the consumer's mailbox, or None
                 without a channel layer.
 
         Raises:
@@ -129,7 +129,7 @@ class Connection:
             )
         return True
 
-    async def _live(self, open_mailbox: OpenMailbox | None) -> None:
+    async def _live(self, open_mailbox: OpenMailbox) -> None:
         """Run the handlers, and then end the connection.
 
         What handlers raise stays within. What this raises is for the caller, if it is no server.
@@ -138,8 +138,7 @@ class Connection:
         failure: BaseException | None = None
         task = current_task()
         try:
-            if open_mailbox is not None:
-                self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
+            self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
             await self._dispatcher.run(self._mailbox)
         except StopConsumer:
             pass
@@ -256,8 +255,8 @@ class Connection:
         """Let what the last handler has started begin, as before any other handler."""
         if self._life.disconnect_owed:
             await turn()
-            if database.opened:
-                await database.release()
+        if database.opened:
+            await database.release()
 
     async def _disconnect(self) -> None:
         """Give the consumer its disconnect, if no event has brought it."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 
 from .. import signals
-from ..exceptions import UnknownMessageType
+from ..exceptions import StopConsumer, UnknownMessageType
 from . import database
 from .consumer_signals import send_signal
 from .faults import log_about
@@ -146,13 +146,13 @@ class Dispatcher:
             BaseException: what the handler raises.
         """
         life = self._life
+        if life.opened_at is None:
+            self._open()
         code = life.disconnecting(message.get("code"))
         if life.protocol == "websocket":
             message["code"] = code
-        if life.opened_at is None:
-            self._open()
         dispatch = getattr(self._consumer, "_dispatch_last", self._consumer.dispatch)
-        with contextlib.suppress(UnknownMessageType):  # a consumer need not handle it
+        with contextlib.suppress(UnknownMessageType, StopConsumer):  # a consumer need not handle it
             await dispatch(message)
         if database.opened:
             await database.release()

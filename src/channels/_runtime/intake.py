@@ -101,11 +101,11 @@ class Intake:
                     return
             finally:
                 self._reader = None
-                if self._stopped is not None:
+                if self._stopped is not None:  # pragma: no branch - else this returns or raises
                     reader.uncancel()
                     _release(self._stopped)
                     self._stopped = None
-            if self._resumed is not None:
+            if self._resumed is not None:  # pragma: no branch - stop() has led here, which sets it
                 await self._resumed
 
     async def stop(self) -> bool:

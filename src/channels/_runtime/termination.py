@@ -44,7 +44,7 @@ class Termination:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._work: Callable[[], Coroutine[Any, Any, object]] | None = None
+        self._work: Callable[[], Coroutine[Any, Any, object]]  # set by arm()
         self._task: asyncio.Task[None] | None = None
         self._signalled_at = -math.inf
         self._process = os.getpid()
@@ -152,8 +152,7 @@ class Termination:
 
     async def _run(self) -> None:
         try:
-            if self._work is not None:
-                await self._work()
+            await self._work()
         except Exception:
             logger.exception("Draining failed; the server ends the connections")
         if self._handler == signal.SIG_DFL and not self._shutdown.begun:

@@ -10,6 +10,7 @@ import weakref
 import pytest
 
 from channels._runtime import lifecycle
+from channels._runtime.backstage import untold
 from channels._runtime.connections import connections
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
@@ -708,3 +709,46 @@ async def test_an_http_crash_answers_500(caplog):
     await server.start().ended()
     assert server.sent[0]["status"] == 500
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("converts", [False, True])
+def test_a_connection_whose_event_loop_was_closed_ends_in_silence(converts, caplog, heard):
+    """Nothing runs any more what it would have to await."""
+
+    class Consumer(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("begun")
+            try:
+                await asyncio.Event().wait()
+            except GeneratorExit:
+                if not converts:
+                    raise
+                raise ValueError("what a handler makes of it") from None
+
+    async def begin():
+        server = await Server(Consumer.as_asgi()).connect()
+        untold(server.task)
+        server.text("x")
+        await until(lambda: Consumer.made[0].log)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(begin())
+    loop.close()
+    for task in sorted(tasks, key=lambda task: task.get_coro().__name__):
+        task.get_coro().close()
+    assert len(tasks) == 2
+    assert Consumer.made[0].log == ["begun"]
+    assert caplog.records == []
+    assert [name for name, _ in heard if name.startswith("con")] == ["connection_opened"]
+
+
+async def test_disconnect_runs_once_when_the_first_event_is_the_clients_last(heard):
+    class Consumer(Recorder):
+        pass
+
+    server = Server(Consumer.as_asgi())
+    server.put("websocket.disconnect", code=1006)
+    await server.start().ended()
+    assert Consumer.made[0].log == [("disconnect", 1006)]
+    assert [name for name, _ in heard] == ["connection_opened", "connection_closed"]

@@ -5,6 +5,7 @@ import contextvars
 import functools
 import gc
 import threading
+import weakref
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -14,6 +15,8 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.utils import ProgrammingError
 
 from channels._runtime import database
+from channels.generic.websocket import AsyncWebsocketConsumer
+from tests.asgi import Server
 from tests.unit.layers.helpers import until
 
 from .database_file import ALIAS, aquery, connected, database_file, forget, is_open, query
@@ -375,3 +378,61 @@ async def test_nothing_is_left_running(file):
         await until(lambda: not is_open(connection))
     await until(lambda: not database._closing)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_the_last_handler_has_opened_is_closed(file, fails):
+    opened = []
+
+    class Consumer(AsyncWebsocketConsumer):
+        async def disconnect(self, code):
+            opened.append(await aquery())
+            if fails:
+                raise ValueError
+
+    await (await Server(Consumer.as_asgi()).connect()).leave()
+    await until(lambda: not is_open(opened[0]))
+
+
+async def test_what_a_handler_that_failed_has_opened_is_closed_before_disconnect(file):
+    opened, states = [], []
+
+    class Consumer(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            opened.append(await aquery())
+            raise ValueError
+
+        async def disconnect(self, code):
+            states.append(await sync_to_async(is_open)(opened[0]))
+
+    server = await Server(Consumer.as_asgi()).connect()
+    server.text("x")
+    await until(lambda: "websocket.close" in server.types())
+    await server.leave()
+    assert states == [False]
+
+
+def test_a_connection_of_this_thread_that_may_stay_is_checked_before_it_is_used(lasting_file):
+    connection = query()
+    connection.health_check_done = True
+    database.close_old_connections()
+    assert is_open(connection)
+    assert not connection.health_check_done
+
+
+async def test_a_connection_that_is_opened_again_this_very_moment_is_not_forgotten():
+    """By its own thread, between two looks at it."""
+
+    class Connection:
+        looks = 0
+
+        @property
+        def connection(self):
+            self.looks += 1
+            return None if self.looks == 1 else object()
+
+    reopened = Connection()
+    database.opened[id(reopened)] = weakref.ref(reopened)
+    await database.release()
+    assert id(reopened) in database.opened
+    database.opened.clear()

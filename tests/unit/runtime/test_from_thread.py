@@ -7,10 +7,12 @@ import weakref
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.test import override_settings
 
 from channels._runtime import from_thread, threads
 from channels._runtime.from_thread import KEPT, SendFromThread
 from channels._runtime.outlet import start_inline
+from channels._runtime.pool import ASIDE_PER_THREAD
 from channels.exceptions import EventLoopRunning
 from channels.generic.websocket import WebsocketConsumer
 from tests.asgi import Server, until
@@ -381,3 +383,61 @@ async def test_a_cancellation_waits_for_no_client_that_does_not_read():
         await server.ended()
     assert server.task.cancelled()
     assert left == [1012]
+
+
+async def test_another_event_loops_thread_waits_in_a_test_for_what_it_has_sent(client):
+    send = SendFromThread(client.send, asyncio.get_running_loop(), pooled=False)
+    client.reads.clear()
+
+    async def elsewhere():
+        send(text("1"))
+
+    sending = asyncio.ensure_future(in_thread(asyncio.run, elsewhere()))
+    _, waiting = await asyncio.wait((sending,), timeout=2 * from_thread._PATIENCE)
+    assert waiting
+    client.reads.set()
+    await sending
+    assert client.sent == ["1"]
+    assert send.settled
+
+
+async def test_of_too_many_handlers_that_wait_for_clients_the_slowest_client_is_disconnected(
+    layer, monkeypatch, heard
+):
+    monkeypatch.setattr(from_thread, "_LOOK", 0.01)
+    threads._renew()
+    with override_settings(CHANNELS_SYNC_THREADS=1):
+
+        class Consumer(WebsocketConsumer):
+            def receive(self, text_data=None, bytes_data=None):
+                for _ in range(2):
+                    self.send("x" * KEPT)
+
+        reads, servers = asyncio.Event(), []
+
+        async def take(message):
+            if message["type"] == "websocket.send":
+                await reads.wait()
+
+        def waiting():
+            return len(threads.pool().waiting())
+
+        for n in range(ASIDE_PER_THREAD + 1):
+            servers.append(await Server(Consumer.as_asgi()).connect())
+            servers[-1].on_send = take
+            servers[-1].text("x")
+            if n < ASIDE_PER_THREAD:
+                await until(lambda n=n: waiting() == n + 1)
+        await until(lambda: any(server.task.done() for server in servers))
+        [stalled] = [server for server in servers if server.task.done()]
+        stalled.task.result()
+        reads.set()
+        for server in servers:
+            if server is not stalled:
+                await server.leave()
+        assert waiting() == 0
+    threads._renew()
+    [arguments] = [arguments for name, arguments in heard if name == "client_stalled"]
+    assert arguments["consumer"].scope is stalled.scope
+    for server in servers:
+        assert [len(sent) for sent in server.texts()] == ([] if server is stalled else [KEPT] * 2)

@@ -6,6 +6,7 @@ from collections import deque
 
 import pytest
 
+from channels._runtime.backstage import untold
 from channels._runtime.intake import READ_AHEAD, Intake
 from tests.asgi import until
 
@@ -330,3 +331,46 @@ async def test_a_server_may_have_tasks_of_its_own_kind(client):
     assert await client.intake.stop()
     await client.intake.end()
     await over
+
+
+async def test_what_is_read_while_it_ends_is_the_last(client):
+    """A server that swallows the cancellation, and has an event nevertheless."""
+    read = []
+
+    async def receive():
+        with contextlib.suppress(asyncio.CancelledError):
+            await client.get()
+        read.append({"type": "event"})
+        return read[-1]
+
+    client.read(receive)
+    await asyncio.sleep(0)
+    await client.intake.end()
+    await client.reader
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("converts", [False, True])
+def test_nothing_is_told_of_a_client_whose_event_loop_was_closed(converts):
+    told = []
+
+    async def receive():
+        try:
+            await asyncio.Event().wait()
+        except GeneratorExit:
+            if not converts:
+                raise
+            raise ValueError("what a middleware makes of it") from None
+
+    async def begin():
+        intake = Intake("bye")
+        task = untold(asyncio.create_task(intake.read(receive, told.append)))
+        await asyncio.sleep(0)
+        return intake, task
+
+    loop = asyncio.new_event_loop()
+    intake, task = loop.run_until_complete(begin())
+    loop.close()
+    task.get_coro().close()
+    assert told == []
+    assert intake.failure is None

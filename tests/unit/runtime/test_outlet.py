@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -589,3 +590,12 @@ async def test_a_cancelled_close_was_said(bench):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert one.life.phase is CLOSING
+
+
+async def test_a_server_that_needs_no_help_gets_none_where_daphne_is_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "daphne.ws_protocol", ModuleType("daphne.ws_protocol"))
+    bench = Bench()
+    bench.outlet.begin(bench.events.get)
+    assert bench.intake.hold is None
+    await bench.outlet.send(ACCEPT)
+    assert bench.sent == [ACCEPT]

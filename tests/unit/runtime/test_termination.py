@@ -773,3 +773,30 @@ async def test_a_closed_wakeup_descriptor_is_no_error(sigterm):
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
     assert len(sigterm) == 1  # which is the handler; no signal has been raised
+
+
+async def test_a_handler_that_was_installed_meanwhile_finds_nobody_behind_it(sigterm, monkeypatch):
+    """It calls what was there before, which by then has nobody to call."""
+
+    class TellsItsWorkers(termination.servers.Shutdown):
+        by_signal = False
+
+    def watch(loop, begins):
+        return TellsItsWorkers()
+
+    monkeypatch.setattr(termination.servers, "watch_shutdown", watch)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    one, heard = Termination(), []
+    one.arm(nothing)
+    armed = signal.getsignal(signal.SIGTERM)
+
+    def meanwhile(number, frame):
+        heard.append(number)
+        armed(number, frame)
+
+    signal.signal(signal.SIGTERM, meanwhile)
+    one.disarm()
+    signal.raise_signal(signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is meanwhile
+    signal.signal(signal.SIGTERM, sigterm[0])
