@@ -11,6 +11,7 @@ import pytest
 from django.core import checks
 from django.utils.module_loading import import_string
 
+from channels.layers import InMemoryChannelLayer
 from channels.layers.redis import RedisChannelLayer
 
 MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -232,3 +233,29 @@ for message in run_checks(tags=["channels"]):
     run = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True)
     assert "channels.E004" in run.stdout
     assert 'pip install "channels[redis]"' in run.stdout
+
+
+class LateLayer:
+    """A third party's, which gives up by itself."""
+
+    async def new_channel(self) -> str:
+        raise TimeoutError("the broker was given up after 2 seconds")
+
+
+class SecretiveLayer(InMemoryChannelLayer):
+    """It cannot tell what its broker is like."""
+
+    async def check_broker(self, alias: str) -> list[Any]:
+        raise PermissionError("not for you")
+
+
+def test_a_timeout_of_the_layer_itself_is_told_in_its_words(settings):
+    [message] = [m for m in found(settings, f"{__name__}.LateLayer", deploy=True) if "E006" in m.id]
+    assert "given up after 2 seconds" in message.msg
+    assert "no message came back" not in message.msg
+
+
+def test_nothing_is_said_of_a_broker_that_cannot_be_looked_at(settings):
+    mine = found(settings, f"{__name__}.SecretiveLayer", deploy=True)
+    assert [m.id for m in mine] == [m.id for m in found(settings, MEMORY, deploy=True)]
+    assert not any("not for you" in m.msg for m in mine)

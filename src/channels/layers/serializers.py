@@ -135,7 +135,7 @@ class BaseMessageSerializer:
         data = message[max(self.random_prefix_length, 0) :]
         try:
             if self.crypter is not None:
-                data = self._decrypt(data)
+                data = self._decrypt(self.crypter, data)
             content = self.from_bytes(data)
         except SerializationError:
             raise
@@ -147,14 +147,12 @@ class BaseMessageSerializer:
             )
         return content
 
-    def _decrypt(self, data: bytes) -> bytes:
+    def _decrypt(self, crypter: "MultiFernet", data: bytes) -> bytes:
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - an extra
 
-        if self.crypter is None:
-            return data
         ttl = None if self.expiry is None else int(self.expiry) + _CLOCK_SKEW
         try:
-            return self.crypter.decrypt(data, ttl)
+            return crypter.decrypt(data, ttl)
         except InvalidToken:
             raise SerializationError(
                 "No key decrypts the message, or it is too old; all processes need the same "

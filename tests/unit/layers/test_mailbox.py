@@ -246,6 +246,18 @@ async def test_a_consumer_of_a_closed_loop_is_dead(drops):
     assert balanced(layer)
 
 
+async def test_what_is_sent_to_a_consumer_of_a_closed_loop_is_counted(drops):
+    layer = InMemoryChannelLayer()
+
+    async def leave_behind():
+        layer.open_mailbox("dead", lambda: None)
+
+    await asyncio.to_thread(asyncio.run, leave_behind())
+    await layer.send("dead", message(0))
+    assert drops == [("dead", CLOSED, 1)]
+    assert balanced(layer)
+
+
 # Undecodable
 
 
@@ -353,6 +365,38 @@ def test_an_abandoned_receiver_may_be_collected_while_the_lock_is_held():
     assert holds_nothing(layer)
 
 
+async def test_a_receiver_whose_loop_was_closed_is_passed_over():
+    layer = InMemoryChannelLayer()
+    abandoned = layer.receive("a")
+
+    def wait_and_close():
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(_start(abandoned))
+        loop.close()
+
+    await asyncio.to_thread(wait_and_close)
+    second = asyncio.create_task(layer.receive("a"))
+    await waiting(layer, "a", 2)
+    await layer.send("a", message(1))
+    assert await soon(second) == message(1)
+    abandoned.close()
+
+
+async def test_a_receiver_that_gives_up_when_another_has_its_message_calls_nobody():
+    layer = InMemoryChannelLayer()
+    mailbox = layer.open_mailbox("a", lambda: None)
+    first = asyncio.create_task(layer.receive("a"))
+    await waiting(layer, "a")
+    await layer.send("a", message(1))
+    assert mailbox.take() == message(1)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await layer.send("a", message(2))
+    assert mailbox.take() == message(2)
+    assert balanced(layer)
+
+
 async def _start(coroutine):
     """Run ``coroutine`` up to where it waits."""
     coroutine.send(None)
@@ -450,6 +494,19 @@ async def test_the_news_of_an_outage_covers_what_was_lost_before(full):
     await lose(layer, 2)
     mailbox.announce_gap("the broker was away")
     assert take_all(mailbox) == ["gap", 0, 1, 2]
+
+
+async def test_what_expires_before_the_news_of_a_gap_brings_it_forward(clock):
+    layer = InMemoryChannelLayer(capacity=3, expiry=10)
+    await layer.group_add("group", "a")
+    mailbox = layer.open_mailbox("a", lambda: None)
+    for n in range(3):
+        await layer.group_send("group", message(n))
+        clock.advance(3)
+    await lose(layer, 1)  # which is to be told after three messages
+    clock.advance(2)
+    assert take_all(mailbox) == ["gap", 1, 2]
+    assert balanced(layer)
 
 
 async def test_a_consumer_that_holds_nothing_is_woken_for_a_gap(clock):

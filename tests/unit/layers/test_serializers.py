@@ -219,3 +219,9 @@ def test_the_base_class_has_no_format():
         base.serialize({"type": "x"})
     with pytest.raises(NotImplementedError):
         base.from_bytes(b"")
+
+
+def test_no_keys_are_no_encryption():
+    serializer = MsgPackSerializer(symmetric_encryption_keys=[])
+    assert serializer.crypter is None
+    assert serializer.serialize({"type": "x"}) == MsgPackSerializer().as_bytes({"type": "x"})

@@ -1,5 +1,6 @@
 """The quick look at a message and the look at each value agree."""
 
+import datetime
 import enum
 import math
 
@@ -100,3 +101,8 @@ def test_bytes_that_look_like_a_float_only_seem_suspect():
     assert pack({"a": b"\xcb\x7f\xf8"}) is None
     assert plain({"a": b"\xcb\x7f\xf8"}) == {"a": b"\xcb\x7f\xf8"}
     assert pack({"a": [1.5, -0.0, 1e308]}) is not None
+
+
+def test_what_converts_objects_leaves_keys_as_they_are():
+    date = datetime.date(2026, 1, 1)
+    assert plain({(1, 2): date}, str) == {(1, 2): "2026-01-01"}

@@ -152,3 +152,12 @@ async def test_a_consumer_that_leaves_is_not_waited_for():
     await here.close_mailbox(here.mailboxes[0])
     await here.until_over()
     assert here.statistics.dropped == {"closed": CAPACITY + 1}, "it is in no group any more"
+
+
+async def test_nobody_is_waited_for_after_a_hurry():
+    here = Here(1)
+    here.backpressure.hurry()
+    here.hand_over(CAPACITY + 5)
+    assert here.over.is_set()
+    assert not here.backpressure.pausing
+    assert here.statistics.dropped == {"capacity": 5}

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from channels import signals
 from channels.exceptions import SerializationError
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from channels.layers.redis.layer import RedisLayer
 from channels_redis.utils import create_pool, decode_hosts
 
 from ....asgi import until
@@ -211,3 +212,8 @@ async def test_pools_lead_where_the_entries_say(shared_broker):
         await pool.disconnect()
     pool = create_pool({"sentinels": [("s", 1)], "master_name": "m", "db": 3})
     assert pool.service_name == "m"
+
+
+def test_a_layer_over_redis_says_what_carries_its_messages(prefix):
+    with pytest.raises(NotImplementedError):
+        RedisLayer(None, prefix=prefix)

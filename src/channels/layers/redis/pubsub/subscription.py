@@ -202,8 +202,7 @@ class Subscription:
     async def _try_to_listen(self) -> bool:
         """Listen over a connection, until it breaks."""
         try:
-            await self._connect()
-            await self._listen()
+            await self._listen(await self._connect())
         except Exception as error:
             error = note_move(self._server, error)
             self._lost(error)
@@ -213,15 +212,16 @@ class Subscription:
             raise error
         finally:
             await self._disconnect()
-        return True
+        return True  # pragma: no cover - a connection ends with an error
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> RawConnection:
         """Connect, and subscribe to all topics."""
         async with timers.timeout(self._server.response_timeout * 2):
             opened = await self._server.connect()
-        self._connection = RawConnection(opened, self._receive_all)
-        self._requests.connected(self._connection)
+        self._connection = connection = RawConnection(opened, self._receive_all)
+        self._requests.connected(connection)
         self.barrier().add_done_callback(self._restored)
+        return connection
 
     def _restored(self, barrier: "asyncio.Future[None]") -> None:
         """All topics are subscribed to; nothing is lost from now on."""
@@ -257,11 +257,8 @@ class Subscription:
         if connection is not None:
             await connection.aclose()
 
-    async def _listen(self) -> None:
+    async def _listen(self, connection: RawConnection) -> None:
         """Watch whether the server is alive, until the connection breaks."""
-        connection = self._connection
-        if connection is None:
-            return
         probed = clock.now()
         while not connection.over.done():
             await asyncio.wait((connection.over,), timeout=PING_EVERY)

@@ -216,6 +216,11 @@ class TestSentinels:
         with pytest.raises(HostsError, match=r"hosts\[0\]: .*both sentinels.*master_name"):
             parse_hosts([entry], "asgi")
 
+    def test_options_for_sentinels_are_a_dict(self):
+        entry = {"sentinels": [("s", 1)], "master_name": "m", "sentinel_kwargs": [("db", 1)]}
+        with pytest.raises(HostsError, match="sentinel_kwargs must be a dict"):
+            parse_hosts([entry], "asgi")
+
     def test_a_replica_is_no_use(self):
         entry = {"sentinels": [("s", 1)], "master_name": "m", "is_master": False}
         with pytest.raises(HostsError, match="needs the master"):

@@ -2,7 +2,10 @@ import asyncio
 
 import pytest
 
+from channels._runtime.clock import now
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.broker import backpressure as backpressure_module
+from channels.layers.local import LocalChannels
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub import subscription as subscription_module
 from channels.layers.redis.pubsub.requests import PLAIN, SHARDED
@@ -271,3 +274,100 @@ async def test_an_abandoned_subscription_hands_on_nothing(subscribe, recorder, r
     await until(lambda: redis.publish(topic, "unheard") == 0)
     assert recorder.published_to == []
     assert recorder.lost == []
+
+
+class Consumer(Recorder):
+    """A recipient with a consumer that holds one message at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.local = LocalChannels(capacity=1)
+        self.mailbox = self.local.open_mailbox("c", lambda: None)
+
+    def published(self, partition, topic, data, patience):
+        entry = (self.local.expiry + now(), lambda: {"type": "x", "n": int(data)})
+        return self.local.deliver_or_drop("c", entry, patience)
+
+
+@pytest.fixture
+async def consumer(monkeypatch):
+    """It is waited for as long as the test needs."""
+    monkeypatch.setattr(backpressure_module, "_STALLED", (60.0, 60.0))
+    monkeypatch.setattr(backpressure_module, "_ORDINARY", 60.0)
+    return Consumer()
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_what_a_consumer_has_no_room_for_waits_unless_it_is_to_hurry(
+    server, consumer, redis, own, topic, hurry
+):
+    subscription = Subscription(server, 0, PLAIN, consumer, own, [topic])
+    subscription.start()
+    await subscription.wait_until_up()
+    for n in range(20):
+        redis.publish(topic, n)
+    await until(consumer.mailbox.qsize)
+    if hurry:
+        subscription.hurry()
+        await until(lambda: consumer.local.statistics.sent == 20)
+        assert consumer.local.statistics.dropped == {"capacity": 19}
+    else:
+        taken = [(await until(consumer.mailbox.take))["n"] for _ in range(20)]
+        assert taken == list(range(20))
+        assert consumer.local.statistics.dropped == {}
+    await subscription.stop()
+
+
+async def test_an_abandoned_subscription_hands_on_nothing_that_was_under_way(
+    subscribe, recorder, topic
+):
+    subscription = await subscribe(topic)
+    protocol = subscription._connection._transport.get_protocol()
+    subscription.abandon()
+    protocol.data_received(b"*3\r\n$7\r\nmessage\r\n$1\r\nt\r\n$1\r\n1\r\n")
+    assert not subscription._connection.over.done()
+    assert recorder.published_to == []
+
+
+async def test_a_connection_that_breaks_before_topics_are_confirmed_is_made_again(
+    proxy, subscribe, recorder, redis, topic
+):
+    def cut(data):
+        if b"SUBSCRIBE" in data and proxy.connections == 1:
+            proxy.cut()
+
+    proxy.on_request = cut
+    subscription = await subscribe(topic)
+    assert proxy.connections == 2
+    assert subscription.up
+    redis.publish(topic, "heard")
+    await until(lambda: recorder.published_to)
+    assert recorder.lost == recorder.restored == [], "nothing was confirmed before"
+
+
+async def test_a_server_that_gets_nothing_of_what_is_sent_is_left(
+    proxy, recorder, own, monkeypatch
+):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
+    probes = []
+
+    def probe():
+        probes.append(asyncio.get_running_loop().create_future())
+        return probes[-1]
+
+    server = parse_hosts([proxy.address], "x")[0][0]
+    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
+    subscription.start()
+    await until(lambda: probes)
+    await asyncio.sleep(0.2)
+    assert len(probes) == 1, "there is one probe at a time"
+    probes[0].set_result(1)
+    await until(lambda: len(probes) == 2)
+    assert recorder.lost == []
+    probes[1].set_result(0)
+    await until(lambda: recorder.restored)
+    assert recorder.lost == [
+        "the connection to the broker broke: what is sent goes to another server now"
+    ]
+    await subscription.stop()

@@ -2,6 +2,9 @@ import asyncio
 
 import pytest
 
+from channels._runtime.clock import now
+from channels.layers.broker import backpressure as backpressure_module
+from channels.layers.local import LocalChannels
 from channels.layers.redis.connection.commands import CommandConnection
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.streams import inbox as inbox_module
@@ -284,3 +287,124 @@ async def test_stopping_before_the_first_connection_fails_callers_that_wait(shar
         with pytest.raises(ConnectionError, match="closed"):
             await ready
         await commands.aclose()
+
+
+async def test_what_a_sender_appended_twice_comes_once(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder)
+    for n, origin in enumerate(["s:5", "s:5", "s:6", "t:5", "s:4", "s:7"]):
+        redis.xadd(reader.inbox, {"gx": n, "o": origin})
+    await until(lambda: (b"gx", b"5") in recorder.received)
+    assert [int(data) for _, data in recorder.received] == [0, 2, 3, 5]
+
+
+async def test_an_inbox_whose_place_was_taken_is_made_again(start, redis, monkeypatch):
+    monkeypatch.setattr(inbox_module, "_BLOCK", 0.05)
+    recorder = Recorder()
+    reader = await start(recorder)
+    with redis.pipeline() as both:
+        both.delete(reader.inbox).set(reader.inbox, "no stream").execute()
+    await until(lambda: not reader.is_ready())
+    redis.delete(reader.inbox)
+    await until(lambda: recorder.lost)
+    assert recorder.lost == ["the inbox was gone"]
+    redis.xadd(reader.inbox, {"gx": 1})
+    await until(lambda: recorder.received)
+
+
+class Consumer(Recorder):
+    """A recipient with a consumer that holds one message at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.local = LocalChannels(capacity=1)
+        self.mailbox = self.local.open_mailbox("c", lambda: None)
+
+    def inbox_received(self, field, data, age, patience):
+        if field != b"h":
+            entry = (self.local.expiry + now(), lambda: {"type": "x", "n": int(data)})
+            return self.local.deliver_or_drop("c", entry, patience)
+        return None
+
+    async def read(self, count):
+        return [(await until(self.mailbox.take))["n"] for _ in range(count)]
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Consumers are waited for as long as the test needs."""
+    monkeypatch.setattr(backpressure_module, "_STALLED", (60.0, 60.0))
+    monkeypatch.setattr(backpressure_module, "_ORDINARY", 60.0)
+
+
+async def test_what_a_consumer_has_no_room_for_waits(start, redis, patient):
+    consumer = Consumer()
+    reader = await start(consumer)
+    for n in range(20):
+        redis.xadd(reader.inbox, {"gx": n})
+    await until(consumer.mailbox.qsize)
+    assert await consumer.read(20) == list(range(20))
+    redis.xadd(reader.inbox, {"gx": 20})
+    assert await consumer.read(1) == [20]
+    assert consumer.local.statistics.dropped == {}
+
+
+@pytest.mark.parametrize("takes", ["before", "after"])
+async def test_nothing_is_lost_or_repeated_when_the_connection_breaks_while_one_is_waited_for(
+    shared_broker, commands, redis, base, patient, takes
+):
+    """A consumer takes before or after the reader is connected again."""
+    consumer, replies = Consumer(), []
+    async with Proxy(shared_broker.address) as proxy:
+        server = parse_hosts([proxy.address], "x")[0][0]
+        reader = InboxReader(server, commands, 0, base, "p", LEASE, consumer)
+        reader.start()
+        await asyncio.wait_for(reader.be_ready(), 5)
+        redis.xadd(reader.inbox, {"gx": 0})
+        await until(consumer.mailbox.qsize)
+        for n in range(1, 5):
+            redis.xadd(reader.inbox, {"gx": n})
+        await until(lambda: reader._backpressure.pausing)
+        proxy.refuse()
+        taken = []
+        if takes == "before":
+            taken += await consumer.read(2)
+        proxy.on_reply = replies.append
+        proxy.accept()
+        await until(lambda: b"gx" in b"".join(replies))
+        taken += await consumer.read(5 - len(taken))
+        assert taken == list(range(5))
+        redis.xadd(reader.inbox, {"gx": 5})
+        assert await consumer.read(1) == [5]
+        assert consumer.local.statistics.dropped == {}
+        await reader.stop()
+
+
+async def test_a_server_that_owes_an_answer_for_long_is_left(
+    shared_broker, commands, redis, base, monkeypatch
+):
+    monkeypatch.setattr(inbox_module, "_BLOCK", 0.1)
+    monkeypatch.setattr(inbox_module, "_GRACE", 0.1)
+    recorder = Recorder()
+    async with Proxy(shared_broker.address) as proxy:
+        server = parse_hosts([proxy.address], "x")[0][0]
+        reader = InboxReader(server, commands, 0, base, "p", LEASE, recorder)
+        reader.start()
+        await asyncio.wait_for(reader.be_ready(), 5)
+        proxy.stall()
+        await until(lambda: proxy.connections == 2)
+        proxy.flow()
+        redis.xadd(reader.inbox, {"gx": 1})
+        await until(lambda: recorder.received)
+        await reader.stop()
+
+
+async def test_an_abandoned_reader_hands_over_nothing_that_was_under_way(start, redis):
+    recorder = Recorder()
+    reader = await start(recorder)
+    protocol = reader._connection._transport.get_protocol()
+    reader.abandon()
+    protocol.data_received(
+        b"*1\r\n*2\r\n$1\r\ni\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$2\r\ngx\r\n$1\r\n1\r\n"
+    )
+    assert recorder.received == []
