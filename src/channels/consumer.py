@@ -94,7 +94,7 @@ _LONGEST_KEPT = 100  # characters
 
 # Public names that classes of the framework define, less those that messages may call.
 _guarded: set[str] = set(_INSTANCE_ATTRIBUTES)
-# The latter.
+# Names of the handlers that messages may call.
 _open: set[str] = set()
 
 
@@ -138,7 +138,7 @@ def _is_the_projects(cls: type, name: str) -> bool:
     for base in cls.__mro__:
         if name in vars(base):
             return "_protocol_handlers" not in vars(base)
-    return True  # it has it from elsewhere, if it has it at all
+    return True  # it is set on the instance, or missing
 
 
 class ConsumerApplication(Protocol, Generic[_C]):

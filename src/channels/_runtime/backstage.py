@@ -35,13 +35,13 @@ def start(coroutine: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
 
 
 def untold(task: "asyncio.Task[_T]") -> "asyncio.Task[_T]":
-    """``task``, of which asyncio does not complain when it is left behind by a closed loop."""
+    """Keep asyncio from complaining when a closed loop leaves ``task`` behind. Returns it."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     return task
 
 
 def ignore_failure(future: "asyncio.Future[Any]") -> None:
-    """Let a call fail without a word, as an expiry or a lease serves its purpose as well.
+    """Ignore that a call has failed, because an expiry or a lease has the same effect later.
 
     It is a callback for when ``future`` is done. Without it, asyncio would log the exception.
     """

@@ -78,7 +78,7 @@ _WITH_A_LAYER = frozenset({"channel_name", "channel_receive"})
 
 
 def explain(consumer: Consumer, error: BaseException) -> None:
-    """Note at ``error`` which middleware or channel layer is missing, if that lies behind it."""
+    """Add a note to ``error`` that names the missing middleware or channel layer, if one is."""
     explain_scope(error)
     if not isinstance(error, AttributeError) or getattr(consumer, "channel_layer", 0) is not None:
         return
@@ -94,7 +94,7 @@ def explain(consumer: Consumer, error: BaseException) -> None:
 
 
 def report(consumer: Consumer, error: BaseException, *, of_client: bool = True) -> int:
-    """Tell the log, and of the application's own mistakes the listeners too.
+    """Log what a handler raised, and signal it if the mistake is the application's own.
 
     Args:
         consumer: the consumer that has the handler which raised.
@@ -155,7 +155,7 @@ def tell_crash(consumer: Consumer, scope: Scope, error: BaseException, *, of_cli
 async def attempt(
     consumer: Consumer, scope: Scope, step: Callable[[], Awaitable[Any]]
 ) -> asyncio.CancelledError | None:
-    """Take a step towards the end of a connection. A crash in it is told, and not raised.
+    """Take a step towards the end of a connection. A crash in it is reported, and not raised.
 
     Args:
         consumer: the consumer of the connection.
@@ -200,7 +200,7 @@ def log_about(
     *arguments: object,
     exc_info: BaseException | None = None,
 ) -> None:
-    """A line about ``consumer``, unless too many of its class say the same."""
+    """Log a line about ``consumer``, unless too many of its class say the same."""
     lograte.log(
         logger,
         level,
@@ -214,7 +214,7 @@ def log_about(
 
 
 def origin(error: BaseException) -> str:
-    """The line that raised ``error``: crashes there are of one kind."""
+    """The file and line that raised ``error``. Crashes at one line count as one kind."""
     traceback = error.__traceback__
     if traceback is None:
         return ""

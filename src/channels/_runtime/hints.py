@@ -1,4 +1,4 @@
-"""Saying at a ``KeyError`` what would have put into the scope what is not there."""
+"""Adds to a ``KeyError`` which middleware would have put the missing key into the scope."""
 
 import traceback
 from types import FrameType, TracebackType
@@ -23,7 +23,7 @@ _PUT_BY = {
 
 
 def explain_scope(error: BaseException) -> None:
-    """Note at ``error`` which middleware is missing, if it is a scope's that lacks a key."""
+    """Add a note to ``error`` that names the missing middleware, if a scope lacks the key."""
     if not isinstance(error, KeyError) or len(error.args) != 1:
         return
     key = error.args[0]
@@ -43,7 +43,7 @@ def _innermost(place: TracebackType) -> TracebackType:
 
 
 def _reads_a_scope(place: TracebackType) -> bool:
-    """Whether the line says so; where there is no source to read, it may."""
+    """Whether the line that raised reads a scope. Without its source, assume that it does."""
     line = traceback.extract_tb(place)[0].line
     return not line or "scope" in line
 

@@ -1,4 +1,4 @@
-"""Plain methods where coroutines are needed, and the reverse: said by name, with what to write."""
+"""Errors for plain methods where coroutines are needed, and the reverse, with what to write."""
 
 import inspect
 from typing import Any, NoReturn, TypeVar
@@ -24,19 +24,19 @@ def call(consumer: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """Call a method of a synchronous consumer.
 
     Raises:
-        InvalidMethodError: it is a coroutine.
+        InvalidMethodError: the method is a coroutine function.
     """
     outcome = getattr(consumer, name)(*args, **kwargs)
     return outcome if outcome is None else refuse_coroutine(consumer, name, outcome)
 
 
 def refuse_plain(consumer: Any, name: str, error: TypeError) -> None:
-    """Say which method it was, if ``error`` is Python's complaint that it cannot be awaited.
+    """Name the method, if ``error`` is Python's complaint that its result cannot be awaited.
 
-    To be called where the framework has awaited ``consumer.<name>(...)``, in the same function.
+    Call it in the function that has awaited ``consumer.<name>(...)``.
 
     Raises:
-        InvalidMethodError: it is.
+        InvalidMethodError: ``error`` is that complaint.
     """
     traceback = error.__traceback__
     if traceback is None or traceback.tb_next is not None:
@@ -46,10 +46,10 @@ def refuse_plain(consumer: Any, name: str, error: TypeError) -> None:
 
 
 def refuse_coroutine(consumer: Any, name: str, outcome: _T) -> _T:
-    """Return what ``consumer.<name>(...)`` has returned, unless it was to be awaited.
+    """Return ``outcome``, what ``consumer.<name>(...)`` has returned, unless it needs ``await``.
 
     Raises:
-        InvalidMethodError: it was, so nothing of it has run.
+        InvalidMethodError: it is a coroutine or a generator, so nothing of the method has run.
     """
     if outcome is not None and any(has_not_begun(outcome) for has_not_begun in _NOT_BEGUN):
         close = getattr(outcome, "close", None)

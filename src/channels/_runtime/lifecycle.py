@@ -59,7 +59,7 @@ class Phase(IntEnum):
     CONNECTING = 0
     #: The handshake was accepted, or the response was started.
     OPEN = 1
-    #: The consumer has refused the handshake. The server tells the code for ``disconnect()``.
+    #: The consumer has refused the handshake. ``disconnect()`` gets the server's code, if any.
     REFUSED = 2
     #: The application has closed the socket, or sent the last part of the response. The client's
     #: disconnect is expected.

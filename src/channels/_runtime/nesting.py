@@ -1,4 +1,4 @@
-"""What an application wraps: whether a router of paths is somewhere inside."""
+"""Whether a router of paths is somewhere inside an application."""
 
 import functools
 import inspect

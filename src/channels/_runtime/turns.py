@@ -1,6 +1,6 @@
-"""When what a handler started has had its turn of the event loop.
+"""Lets the tasks that a handler created begin before the next handler runs.
 
-A task that a handler creates is to have begun before the next handler runs, which may ask for it.
+The next handler may need what such a task does first.
 The loop runs what it was given in order, so a handler that waits for one turn comes after all that
 was there before. A turn costs as much as a good part of a handler, so it is taken only where the
 loop was given a task.

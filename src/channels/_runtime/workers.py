@@ -1,4 +1,4 @@
-"""Threads that do what they are given: as many as there is work at a time, and no more."""
+"""An executor that has as many threads as there is work at a time, and no more."""
 
 import atexit
 import threading
@@ -21,14 +21,14 @@ _EXIT_GRACE = 5.0
 
 
 class Workers(Executor):
-    """An executor that starts a thread when all it has are at work, and ends those that are many.
+    """An executor that starts a thread when all others are busy, and ends those beyond a limit.
 
     ``ThreadPoolExecutor`` does neither for sure: it may start a thread while another is about to be
     free, and ends none. Each of ours may hold a database connection.
 
     Args:
         keep: how many threads may stay.
-        finished: called in the thread when it can be given something else.
+        finished: called in the thread when it is free again.
     """
 
     def __init__(self, keep: Callable[[], int], finished: Callable[[], None]) -> None:
@@ -77,7 +77,7 @@ class Workers(Executor):
                 return
 
     def _is_free(self) -> bool:
-        """The calling thread has done its work; whether it is one too many."""
+        """The calling thread has done its work. Returns whether it is one too many."""
         with self._lock:
             self._under_way -= 1
             surplus = len(self._threads) > max(self._under_way, self._keep())

@@ -28,8 +28,8 @@ class _Noted:
 async def dispatch_last(consumer: Any, message: Message, *arguments: Any) -> None:
     """Give the disconnect event to its handler, which calls ``disconnect()``.
 
-    The handler does more than that (it leaves groups), and projects override it and do more still.
-    What of it fails before the call does not take the call away.
+    The handler also leaves groups, and projects override it and do more. If any of that fails
+    before ``disconnect()`` was called, ``disconnect()`` is called all the same.
 
     Args:
         consumer: the consumer that disconnects.
@@ -60,7 +60,7 @@ async def dispatch_last(consumer: Any, message: Message, *arguments: Any) -> Non
 async def _call(
     consumer: Any, disconnect: _Noted, arguments: tuple[Any, ...], failure: BaseException
 ) -> None:
-    """Call ``disconnect()`` after ``failure``, which is what is told whatever comes of it."""
+    """Call ``disconnect()`` after ``failure``. A second failure becomes a note of the first."""
     try:
         if consumer._sync:
             await threads.run(disconnect, *arguments, pooled=from_server(consumer.scope))
