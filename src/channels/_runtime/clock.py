@@ -13,11 +13,11 @@ __all__ = ["now", "wall"]
 
 #: Seconds on a clock that never goes back, and that no tool freezes: ``now() -> float``.
 # It is the clock behind time.monotonic(), so that both agree unless one of them is frozen.
-if hasattr(time, "CLOCK_UPTIME_RAW"):  # pragma: no cover - macOS
+if hasattr(time, "CLOCK_UPTIME_RAW"):  # pragma: no cover - on macOS only
     now = partial(time.clock_gettime, time.CLOCK_UPTIME_RAW)
 elif hasattr(time, "CLOCK_MONOTONIC"):  # pragma: no branch - the rest is Windows
     now = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
-else:  # pragma: no cover - Windows; freezegun does not look into a partial
+else:  # pragma: no cover - on Windows only; freezegun does not look into a partial
     now = partial(time.monotonic)
 
 #: Seconds since the epoch by the clock of the machine: ``wall() -> float``. Tools freeze the clock
