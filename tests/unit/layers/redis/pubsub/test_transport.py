@@ -7,11 +7,15 @@ import uuid
 import pytest
 
 from channels.exceptions import BrokerError
+from channels.layers.mailbox import GAP
 from channels.layers.redis import RedisPubSubChannelLayer
 from channels.layers.redis.connection import raw
+from channels.layers.redis.keys import UNSURE
+from channels.layers.redis.pubsub.requests import SHARDED
 
 from .....asgi import until
 from .....brokers import running
+from .....ports import free_port
 from .....proxy import Proxy
 
 NEWS = {"type": "test.news"}
@@ -211,3 +215,76 @@ async def test_failing_callbacks_are_logged_and_stop_nothing(make, broker, caplo
     assert "before" in caplog.text
     await layer.send(channel, NEWS)
     assert await soon(layer.receive(channel)) == NEWS
+
+
+async def test_a_cluster_is_asked_what_kind_of_pubsub_it_has(make):
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with running("valkey", *options) as node:
+        node.cli("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        layer = make(hosts=[{"cluster": [node.address]}])
+        channel = await layer.new_channel()
+        assert layer.transport.commands is SHARDED
+        await layer.send(channel, NEWS)
+        assert await soon(layer.receive(channel)) == NEWS
+        await layer.aclose()
+
+
+@pytest.mark.parametrize("to", ["channel", "group"])
+async def test_what_the_broker_did_not_confirm_is_counted(make, broker, to):
+    async with Proxy(broker.address) as proxy:
+        layer, other = make(hosts=[proxy.address]), make()
+        channel = await other.new_channel()
+        await other.group_add("group", channel)
+        await layer.group_send("group", NEWS)
+        assert await soon(other.receive(channel)) == NEWS
+
+        def cut(data):
+            if b"test.cut" in data:
+                proxy.on_request = None
+                proxy.cut()
+
+        proxy.on_request = cut
+        send = layer.send if to == "channel" else layer.group_send
+        await soon(send(channel if to == "channel" else "group", {"type": "test.cut"}))
+        assert layer.statistics.dropped == {"unconfirmed": 1}
+        assert balanced(layer)
+        await layer.aclose()
+
+
+@pytest.mark.parametrize("to", ["channel", "group"])
+async def test_what_is_sent_while_the_process_cannot_listen_waits_until_it_does(make, broker, to):
+    async with Proxy(broker.address) as proxy:
+        broken = asyncio.Event()
+        layer = make(hosts=[proxy.address], on_disconnect=broken.set)
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        proxy.refuse()
+        await soon(broken.wait())
+        send = layer.send if to == "channel" else layer.group_send
+        sending = asyncio.create_task(send(channel if to == "channel" else "group", NEWS))
+        await asyncio.sleep(0)
+        proxy.accept()
+        await soon(sending)
+        assert await soon(layer.receive(channel)) == NEWS
+        assert layer.statistics.dropped == {}
+        await layer.aclose()
+
+
+async def test_a_notice_of_another_process_is_for_the_members_of_its_group(layer, broker):
+    mine, others = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add("group", mine)
+    await layer.group_add("others", others)
+    boxes = [layer.open_mailbox(channel, lambda: None) for channel in (mine, others)]
+    topic, process = f"{{{layer.prefix}:0}}:group:group", process_topic(layer, mine)
+    assert broker.cli("PUBLISH", topic, UNSURE + b"0.0") == 1
+    assert (await until(boxes[0].take))["type"] == GAP
+    assert boxes[1].take() is None
+    assert broker.cli("PUBLISH", process, b"c" + others.encode() + b" " + UNSURE + b"0.0") == 1
+    assert (await until(boxes[1].take))["type"] == GAP
+    for rubbish in (UNSURE + b"soon", UNSURE):
+        broker.cli("PUBLISH", topic, rubbish)
+    foreign = b"cspecific.another!channel " + UNSURE + b"0.0"
+    broker.cli("PUBLISH", process, foreign)
+    await until(lambda: layer.statistics.dropped == {"undecodable": 3})
+    for box in boxes:
+        await box.close()

@@ -281,3 +281,37 @@ async def test_flush_leaves_no_key_but_the_inbox_and_no_gap(make, redis, base, p
     await until(mailbox.qsize)
     assert mailbox.take() == message(1), "and no gap"
     await mailbox.close()
+
+
+async def test_rubbish_in_the_inbox_is_counted_and_disturbs_nobody(make, redis, base):
+    layer = make()
+    channel = await layer.new_channel()
+    inbox = f"{base}:inbox:{layer.client_prefix}"
+    for field, data in (
+        (b"x", b"what"),
+        (b"", b""),
+        (b"j\xff", b"c"),
+        (b"jbad name!", b"c"),
+        (b"cnamed-channel", b"x"),
+        (b"lgroup", b"not\xff"),
+    ):
+        redis.xadd(inbox, {field: data})
+    await layer.send(channel, message(7))
+    assert await receive(layer, channel) == message(7)
+    assert layer.statistics.dropped == {"undecodable": 6}
+    assert balanced(layer)
+
+
+async def test_what_has_expired_in_a_named_channel_of_a_group_is_counted(make):
+    layer = make(expiry=0.05, capacity=1)
+    await layer.group_add("group", "named")
+    await layer.group_send("group", message(1))
+
+    async def sent_again():
+        await layer.group_send("group", message(2))
+        return "expired" in layer.statistics.dropped
+
+    async with asyncio.timeout(5):
+        while not await sent_again():
+            await asyncio.sleep(0.02)
+    assert layer.statistics.dropped["expired"] == 1
