@@ -105,7 +105,7 @@ class Intake:
                     reader.uncancel()
                     _release(self._stopped)
                     self._stopped = None
-            if self._resumed is not None:  # pragma: no branch - stop() has led here, which sets it
+            if self._resumed is not None:  # pragma: no branch - set by stop(), which led here
                 await self._resumed
 
     async def stop(self) -> bool:
