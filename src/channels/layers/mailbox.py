@@ -169,7 +169,7 @@ class Mailbox:
     def _notify(self, loop: "asyncio.AbstractEventLoop | None") -> None:
         """Wake the attached consumer, from whichever thread."""
         wake, own = self._wake, self._loop
-        if wake is None or own is None:
+        if wake is None or own is None:  # pragma: no cover - callers have looked
             return
         if own is loop:
             wake()
@@ -190,7 +190,7 @@ class Mailbox:
             elif not own.is_closed():
                 try:
                     own.call_soon_threadsafe(_resolve, waiter)
-                except RuntimeError:
+                except RuntimeError:  # pragma: no cover - it has been closed this very moment
                     continue
                 return
 
@@ -271,7 +271,7 @@ class Mailbox:
         """Give up waiting; a call that came meanwhile goes to the next in line."""
         with self._owner.lock:
             waiters = self._waiters
-            if waiters is None:
+            if waiters is None:  # pragma: no cover - the waiter is in line, or was
                 return
             try:
                 waiters.remove(waiter)

@@ -15,7 +15,8 @@ _pack: Callable[[tuple[Any, ...]], bytes] | None
 try:
     from hiredis import Reader
     from hiredis import pack_command as _pack
-except ImportError:  # redis-py's own parser and packer take five times the processor time
+except ImportError:  # pragma: no cover - tests set what is set here, which takes no other venv
+    # redis-py's own parser and packer take five times the processor time.
     Reader = _pack = None  # type: ignore[misc, assignment]
 
 __all__ = ["RawConnection"]
