@@ -100,3 +100,10 @@ def test_the_latest_of_a_loop_that_has_ended_is_forgotten():
     assert values.forget()
     assert values.latest == (None, None)
     assert value.abandoned == 1
+
+
+def test_a_value_that_cannot_be_abandoned_is_forgotten_with_its_loop():
+    values = PerLoop(dict)
+    asyncio.run(get(values))
+    assert values.forget()
+    assert not values.forget()

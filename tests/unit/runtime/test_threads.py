@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from channels._runtime import pool as pools
@@ -361,3 +362,12 @@ async def test_a_call_that_is_cancelled_before_its_thread_takes_it_up_leaves_its
     await threads.run(called.append, 2, pooled=True)
     assert called == [2]
     assert threads.pool().occupants() == []
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "2", True, None])
+def test_a_number_of_threads_that_is_none_is_refused(count):
+    with (
+        override_settings(CHANNELS_SYNC_THREADS=count),
+        pytest.raises(ImproperlyConfigured, match=f"from 1, not {count!r}"),
+    ):
+        threads.thread_count()
