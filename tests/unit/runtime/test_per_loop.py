@@ -103,7 +103,8 @@ def test_the_latest_of_a_loop_that_has_ended_is_forgotten():
 
 
 def test_a_value_that_cannot_be_abandoned_is_forgotten_with_its_loop():
-    values = PerLoop(dict)
-    asyncio.run(get(values))
+    values, loop = PerLoop(dict), asyncio.new_event_loop()
+    loop.run_until_complete(get(values))
     assert values.forget()
     assert not values.forget()
+    loop.close()
