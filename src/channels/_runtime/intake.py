@@ -132,7 +132,7 @@ class Intake:
 
     async def _read(self, receive: Receive, ended: Callable[[bool], None]) -> None:
         events = self._events
-        while not self._over:
+        while not self._over:  # pragma: no branch - tracers miss what throw() resumes
             event = await receive()
             events.append(event)
             if event["type"] == self._disconnect_type:
