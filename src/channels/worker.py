@@ -171,6 +171,7 @@ class Worker(StatelessServer):
         """Stop; at the second signal, without waiting any longer."""
         if self._stopping.is_set():
             _end_now("it was told to stop a second time")
+            return
         logger.info("Worker stops listening and lets running handlers finish")
         # The interpreter waits for threads before it ends; one that is stuck must not hold it.
         why = f"a thread is still busy {self.drain_timeout + 1.0:g} s after it was told to stop"

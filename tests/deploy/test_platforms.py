@@ -122,7 +122,7 @@ def test_release_makes_the_tables(tmp_path: Path, broker: Broker, path: str) -> 
 def test_the_patience_that_the_guide_asks_for_is_long_enough() -> None:
     (graceful,) = re.findall(r"--timeout-graceful-shutdown (\d+)", PROCFILE["web"])
     longest = DRAIN_DEADLINE + float(graceful)
-    (asked,) = re.findall(r"So they have to\nwait for (\d+):", GUIDE)
+    (asked,) = re.findall(r"So they have to\nwait for (\d+)\b", GUIDE)
     assert float(asked) > longest
     others = re.findall(r"`(?:--stop-timeout|kill_timeout =) \"?(\d+)", GUIDE)
     assert len(others) == 3
