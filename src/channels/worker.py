@@ -21,6 +21,7 @@ from asgiref.server import StatelessServer
 
 from . import signals
 from ._runtime import lograte, timers
+from ._runtime.backstage import ignore_failure
 from ._runtime.exits import contained, is_crash
 from ._runtime.faults import origin
 from ._runtime.logtext import printable
@@ -136,6 +137,8 @@ class Worker(StatelessServer):
             ListenerFailed: a channel cannot be received from; the others have been drained.
         """
         listeners = [asyncio.create_task(self._keep_listening(name)) for name in self.channels]
+        for listener in listeners:  # one failure is raised; others may have come with it
+            listener.add_done_callback(ignore_failure)
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*listeners, stopping), return_when=asyncio.FIRST_COMPLETED)

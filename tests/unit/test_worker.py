@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -396,6 +397,15 @@ async def test_a_listener_that_cannot_be_started_again_ends_the_worker():
 async def test_an_error_that_no_repetition_cures_ends_the_worker_at_once(layer):
     with pytest.raises(ListenerFailed, match="not valid/"):
         await asyncio.wait_for(Worker(Recorder(), ["not valid/"], layer).handle(), DEADLINE)
+
+
+async def test_listeners_that_fail_at_the_same_moment_leave_nothing_for_asyncio_to_log(
+    layer, caplog
+):
+    with pytest.raises(ListenerFailed, match="not valid/"):
+        await Worker(Recorder(), ["not valid/", "not valid/either"], layer).handle()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_the_failure_of_one_listener_lets_the_others_handlers_finish(layer):
