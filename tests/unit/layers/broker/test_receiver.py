@@ -245,6 +245,7 @@ class TestReceiver(ReceiverLaws):
         process.loops += [ends, here]
 
         async def stay():
+            begun.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -252,13 +253,16 @@ class TestReceiver(ReceiverLaws):
 
         async def finish():
             rest = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*rest, return_exceptions=True)
+            async with asyncio.timeout(10):
+                await asyncio.gather(*rest, return_exceptions=True)
 
-        over = threading.Event()
+        begun, over = threading.Event(), threading.Event()
         thread = threading.Thread(target=ends.run_forever)
         thread.start()
         staying = asyncio.run_coroutine_threadsafe(stay(), ends)
         try:
+            # To cancel it before it begins would reach the loop after the question that is tested.
+            assert await asyncio.to_thread(begun.wait, 10)
             with another_loop() as other:
                 await call(other, process.receiver.be_ready())
                 staying.cancel()
