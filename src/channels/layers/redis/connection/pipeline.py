@@ -47,9 +47,10 @@ class Call:
     number_at: int = 0
     number: int = 0
 
-    def numbered(self, numbers: Iterator[int]) -> tuple[Any, ...]:
-        """The command with its number."""
-        self.number = self.number or next(numbers)
+    def numbered(self, numbers: Iterator[int], above: int) -> tuple[Any, ...]:
+        """The command with its number, which is a new one if its own is not ``above`` another."""
+        if self.number <= above:
+            self.number = next(numbers)
         return (*self.command[: self.number_at], self.number, *self.command[self.number_at :])
 
     def fail(self, error: Exception) -> None:
@@ -63,6 +64,10 @@ class Pipeline:
 
     All that wait are sent together when all that were sent before have been answered. It takes no
     task, and one timer for all.
+
+    A call keeps its number when it is sent again, by which the server knows a repeat: a number that
+    is not above all that it has carried out. So a call gets a new one when the server may have
+    carried out a later call, or is to carry out before it one with a higher number.
 
     Args:
         server: at the other end.
@@ -91,6 +96,8 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         # What the server may have got, in the order in which it answers.
         self._written: deque[Call] = deque()
+        # The number of the last call that was answered and not refused.
+        self._answered = 0
         # What it refused of that and is to be repeated, and why.
         self._refused: list[Call] = []
         self._refusals: list[Exception] = []
@@ -127,11 +134,17 @@ class Pipeline:
             self._connection.end()
             return
         commands: list[tuple[Any, ...]] = []
+        above = self._answered
         while waiting and len(commands) < _BATCH:
             call = waiting.popleft()
-            if not call.future.done():  # or its caller has given up
-                written.append(call)
-                commands.append(call.numbered(self._numbers) if call.number_at else call.command)
+            if call.future.done():  # its caller has given up
+                continue
+            written.append(call)
+            if call.number_at:
+                commands.append(call.numbered(self._numbers, above))
+                above = call.number
+            else:
+                commands.append(call.command)
         if commands:
             self._sent = clock.now()
             if self._watching is None:
@@ -178,8 +191,7 @@ class Pipeline:
             if isinstance(reply, Exception):
                 self._settle_refused(call, reply)
                 continue
-            if self._refused:
-                self._renumber()
+            self._answered = call.number or self._answered
             if not call.future.done():
                 call.future.set_result(reply)
         if written:
@@ -198,16 +210,8 @@ class Pipeline:
             self._refused.append(call)
             self._refusals.append(error)
         else:
-            self._renumber()
+            self._answered = call.number or self._answered
             call.fail(explain(error))
-
-    def _renumber(self) -> None:
-        """Give refused calls new numbers, since the server may have carried out a later one.
-
-        Otherwise they keep theirs: over an earlier connection they may have been carried out.
-        """
-        for call in self._refused:
-            call.number = 0
 
     def _repeat_refused(self) -> None:
         """Send refused calls again; raise if that needs another connection."""
@@ -246,8 +250,11 @@ class Pipeline:
 
     def _take_back(self) -> None:
         """Let what was written or refused wait again, before what has never been sent."""
-        if self._written:  # these keep their numbers, so they come first
-            self._renumber()
+        # The written ones keep their numbers, so they come first.
+        carried_out = max((call.number for call in self._written), default=0) or self._answered
+        for call in self._refused:
+            if call.number <= carried_out:
+                call.number = 0
         again = [call for call in (*self._written, *self._refused) if not call.future.done()]
         self._waiting.extendleft(reversed(again))
         self._written.clear()

@@ -200,6 +200,29 @@ async def test_a_refused_call_gets_another_number_when_a_later_one_was_carried_o
     assert redis.get(keys[-1]) == b"3"
 
 
+async def test_a_refused_call_does_not_come_after_one_with_a_higher_number(
+    harness, proxy, redis, base
+):
+    """The server would take it for a repeat and ignore it."""
+    queue, inbox, sender = f"{base}:queue:q", f"{base}:inbox:p", f"{base}:sender:s"
+    enqueue, invite = SCRIPTS["enqueue"], SCRIPTS["invite"]
+    redis.script_flush()
+    redis.xadd(inbox, {"h": ""})
+    rest = (3, queue, f"{queue}:expiry", sender, 9000, "m", 100, 9000)
+    calls = [
+        harness.call("EVALSHA", enqueue.sha, *rest, number_at=6),  # refused
+        harness.call("EVAL", enqueue.source, *rest, number_at=6),  # so this one's number is higher
+        harness.call(  # refused, without a later one that is not
+            "EVALSHA", invite.sha, 3, f"{base}:group:g", inbox, sender, 9000, "p:p", 0, "j", "g",
+            number_at=6,
+        ),
+    ]  # fmt: skip
+    await harness.connect(proxy.address)
+    assert await asyncio.gather(*calls) == [[1, 0], [1, 0], 1]
+    assert redis.xlen(queue) == 2
+    assert redis.xlen(inbox) == 2
+
+
 async def test_a_user_who_may_not_load_scripts_is_told(harness, shared_broker, redis, base):
     redis.script_flush()
     name = uuid.uuid4().hex
