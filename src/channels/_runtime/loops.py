@@ -144,10 +144,6 @@ class Bridge:
         """
         return self._loop or self._start()
 
-    def is_here(self) -> bool:
-        """Whether the caller runs on the bridge's loop."""
-        return self._loop is not None and running_loop() is self._loop
-
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:

@@ -346,14 +346,6 @@ class TestCross:
         go_on.set()
         assert way.call(give("fine")) == "fine"
 
-    def test_knows_where_it_is(self, way):
-        async def is_here():
-            return way.is_here()
-
-        assert way.call(is_here()) is True
-        assert asyncio.run(is_here()) is False
-        assert way.is_here() is False
-
 
 class TestEnd:
     def test_finishes_what_was_handed_in(self, way):
