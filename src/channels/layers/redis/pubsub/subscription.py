@@ -284,8 +284,7 @@ class Subscription:
         def answered(receivers: "asyncio.Future[int]") -> None:
             if receivers.cancelled() or receivers.exception() or receivers.result():
                 return  # what is sent fails, which callers are told, or it comes here
-            if self._connection is connection:
-                connection.end(ConnectionError("what is sent goes to another server now"))
+            connection.end(ConnectionError("what is sent goes to another server now"))
 
         if self._probing is not None and not self._probing.done():
             return
@@ -303,8 +302,10 @@ class Subscription:
             self._backpressure,
         )
         connection = self._connection
+        if connection is None:  # pragma: no cover - one that was let go of hands nothing on
+            return
         # What comes after a silence that is too long came as soon as it could.
-        if connection is not None and connection.quiet > PING_EVERY + 1:
+        if connection.quiet > PING_EVERY + 1:
             backpressure.note_delay(connection.quiet - PING_EVERY)
         for reply in replies:
             if type(reply) is list and reply[0] == message:
@@ -316,19 +317,13 @@ class Subscription:
                         exc_info=error,
                     )  # fmt: skip
                     continue
-                if late is not None and backpressure.wait(late, self._go_on):
-                    if connection is not None:
-                        connection.pause()
+                if late is not None and backpressure.wait(late, connection.resume):
+                    connection.pause()
                     return
             else:
                 self._requests.answered(reply)
         if backpressure.catching_up:
             backpressure.rest()
-
-    def _go_on(self) -> None:
-        """What had to wait has been handed on: so may be what came after it."""
-        if self._connection is not None:
-            self._connection.resume()
 
     def hurry(self) -> None:
         """Hand on at once what has come, whether there is room for it or not."""
@@ -338,14 +333,10 @@ class Subscription:
 class _Nobody:
     """The recipient of a subscription that was abandoned."""
 
-    def published(self, partition: int, topic: bytes, data: bytes, patience: float) -> None:
-        pass
+    def published(self, *args: Any, **kwargs: Any) -> None:
+        """Ignore what came."""
 
-    def subscription_lost(self, partition: int, reason: str) -> None:
-        pass
-
-    def subscription_restored(self, partition: int, reason: str) -> None:
-        pass
+    subscription_lost = subscription_restored = published
 
 
 _NOBODY = _Nobody()

@@ -70,6 +70,23 @@ async def test_a_notice_waits_for_the_server_and_stands_for_all_that_was_lost_th
         assert notices.read(0, for_channel.removeprefix(b"c1 "))
 
 
+async def test_a_notice_is_not_published_once_its_connection_has_been_closed(
+    shared_broker, heard, prefix
+):
+    async with Proxy(shared_broker.address) as proxy:
+        partitions = Partitions(*parse_hosts([proxy.address], prefix))
+        notices = LossNotices(partitions)
+        proxy.stall()
+        notices.publish(0, "PUBLISH", prefix, b"closed ")
+        await partitions.senders.pop().aclose()
+        proxy.flow()
+        for head in (b"closed ", b"last "):
+            notices.publish(0, "PUBLISH", prefix, head)
+        await until(lambda: any(notice.startswith(b"last ") for notice in heard()))
+        await partitions.senders.pop().aclose()
+    assert [notice.split()[0] for notice in heard()] == [b"closed", b"last"], "one of each"
+
+
 def test_the_fault_that_this_process_had_too_has_been_told(make, shared_broker):
     notices = make(*[shared_broker.address] * 2)
     notices.repaired(0)

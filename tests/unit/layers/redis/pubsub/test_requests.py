@@ -104,6 +104,20 @@ async def test_a_topic_that_the_server_refuses_fails_alone(connect, topic, caplo
     assert f"refused the subscription to {topic.decode()}" in caplog.text
 
 
+async def test_a_refusal_to_unsubscribe_disturbs_nothing(connect, redis, topic, caplog):
+    requests = Requests(PLAIN, [topic])
+    async with connect(requests):
+        await requests.subscribe(topic)
+        requests.unsubscribe(topic)
+        requests.answered(redis_errors.NoPermissionError("this user has no permissions"))
+        assert not requests.has(topic)
+    wanted = requests.subscribe(topic)
+    async with connect(requests):
+        await wanted
+        assert redis.publish(topic, "heard") == 1
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -267,6 +267,25 @@ async def test_stopping_fails_callers_that_wait(subscribe, proxy, topic):
     await until(lambda: proxy.open == 0)
 
 
+async def test_a_subscription_that_was_never_started_can_be_given_up(server, recorder, own, topic):
+    subscription = Subscription(server, 0, PLAIN, recorder, own)
+    waiting = subscription.subscribe(topic)
+    subscription.abandon()
+    assert not waiting.done()
+    await subscription.stop()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await waiting
+
+
+async def test_nothing_waits_for_a_connection_that_works(subscribe, proxy):
+    subscription = await subscribe()
+    proxy.stall()  # the server is not asked
+    async with asyncio.timeout(10):
+        await subscription.wait_until_up()
+    assert subscription.up
+    proxy.flow()
+
+
 async def test_an_abandoned_subscription_hands_on_nothing(subscribe, recorder, redis, topic):
     subscription = await subscribe(topic)
     subscription.abandon()
@@ -370,4 +389,54 @@ async def test_a_server_that_gets_nothing_of_what_is_sent_is_left(
     assert recorder.lost == [
         "the connection to the broker broke: what is sent goes to another server now"
     ]
+    await subscription.stop()
+
+
+async def test_a_probe_of_a_connection_that_broke_meanwhile_leaves_the_next_one_alone(
+    proxy, recorder, own, monkeypatch
+):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
+    probes = []
+
+    def probe():
+        probes.append(asyncio.get_running_loop().create_future())
+        return probes[-1]
+
+    server = parse_hosts([proxy.address], "x")[0][0]
+    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
+    subscription.start()
+    await until(lambda: probes)
+    proxy.cut()
+    await until(lambda: recorder.restored)
+    made = proxy.connections
+    probes[0].set_result(0)
+    await until(lambda: len(probes) == 2)
+    await subscription.barrier()
+    assert proxy.connections == made
+    assert len(recorder.lost) == 1
+    await subscription.stop()
+
+
+async def test_nothing_is_sent_to_see_whether_it_comes_once_the_own_topic_was_left(
+    proxy, recorder, own, monkeypatch
+):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
+    probes, pings = [], []
+
+    def probe():
+        probes.append(asyncio.get_running_loop().create_future())
+        probes[-1].set_result(1)
+        return probes[-1]
+
+    server = parse_hosts([proxy.address], "x")[0][0]
+    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
+    subscription.start()
+    await until(lambda: probes)
+    assert await subscription.wind_down()
+    made = len(probes)
+    proxy.on_request = pings.append
+    await until(lambda: len(pings) >= 3)  # each time, there might have been a probe
+    assert len(probes) == made
     await subscription.stop()

@@ -182,6 +182,38 @@ async def test_rubbish_is_counted_and_disturbs_nobody(layer, broker, caplog):
     assert layer.local.qsize("named-channel") == 0
 
 
+async def test_a_channel_of_another_process_is_not_added_to_groups_here(layer, broker):
+    channel = await layer.new_channel()
+    process = process_topic(layer, channel)
+    assert broker.cli("PUBLISH", process, b"jgroup specific.another!channel") == 1
+    assert broker.cli("PUBLISH", process, b"jgroup " + channel.encode()) == 1
+    await until(lambda: layer.local.is_member("group", channel))
+    assert not layer.local.is_member("group", "specific.another!channel")
+    assert layer.statistics.dropped == {}
+
+
+def test_a_channel_leaves_its_group_after_the_event_loop_that_received_has_ended(broker):
+    layer = RedisPubSubChannelLayer(hosts=[broker.address], prefix=uuid.uuid4().hex)
+
+    async def join():
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        assert layer.local.is_member("group", channel)
+        return channel
+
+    async def leave(channel):
+        await layer.group_discard("group", channel)
+        assert not layer.local.is_member("group", channel)
+        other = await layer.new_channel()
+        await layer.group_add("group", other)
+        await layer.group_send("group", NEWS)
+        assert await soon(layer.receive(other)) == NEWS
+        assert layer.statistics.sent == 1, "to the other channel only"
+        await layer.aclose()
+
+    asyncio.run(leave(asyncio.run(join())))
+
+
 @pytest.mark.parametrize("members", [1, 3])
 async def test_the_layer_works_without_hiredis(make, monkeypatch, broker, members):
     monkeypatch.setattr(raw, "Reader", None)
