@@ -83,7 +83,7 @@ class TestSizes:
             pytest.approx(figure, rel=0.2) for figure in first
         ]
         assert self.stated("Each further process with members in that group") == [
-            pytest.approx(figure, rel=0.3, abs=15) for figure in further
+            pytest.approx(figure, rel=0.3, abs=12) for figure in further
         ]
 
     async def test_a_process(self) -> None:
