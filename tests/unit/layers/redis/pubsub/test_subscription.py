@@ -55,9 +55,9 @@ def own(base):
 async def subscribe(proxy, recorder, own):
     subscriptions = []
 
-    async def subscribe(*groups, own=own, commands=PLAIN, former=None, **options):
+    async def subscribe(*groups, own=own, commands=PLAIN, former=None, probe=None, **options):
         server = parse_hosts([{"address": proxy.address, **options}], "x")[0][0]
-        subscription = Subscription(server, 0, commands, recorder, own, groups)
+        subscription = Subscription(server, 0, commands, recorder, own, groups, probe)
         subscriptions.append(subscription)
         if former is not None:
             subscription.resume_from(former)
@@ -68,6 +68,28 @@ async def subscribe(proxy, recorder, own):
     yield subscribe
     for subscription in subscriptions:
         await subscription.stop()
+
+
+@pytest.fixture
+def subscribe_with_probes(subscribe, monkeypatch):
+    """Subscribe, and see often whether what is sent comes; by default the test answers."""
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
+
+    async def subscribe_with_probes(answer=None):
+        probes = []
+
+        def probe():
+            probes.append(asyncio.get_running_loop().create_future())
+            if answer is not None:
+                probes[-1].set_result(answer)
+            return probes[-1]
+
+        subscription = await subscribe(probe=probe)
+        await until(lambda: probes)
+        return subscription, probes
+
+    return subscribe_with_probes
 
 
 @pytest.fixture
@@ -364,21 +386,8 @@ async def test_a_connection_that_breaks_before_topics_are_confirmed_is_made_agai
     assert recorder.lost == recorder.restored == [], "nothing was confirmed before"
 
 
-async def test_a_server_that_gets_nothing_of_what_is_sent_is_left(
-    proxy, recorder, own, monkeypatch
-):
-    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
-    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
-    probes = []
-
-    def probe():
-        probes.append(asyncio.get_running_loop().create_future())
-        return probes[-1]
-
-    server = parse_hosts([proxy.address], "x")[0][0]
-    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
-    subscription.start()
-    await until(lambda: probes)
+async def test_a_server_that_gets_nothing_of_what_is_sent_is_left(recorder, subscribe_with_probes):
+    _, probes = await subscribe_with_probes()
     await asyncio.sleep(0.2)
     assert len(probes) == 1, "there is one probe at a time"
     probes[0].set_result(1)
@@ -389,24 +398,12 @@ async def test_a_server_that_gets_nothing_of_what_is_sent_is_left(
     assert recorder.lost == [
         "the connection to the broker broke: what is sent goes to another server now"
     ]
-    await subscription.stop()
 
 
 async def test_a_probe_of_a_connection_that_broke_meanwhile_leaves_the_next_one_alone(
-    proxy, recorder, own, monkeypatch
+    proxy, recorder, subscribe_with_probes
 ):
-    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
-    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
-    probes = []
-
-    def probe():
-        probes.append(asyncio.get_running_loop().create_future())
-        return probes[-1]
-
-    server = parse_hosts([proxy.address], "x")[0][0]
-    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
-    subscription.start()
-    await until(lambda: probes)
+    subscription, probes = await subscribe_with_probes()
     proxy.cut()
     await until(lambda: recorder.restored)
     made = proxy.connections
@@ -415,28 +412,15 @@ async def test_a_probe_of_a_connection_that_broke_meanwhile_leaves_the_next_one_
     await subscription.barrier()
     assert proxy.connections == made
     assert len(recorder.lost) == 1
-    await subscription.stop()
 
 
 async def test_nothing_is_sent_to_see_whether_it_comes_once_the_own_topic_was_left(
-    proxy, recorder, own, monkeypatch
+    proxy, subscribe_with_probes
 ):
-    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
-    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
-    probes, pings = [], []
-
-    def probe():
-        probes.append(asyncio.get_running_loop().create_future())
-        probes[-1].set_result(1)
-        return probes[-1]
-
-    server = parse_hosts([proxy.address], "x")[0][0]
-    subscription = Subscription(server, 0, PLAIN, recorder, own, probe=probe)
-    subscription.start()
-    await until(lambda: probes)
+    subscription, probes = await subscribe_with_probes(answer=1)
+    pings = []
     assert await subscription.wind_down()
     made = len(probes)
     proxy.on_request = pings.append
     await until(lambda: len(pings) >= 3)  # each time, there might have been a probe
     assert len(probes) == made
-    await subscription.stop()
