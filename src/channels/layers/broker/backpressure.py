@@ -54,8 +54,8 @@ class Backpressure:
         self._left = _ORDINARY  # seconds of pauses
         self._since = now()  # when they were counted
         self._until = -math.inf  # until when an outage is taken to be the reason for bursts
-        self._late: Late | None = None
-        self._go_on: Callable[[], None] | None = None
+        # The message that is late, and what is to be called when it no longer is.
+        self._waiting: tuple[Late, Callable[[], None]] | None = None
         self._stalled = 0.0
         self._timer: Timer | asyncio.Handle | None = None
 
@@ -84,22 +84,19 @@ class Backpressure:
         if self._left <= 0:
             late.settle()
             return False
-        self._late, self._go_on, self._stalled = late, go_on, 0.0
+        self._waiting, self._stalled = (late, go_on), 0.0
         self.pausing = True
-        self._look_again(0.0)
+        self._look_again(late, go_on, 0.0)
         return True
 
-    def _look_again(self, pause: float) -> None:
+    def _look_again(self, late: Late, go_on: Callable[[], None], pause: float) -> None:
         if pause:
-            self._timer = Timer(pause, lambda: self._look(pause))
+            self._timer = Timer(pause, self._look, late, go_on, pause)
         else:
-            self._timer = self._loop.call_soon(self._look, 0.0)
+            self._timer = self._loop.call_soon(self._look, late, go_on, 0.0)
 
-    def _look(self, pause: float) -> None:
+    def _look(self, late: Late, go_on: Callable[[], None], pause: float) -> None:
         """See whether there is room by now, after a pause."""
-        late = self._late
-        if late is None:
-            return
         progress = late.deliver()
         self._left -= pause
         self._stalled = 0.0 if progress else self._stalled + pause
@@ -109,15 +106,14 @@ class Backpressure:
             late.settle()
         if late.mailboxes:
             following = 0.0 if progress else min(max(pause * 2, _FIRST_PAUSE), _LAST_PAUSE)
-            self._look_again(following)
+            self._look_again(late, go_on, following)
         else:
-            self._continue()
+            self._continue(go_on)
 
-    def _continue(self) -> None:
-        go_on, self._late, self._go_on, self._timer = self._go_on, None, None, None
+    def _continue(self, go_on: Callable[[], None]) -> None:
+        self._waiting = self._timer = None
         self.pausing = False
-        if go_on is not None:
-            go_on()
+        go_on()
 
     def rest(self) -> None:
         """The reader has caught up, without a pause."""
@@ -130,18 +126,20 @@ class Backpressure:
         """Wait for nobody any more, until the reader has caught up."""
         self._left, self._until = 0.0, -math.inf
         self.catching_up = True
-        late, timer = self._late, self._timer
+        waiting, timer = self._waiting, self._timer
         if timer is not None:
             timer.cancel()
-        if late is not None:
+        if waiting is not None:
+            late, go_on = waiting
             late.settle()
-            self._continue()
+            self._continue(go_on)
 
     def stop(self) -> None:
         """The reader has ended: what is left is delivered or dropped."""
         if self._timer is not None:
             self._timer.cancel()
-        late, self._late, self._go_on, self._timer = self._late, None, None, None
+        waiting, self._waiting, self._timer = self._waiting, None, None
         self.pausing = False
-        if late is not None:
+        if waiting is not None:
+            late, _ = waiting
             late.settle()
