@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OverriddenMailbox", "ReceivingMailbox"]
 
-# Messages read ahead from a layer that only has receive(). What more there is stays in the layer,
-# under its own capacity.
-_READ_AHEAD = 1
-
 
 class _Receives(Protocol):
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -25,6 +21,8 @@ class _Receives(Protocol):
 
 class ReceivingMailbox:
     """A mailbox filled by a task that receives one message after the other.
+
+    One message is read ahead. What more there is stays in the layer, under its own capacity.
 
     Args:
         layer: to receive from.
@@ -46,10 +44,9 @@ class ReceivingMailbox:
         try:
             while True:
                 self._messages.append(await self._layer.receive(self._channel))
+                self._room.clear()  # first, for the consumer may take as it is woken
                 self._wake()
-                if len(self._messages) >= _READ_AHEAD:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._room.wait()
         except asyncio.CancelledError:
             # Unless it was close(), something within the layer was cancelled. The consumer must
             # not stay connected and hear nothing any more.

@@ -145,6 +145,38 @@ async def test_a_receive_that_is_cancelled_within_the_layer_does_not_go_unnotice
         mailbox.take()
 
 
+def test_a_ctrl_c_while_the_layer_receives_ends_the_process_and_wakes_no_consumer():
+    woken, tasks = [], []
+
+    async def serve():
+        layer = MinimalLayer()
+        adapt(layer).open_mailbox("minimal!1", lambda: woken.append(1))
+        tasks.extend(running_tasks())
+        await layer.send("minimal!1", KeyboardInterrupt())
+        await until(lambda: woken)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(serve())
+    assert woken == []
+    (task,) = tasks
+    assert isinstance(task.exception(), KeyboardInterrupt)
+
+
+async def test_a_consumer_that_takes_as_it_is_woken_gets_every_message(layer):
+    taken = []
+
+    def wake():
+        if len(taken) < 5:  # it is woken once more as the mailbox is closed
+            taken.append(mailbox.take())
+
+    mailbox = adapt(layer).open_mailbox("minimal!1", wake)
+    for n in range(5):
+        await layer.send("minimal!1", message(n))
+    await until(lambda: len(taken) == 5)
+    assert taken == [message(n) for n in range(5)]
+    await mailbox.close()
+
+
 async def test_closing_stops_receiving(layer):
     before = running_tasks()
     mailbox = adapt(layer).open_mailbox("minimal!1", lambda: None)
