@@ -321,6 +321,22 @@ async def test_a_call_to_a_receiver_that_gave_up_goes_to_the_next_in_line(when):
         await first
 
 
+async def test_a_call_from_another_thread_to_a_receiver_that_gave_up_goes_to_the_next_in_line():
+    """The call is under way when the first in line gives up."""
+    layer, errors = InMemoryChannelLayer(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    first = asyncio.create_task(layer.receive("a"))
+    await waiting(layer, "a")
+    second = asyncio.create_task(layer.receive("a"))
+    await waiting(layer, "a", 2)
+    in_thread(asyncio.run, layer.send("a", message(1))).join()  # this loop stands still meanwhile
+    first.cancel()
+    assert await soon(second) == message(1)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert errors == []
+
+
 async def test_a_call_lost_with_its_loop_goes_to_the_next_in_line():
     """The first in line waits on another loop, which ends just as it is called."""
     layer = InMemoryChannelLayer()

@@ -339,6 +339,28 @@ async def test_a_consumer_whose_start_fails_is_left_to_the_transport(make):
     await mailbox.close()
 
 
+async def test_a_consumer_whose_start_is_cancelled_with_its_loop_leaves_nothing_to_log(make):
+    layer, errors = make(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+    class Silent(Loopback):
+        async def ready(self):
+            begun.set()
+            await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    layer.transport = Silent(layer.broker, layer)
+    mailbox = layer.open_mailbox("specific.x!y", lambda: None)
+    async with asyncio.timeout(5):
+        await begun.wait()
+    (starting,) = asyncio.all_tasks() - {asyncio.current_task()}
+    starting.cancel()
+    await asyncio.wait((starting,))
+    assert starting.cancelled()
+    assert errors == []
+    await mailbox.close()
+
+
 def test_calls_of_sync_code_run_on_the_loop_that_lasts(make):
     layer = make()
     loops = set()

@@ -24,6 +24,7 @@ class ListReader:
         self.next = 0
         self.calls = []
         self.abandoned = False
+        self.awaited = threading.Event()
         self.task = None
         self.ready = asyncio.get_running_loop().create_future()
 
@@ -48,6 +49,7 @@ class ListReader:
     async def be_ready(self):
         if self.process.refused:
             raise BrokerError("The broker refused the credentials")
+        self.awaited.set()
         await asyncio.shield(self.ready)
 
     def resume_from(self, former):
@@ -199,6 +201,33 @@ class TestReceiver(ReceiverLaws):
             await call(other, process.aclose())
         await asyncio.sleep(0)  # this loop's turn, in which it would
         assert process.receiver.loop is None
+
+    async def test_no_loop_takes_over_if_it_is_stopped_when_its_turn_comes(self, process):
+        process.loops.append(asyncio.get_running_loop())
+        with another_loop() as other:
+            await call(other, process.receiver.be_ready())
+        await process.receiver.stop()  # this loop has been asked, and had no turn yet
+        await asyncio.sleep(0)
+        assert process.receiver.loop is None
+        assert len(process.made) == 1
+
+    async def test_a_loop_that_waits_for_another_to_receive_does_so_itself_when_that_ends(
+        self, make
+    ):
+        process = make(silent=True)
+        with another_loop() as other:
+            starting = asyncio.ensure_future(call(other, process.receiver.be_ready()))
+            await until(lambda: process.made)
+            (reader,) = process.made
+            assert await asyncio.to_thread(reader.awaited.wait, 10)
+            reader.awaited.clear()
+            waiting = asyncio.create_task(process.receiver.be_ready())
+            assert await asyncio.to_thread(reader.awaited.wait, 10)
+        process.flow()
+        async with asyncio.timeout(10):
+            await waiting
+        assert process.receiver.loop is asyncio.get_running_loop()
+        await asyncio.gather(starting, return_exceptions=True)
 
     async def test_it_does_not_rest_for_another_loop(self, process):
         with another_loop() as other:
