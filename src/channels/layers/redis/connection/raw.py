@@ -70,11 +70,13 @@ class RawConnection:
         return self._resumed is not None
 
     def pause(self) -> None:
-        """Hand nothing on for now. What ``receive`` has not taken of the replies comes again."""
-        if not self.paused:
-            self._resumed = self._loop.create_future()
-            with contextlib.suppress(RuntimeError):  # it is being closed
-                self._transport.pause_reading()
+        """Hand nothing on for now. What ``receive`` has not taken of the replies comes again.
+
+        It is ``receive`` that calls this, and it is not called itself during a pause.
+        """
+        self._resumed = self._loop.create_future()
+        with contextlib.suppress(RuntimeError):  # it is being closed
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """Hand on what has come meanwhile, and go on."""

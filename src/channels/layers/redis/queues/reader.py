@@ -113,8 +113,7 @@ class QueueReader:
         try:
             return await self.entries.take(entry)
         except asyncio.CancelledError:
-            if entry.ticket is not None and not entry.ticket.cancelled():
-                self._keep(entry)
+            self._keep(entry)
             raise
 
     async def _next(self) -> Entry:
@@ -167,6 +166,7 @@ class QueueReader:
                     self._client = await ask(connection, "CLIENT", "ID")
                 await self._open_queue(connection, sweep=True)
             await self._read(connection)
+            return False
         except Exception as error:
             error = note_move(self._server, error)
             if not _is_gone(error):
@@ -183,7 +183,6 @@ class QueueReader:
             if connection is not None:
                 with contextlib.suppress(Exception):
                     await connection.disconnect(nowait=True)
-        return False
 
     async def _want(self) -> bool:
         """Wait for a caller; False if none comes for long."""
@@ -195,10 +194,9 @@ class QueueReader:
                 async with timers.timeout(_HOLD if self.entries else _IDLE):
                     await self._wanted.wait()
             except TimeoutError:
-                if not self._callers and not self.entries:
-                    return False
-                if not self._callers:
-                    self.entries.give_back(leave=False)
+                if not self.entries:
+                    return bool(self._callers)  # one may have come in this very turn
+                self.entries.give_back(leave=False)
         return True
 
     async def _open_queue(self, connection: Connection, *, sweep: bool) -> None:
