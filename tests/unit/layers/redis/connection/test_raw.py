@@ -166,3 +166,21 @@ async def test_what_comes_during_a_pause_is_handed_on_afterwards(connect):
     await until(lambda: len(got) == 5)
     assert got == [b"0", b"1", b"2", b"3", b"large" * 100_000]
     assert not connection.paused
+
+
+async def test_a_connection_that_ends_during_a_pause_hands_on_nothing_more(connect):
+    got = []
+
+    def receive(replies):
+        got.append(next(iter(replies)))
+        connection.pause()
+
+    connection = await connect(receive)
+    connection.send([("ECHO", n) for n in range(2)])
+    await until(lambda: connection.paused)
+    connection.end()
+    connection.resume()
+    assert got == [b"0"]
+    assert not connection.paused
+    connection.resume()
+    assert got == [b"0"], "there was no pause to end"

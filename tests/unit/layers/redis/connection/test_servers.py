@@ -119,6 +119,26 @@ class TestSentinelServer:
                 assert connection.port == master.port
                 await connection.disconnect()
 
+    async def test_two_that_connect_at_once_agree_on_the_sentinel_to_ask_first(self, sentinel):
+        asked = []
+
+        async def hang_up(reader, writer):
+            asked.append(writer)
+            writer.close()
+
+        broken = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        with running() as master:
+            async with broken:
+                nodes = [broken.sockets[0].getsockname(), sentinel(master).address]
+                server = SentinelServer(nodes, MASTER, {}, {})
+                for connection in await asyncio.gather(server.connect(), server.connect()):
+                    assert connection.port == master.port
+                    await connection.disconnect()
+                assert len(asked) == 2
+                connection = await server.connect()
+                await connection.disconnect()
+                assert len(asked) == 2, "the one that knows was asked first"
+
     async def test_a_master_that_no_sentinel_knows_is_a_mistake_in_hosts(self, sentinel):
         with running() as master:
             server = SentinelServer([sentinel(master).address], "other", {}, {})

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from channels.exceptions import BrokerError
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
 from channels.layers.redis.keys import READERS
@@ -82,6 +83,23 @@ async def test_an_entry_that_somebody_else_took_is_not_to_be_had(make, put, redi
     assert (one.expired, other.expired) == (0, 0)
 
 
+async def test_an_entry_that_could_not_be_taken_is_to_be_had_when_it_is_handed_out_again(
+    make, put, redis, queue, caplog
+):
+    shelf = make()
+    put("a")
+    shelf.fetch()
+    redis.rename(queue, f"{queue}:aside")
+    redis.set(queue, "no queue")
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        await shelf.take()
+    redis.rename(f"{queue}:aside", queue)
+    shelf.fetch(start="0")
+    assert await shelf.take() == b"a"
+    assert redis.xlen(queue) == 0
+    assert not caplog.records, "its caller was told, and nobody else"
+
+
 async def test_an_expired_entry_is_counted_and_not_to_be_had(make, put):
     shelf = make(expiry=0.001)
     put("a")
@@ -142,6 +160,21 @@ async def test_a_message_that_is_given_back_is_for_other_readers(make, put):
     assert len(one.entries) == 0
     other.fetch()
     assert sorted([await other.take() for _ in range(2)]) == [b"a", b"b"]
+
+
+async def test_what_somebody_else_took_is_not_put_back(make, put, redis, queue):
+    one, other = make(), make("other")
+    (name,) = put("a")
+    one.fetch()
+    redis.xclaim(queue, READERS, "other", 0, [name])
+    other.fetch(start="0")
+    assert await other.take() == b"a"
+    entry = one.entries.pop()
+    assert not await one.entries.take(entry)
+    one.entries.keep(entry)  # its caller gave up before it was told
+    await asyncio.wait(one.entries.give_back(leave=False))
+    await one.entries.returned(5)
+    assert redis.xlen(queue) == 0
 
 
 async def test_a_message_that_went_back_grows_no_younger(make, put):

@@ -284,6 +284,18 @@ async def test_closing_ends_waits_and_gives_back(workshop, shared_broker, redis,
         await receiving
 
 
+async def test_closing_tells_those_who_wait_beside_one_that_is_giving_up(workshop, shared_broker):
+    reader = workshop.reader(shared_broker.address)
+    impatient, patient = (asyncio.create_task(reader.receive()) for _ in range(2))
+    await until(lambda: reader.is_reading)
+    impatient.cancel()
+    await reader.aclose()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await patient
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+
+
 async def test_readers_that_leave_are_forgotten(workshop, shared_broker, redis, put):
     put("x")
     reader = workshop.reader(shared_broker.address)

@@ -99,17 +99,20 @@ async def test_what_came_just_now_is_not_old_when_the_clock_was_set_back(start, 
     assert reader.is_ready()
 
 
-async def test_what_waited_long_is_old(start, redis, base):
+@pytest.mark.parametrize("batch", [1000, 2], ids=["one read", "several reads"])
+async def test_what_waited_long_is_old(start, redis, base, monkeypatch, batch):
+    monkeypatch.setattr(inbox_module, "_BATCH", batch)
     seconds, _ = redis.time()
     inbox = f"{base}:inbox:p"
     redis.xadd(inbox, {"h": ""}, id=f"{(seconds - 75) * 1000}-0")
     reader, recorder = await start(Recorder()), Recorder()
     await reader.stop()
     reader._progress.emptied -= 75  # as if it had been that long ago
-    redis.xadd(inbox, {"gx": ""}, id=f"{(seconds - 50) * 1000}-0")
+    for n in range(5):
+        redis.xadd(inbox, {"gx": n}, id=f"{(seconds - 50) * 1000 + n}-0")
     await start(recorder, resume=reader)
-    await until(lambda: recorder.received)
-    assert 49 <= recorder.ages[0] < 60
+    await until(lambda: len(recorder.received) == 5)
+    assert all(49 <= age < 60 for age in recorder.ages)
 
 
 async def test_the_next_reader_goes_on_where_the_last_has_stopped(start, redis):
@@ -349,11 +352,11 @@ async def test_what_a_consumer_has_no_room_for_waits(start, redis, patient):
     assert consumer.local.statistics.dropped == {}
 
 
-@pytest.mark.parametrize("takes", ["before", "after"])
+@pytest.mark.parametrize("takes", ["at once", "before", "after"])
 async def test_nothing_is_lost_or_repeated_when_the_connection_breaks_while_one_is_waited_for(
-    shared_broker, commands, redis, base, patient, takes
+    shared_broker, commands, redis, base, patient, caplog, takes
 ):
-    """A consumer takes before or after the reader is connected again."""
+    """A consumer takes as the connection breaks, or before or after there is another one."""
     consumer, replies = Consumer(), []
     async with Proxy(shared_broker.address) as proxy:
         server = parse_hosts([proxy.address], "x")[0][0]
@@ -366,8 +369,10 @@ async def test_nothing_is_lost_or_repeated_when_the_connection_breaks_while_one_
             redis.xadd(reader.inbox, {"gx": n})
         await until(lambda: reader._backpressure.pausing)
         proxy.refuse()
-        taken = []
+        taken, refused = [], proxy.connections
         if takes == "before":
+            await until(lambda: proxy.connections > refused)
+        if takes != "after":
             taken += await consumer.read(2)
         proxy.on_reply = replies.append
         proxy.accept()
@@ -377,6 +382,7 @@ async def test_nothing_is_lost_or_repeated_when_the_connection_breaks_while_one_
         redis.xadd(reader.inbox, {"gx": 5})
         assert await consumer.read(1) == [5]
         assert consumer.local.statistics.dropped == {}
+        assert "asyncio" not in {record.name for record in caplog.records}, "nothing failed"
         await reader.stop()
 
 

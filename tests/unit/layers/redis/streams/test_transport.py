@@ -202,6 +202,21 @@ async def test_a_reconnect_notices_that_a_group_is_gone(make, redis, base):
         await mailbox.close()
 
 
+async def test_nobody_misses_a_group_that_was_left_when_the_server_says_that_it_is_gone(
+    make, base, caplog
+):
+    """It is left between the renewal of the lease and the answer."""
+    layer = make()
+    mailbox = layer.open_mailbox(await layer.new_channel(), lambda: None)
+    for group in ("left", "kept"):
+        await layer.group_add(group, mailbox.channel)
+    await layer.group_discard("left", mailbox.channel)
+    layer.transport.inbox_groups_missing(0, [f"{base}:group:left".encode()])
+    assert mailbox.gap is None
+    assert "may have been lost" not in caplog.text
+    await mailbox.close()
+
+
 async def test_joining_while_the_lease_is_renewed_tells_of_no_gap(make, shared_broker, redis):
     renewals = 0
 
