@@ -161,10 +161,9 @@ def _model_behind(modules: list[ModuleType]) -> str | None:
         for name, value in list(vars(module).items()):
             # By the type itself: to ask a lazy object for its class would wake it.
             kind = type(value)
-            if issubclass(kind, ModelBase):
-                if hasattr(value, "_meta") and value.__module__ != "django.db.models.base":
-                    return f"{value.__module__}.{value.__qualname__}"
-            elif issubclass(kind, ModuleType):
+            if issubclass(kind, ModelBase) and hasattr(value, "_meta"):  # Model itself has none
+                return f"{value.__module__}.{value.__qualname__}"
+            if issubclass(kind, ModuleType):
                 # A package has its modules as attributes, whoever has imported them.
                 if value.__name__ != f"{module.__name__}.{name}":
                     _add(waiting, value)
