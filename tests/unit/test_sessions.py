@@ -808,6 +808,37 @@ def test_a_subclass_may_save_at_other_messages():
     assert Session.objects.count() == 1
 
 
+@pytest.mark.django_db
+def test_a_subclass_may_save_at_one_message_and_send_the_cookie_with_another():
+    browser = Browser(count_visits)
+    browser.get()
+    key = browser.cookies["sessionid"]
+
+    class Wrapper(InstanceSessionWrapper):
+        save_message_types: ClassVar = ["websocket.close"]
+        cookie_response_message_types: ClassVar = ["websocket.accept"]
+
+    sent, saved = [], []
+
+    async def send(message):
+        sent.append(message)
+        saved.append(await sync_to_async(stored)(browser))
+
+    async def connect():
+        wrapper = Wrapper({"type": "websocket", "cookies": {"sessionid": key}}, send)
+        await wrapper.resolve_session()
+        await count_visits(wrapper.scope)
+        await wrapper.send({"type": "websocket.accept"})
+        await wrapper.send({"type": "websocket.close"})
+
+    async_to_sync(connect)()
+    accepted, closed = sent
+    assert [name for name, _ in accepted["headers"]] == [b"Set-Cookie", b"Vary"]
+    assert morsel(accepted["headers"][0][1]).value == key
+    assert closed == {"type": "websocket.close"}
+    assert saved == [{"visits": 1}, {"visits": 2}]
+
+
 def test_the_session_in_the_scope_is_lazy():
     wrapper = InstanceSessionWrapper({"type": "http", "cookies": {}}, None)
     assert isinstance(wrapper.scope["session"], LazyObject)

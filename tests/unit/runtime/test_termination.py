@@ -667,6 +667,17 @@ def test_a_signal_for_all_of_hypercorns_processes_leaves_the_worker_to_its_paren
     assert sorted(lines) == ["ended", "shutting down", "worked"]
 
 
+def test_a_signal_for_all_of_hypercorns_processes_waits_for_the_parents_word_after_the_work(start):
+    """The worker has drained before it sees what its parent has seen, and still ends its way."""
+    process = start(HYPERCORN.replace("utils.told = told", "utils.told = lambda: worked.wait()"))
+    process.expect("armed")
+    process.signal()
+    process.expect("working")
+    process.tell()
+    process.expect("worked", "shutting down", "ended")
+    assert process.end() == []
+
+
 def test_a_program_that_goes_on_after_hypercorn_has_its_signal_back(start):
     script = HYPERCORN.replace("parent_process = object", "parent_process = lambda: None")
     process = start(

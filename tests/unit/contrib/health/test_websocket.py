@@ -5,7 +5,7 @@ import pytest
 from channels.contrib.health import WebSocketProbe
 from channels.exceptions import ScopeError
 from channels.testing import WebsocketCommunicator
-from tests.asgi import Server, until
+from tests.asgi import DEADLINE, Server, until
 
 
 async def test_ping():
@@ -87,6 +87,31 @@ async def test_a_probe_gets_through_a_crowd_that_does_not_leave():
     assert ours.texts() == ["pong"]
     for server in crowd:
         await server.ended()
+
+
+async def test_a_client_whose_time_is_up_but_that_is_still_ending_makes_room():
+    async def ends_when_told():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ending.set()
+            await go_on.wait()
+            raise
+
+    ending, go_on = asyncio.Event(), asyncio.Event()
+    probe = WebSocketProbe(limit=1, lifetime=0)
+    first, second = Server(probe), Server(probe)
+    first.receive = ends_when_told
+    first.start()
+    async with asyncio.timeout(DEADLINE):
+        await ending.wait()
+    second.put("websocket.connect")
+    second.text("ping")
+    await second.start().ended()  # without waiting for anything, so its time does not run out
+    assert second.texts() == ["pong"]
+    go_on.set()
+    await first.ended()
+    assert first.sent == [{"type": "websocket.close", "code": 4408}]
 
 
 async def test_a_cancelled_one_takes_no_place():
