@@ -27,8 +27,9 @@ class Connections:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timer: timers.Timer | None = None
         self._waiter: asyncio.Future[None] | None = None
+        #: For the next look at ``pending_sends``; None soon after the last connection has ended.
+        self.timer: timers.Timer | None = None
         #: Their sends that wait for clients.
         self.pending_sends = PendingSends()
         #: Which of their handlers have created tasks.
@@ -44,8 +45,8 @@ class Connections:
     def add(self, connection: Drainable) -> None:
         """A connection begins."""
         self.open.add(connection)
-        if self._timer is None:
-            self._timer = timers.Timer(_LOOK, self._look)
+        if self.timer is None:
+            self.timer = timers.Timer(_LOOK, self._look)
 
     def discard(self, connection: Drainable) -> None:
         """A connection has ended, and left nothing behind."""
@@ -70,7 +71,7 @@ class Connections:
 
     def _look(self) -> None:
         self.pending_sends.look(clock.now())
-        self._timer = timers.Timer(_LOOK, self._look) if self.open else None
+        self.timer = timers.Timer(_LOOK, self._look) if self.open else None
 
 
 #: Those of the running event loop.

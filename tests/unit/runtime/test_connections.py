@@ -20,19 +20,19 @@ def often(monkeypatch):
 
 async def test_no_timer_is_left_when_the_last_connection_has_ended():
     here = connections.get()
-    assert here._timer is None
+    assert here.timer is None
     servers = [await Server(AsyncWebsocketConsumer.as_asgi()).connect() for _ in range(2)]
     assert len(here.open) == 2
-    timer = here._timer
+    timer = here.timer
     assert timer is not None
-    await until(lambda: here._timer is not timer)  # it goes on as long as one is there
+    await until(lambda: here.timer is not timer)  # it goes on as long as one is there
     for server in servers:
         await server.leave()
     assert here.open == set()
-    await until(lambda: here._timer is None)
+    await until(lambda: here.timer is None)
     assert not here.pending_sends
     again = await Server(AsyncWebsocketConsumer.as_asgi()).connect()
-    assert here._timer is not None
+    assert here.timer is not None
     await again.leave()
 
 
@@ -42,7 +42,7 @@ async def test_a_connection_that_no_server_made_is_not_counted():
     await server.connect()
     assert connections.get().open == set()
     await server.leave()
-    assert connections.get()._timer is None
+    assert connections.get().timer is None
 
 
 class Nobody:

@@ -367,7 +367,7 @@ async def test_a_timeout_that_is_no_number_does_not_protect_other_clients(consum
         server.text("x")
     await good.ended()
     assert consumer_class.made[1].log[-1] == ("disconnect", 1013)
-    assert connections.get()._timer is not None
+    assert connections.get().timer is not None
     assert any(record.exc_info for record in caplog.records)
     assert client.blocked
     bad.task.cancel()
