@@ -35,7 +35,8 @@ class Workers(Executor):
         self._keep = keep
         self._finished = finished
         self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
+        #: Those that have not ended, and are not about to.
+        self.threads: set[threading.Thread] = set()
         self._under_way = 0
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         _all.add(self)
@@ -44,14 +45,14 @@ class Workers(Executor):
         """Call ``function`` in a thread."""
         future: Future[_T] = Future()
         with self._lock:
-            if self._under_way >= len(self._threads):
+            if self._under_way >= len(self.threads):
                 # A daemon, so that a handler that never returns does not keep the process.
                 thread = threading.Thread(target=self._work, name="channels-sync", daemon=True)
-                self._threads.add(thread)
+                self.threads.add(thread)
                 try:
                     thread.start()
                 except BaseException:
-                    self._threads.discard(thread)
+                    self.threads.discard(thread)
                     raise
             self._under_way += 1
         self._queue.put((future, lambda: function(*args, **kwargs)))
@@ -80,15 +81,15 @@ class Workers(Executor):
         """The calling thread has done its work. Returns whether it is one too many."""
         with self._lock:
             self._under_way -= 1
-            surplus = len(self._threads) > max(self._under_way, self._keep())
+            surplus = len(self.threads) > max(self._under_way, self._keep())
             if surplus:
-                self._threads.discard(threading.current_thread())
+                self.threads.discard(threading.current_thread())
         return surplus
 
     def end(self, grace: float = _EXIT_GRACE) -> None:
         """End the threads that have nothing to do, and the others within ``grace`` seconds."""
         with self._lock:
-            threads = list(self._threads)
+            threads = list(self.threads)
         for _ in threads:
             self._queue.put(None)
         deadline = clock.now() + grace

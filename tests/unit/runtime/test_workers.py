@@ -34,13 +34,13 @@ def test_results_and_errors(make):
         workers.submit(divmod, 1, 0).result(DEADLINE)
     with pytest.raises(SystemExit):  # which ends no thread
         workers.submit(sys.exit).result(DEADLINE)
-    assert len(workers._threads) == 1
+    assert len(workers.threads) == 1
 
 
 def test_one_after_another_they_need_one_thread(make):
     workers = make(9)
     used = {workers.submit(threading.get_ident).result(DEADLINE) for _ in range(500)}
-    assert len(used) == len(workers._threads) == 1
+    assert len(used) == len(workers.threads) == 1
 
 
 async def test_as_many_as_there_is_work_and_later_as_many_as_may_stay(make):
@@ -49,21 +49,27 @@ async def test_as_many_as_there_is_work_and_later_as_many_as_may_stay(make):
     futures = [workers.submit(together.wait, DEADLINE) for _ in range(5)]
     for future in futures:
         future.result(DEADLINE)
-    await until(lambda: len(workers._threads) <= 2)
+    await until(lambda: len(workers.threads) <= 2)
     assert workers.submit(abs, -1).result(DEADLINE) == 1
 
 
-def test_what_was_cancelled_before_it_began_is_not_called(make):
-    workers, called = make(1), []
-    go = threading.Event()
-    first = workers.submit(go.wait, DEADLINE)
-    workers._under_way -= 1  # as if there were no room for a second thread
-    second = workers.submit(called.append, 1)
-    workers._under_way += 1
-    assert second.cancel()
-    go.set()
-    first.result(DEADLINE)
-    workers.submit(called.append, 2).result(DEADLINE)
+def test_what_was_cancelled_before_it_began_is_not_called(make, monkeypatch):
+    """And its thread does the next work."""
+    workers, called, held = make(2), [], []
+    start = threading.Thread.start
+
+    def hold(thread):
+        held.append(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", hold)
+        cancelled = workers.submit(called.append, 1)
+        assert cancelled.cancel()
+        [thread] = held
+        start(thread)
+        workers.submit(called.append, 2).result(DEADLINE)
+        for late in held[1:]:
+            start(late)
     assert called == [2]
 
 
