@@ -27,7 +27,7 @@ from weakref import ReferenceType, ref
 from . import clock, timers
 from .forks import in_child
 
-__all__ = ["AT_ONCE", "INTERVAL", "Pace", "log", "reset"]
+__all__ = ["AT_ONCE", "INTERVAL", "Pace", "log", "pace", "reset"]
 
 # Lines of a kind that are written before the rest are counted.
 AT_ONCE = 10
@@ -61,7 +61,8 @@ class Pace:
     def __init__(self, at_once: int, interval: float) -> None:
         self.at_once = at_once
         self.interval = interval
-        self._kinds: dict[str, _Kind] = {}
+        #: What is remembered, by kind: of a bounded number of kinds.
+        self.kinds: dict[str, _Kind] = {}
         self._lock = threading.Lock()
 
     def admit(self, kind: str, later: Callable[[int], None], count: int = 1) -> int:
@@ -93,14 +94,14 @@ class Pace:
     def forget(self) -> None:
         """Begin anew, as if nothing had been told yet."""
         self._lock = threading.Lock()  # in a forked child: a thread of the parent may have held it
-        self._kinds = {}
+        self.kinds = {}
 
     def _state(self, kind: str) -> _Kind:
-        state = self._kinds.get(kind)
+        state = self.kinds.get(kind)
         if state is None:
-            if len(self._kinds) >= _KINDS:
+            if len(self.kinds) >= _KINDS:
                 kind = ""  # for all the rest
-            state = self._kinds.setdefault(kind, _Kind(clock.now()))
+            state = self.kinds.setdefault(kind, _Kind(clock.now()))
         return state
 
     def _remind(self, state: _Kind, seconds: float) -> None:
@@ -126,8 +127,9 @@ class Pace:
             later(count)
 
 
-_pace = Pace(AT_ONCE, INTERVAL)
-reset = _pace.forget
+#: Of the lines that :func:`log` writes.
+pace = Pace(AT_ONCE, INTERVAL)
+reset = pace.forget
 in_child(reset)
 
 
@@ -157,7 +159,7 @@ def log(
     count = 1
     if limited:
         later = partial(_write, logger, level, message, arguments)
-        count = _pace.admit(f"{logger.name} {level} {kind}", later)
+        count = pace.admit(f"{logger.name} {level} {kind}", later)
     if count:
         _write(logger, level, message, arguments, count, exc_info)
 
