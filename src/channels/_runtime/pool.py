@@ -104,7 +104,8 @@ class Pool:
         self._full_since: float | None = None
         # Of the last report, while the pool has been full since.
         self._told: float | None = None
-        self._watcher: asyncio.AbstractEventLoop | None = None
+        #: The event loop that looks again, by a timer; None soon after a thread has become free.
+        self.watcher: asyncio.AbstractEventLoop | None = None
 
     def threads(self) -> int:
         """How many threads may stay."""
@@ -229,12 +230,12 @@ class Pool:
         """Look again when the pool has been full for long. Call it with the lock held."""
         if self._full_since is None:
             self._full_since = clock.now()
-        if self._watcher is None or self._watcher.is_closed():
-            self._watcher = asyncio.get_running_loop()
+        if self.watcher is None or self.watcher.is_closed():
+            self.watcher = asyncio.get_running_loop()
             timers.Timer(FULL_AFTER, self._look)
 
     def _look(self) -> None:
-        self._watcher = None
+        self.watcher = None
         now = clock.now()
         with self._lock:
             since, told = self._full_since, self._told
@@ -243,7 +244,7 @@ class Pool:
                 if told is not None:
                     logger.info("There are threads for handlers of sync consumers again")
                 return
-            self._watcher = asyncio.get_running_loop()
+            self.watcher = asyncio.get_running_loop()
             waiting = len(self._queue)
         left = FULL_AFTER - (now - since)
         timers.Timer(left if left > 0 else FULL_AFTER, self._look)

@@ -25,7 +25,16 @@ from .pool import Pool
 from .types import Consumer
 from .workers import Workers
 
-__all__ = ["DEFAULT_THREADS", "current_call", "drop", "full_for", "pool", "run", "thread_count"]
+__all__ = [
+    "DEFAULT_THREADS",
+    "current_call",
+    "drop",
+    "full_for",
+    "pool",
+    "renew",
+    "run",
+    "thread_count",
+]
 
 # As many as a ThreadPoolExecutor has at most by default (Python's documentation). Threads start
 # when they are needed. Django's setting CHANNELS_SYNC_THREADS overrides it.
@@ -144,13 +153,14 @@ def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
     return sync_to_async(_run, thread_sensitive=False, executor=workers)
 
 
-def _renew() -> None:
+def renew() -> None:
+    """Make the pool anew when it is next needed. What the present one runs goes on in it."""
     pool.cache_clear()
     _run_in_pool.cache_clear()
 
 
 # Threads do not survive a fork; the child makes its own pool when it needs one.
-in_child(_renew)
+in_child(renew)
 
 
 def drop(owner: Consumer) -> bool:

@@ -405,7 +405,7 @@ async def test_of_too_many_handlers_that_wait_for_clients_the_slowest_client_is_
     layer, monkeypatch, heard
 ):
     monkeypatch.setattr(from_thread, "_LOOK", 0.01)
-    threads._renew()
+    threads.renew()
     with override_settings(CHANNELS_SYNC_THREADS=1):
 
         class Consumer(WebsocketConsumer):
@@ -436,7 +436,7 @@ async def test_of_too_many_handlers_that_wait_for_clients_the_slowest_client_is_
             if server is not stalled:
                 await server.leave()
         assert waiting() == 0
-    threads._renew()
+    threads.renew()
     [arguments] = [arguments for name, arguments in heard if name == "client_stalled"]
     assert arguments["consumer"].scope is stalled.scope
     for server in servers:

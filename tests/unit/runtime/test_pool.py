@@ -169,7 +169,7 @@ async def test_a_pool_that_stays_full_is_told_once_until_it_is_free_again(told, 
     assert pool.full_for() is None
     await until(lambda: len(caplog.records) == 2)
     assert caplog.records[1].levelname == "INFO"
-    await until(lambda: pool._watcher is None)
+    await until(lambda: pool.watcher is None)
 
 
 async def test_of_many_the_oldest_are_named(told, caplog):
@@ -196,7 +196,7 @@ async def test_a_pool_that_is_busy_but_has_a_free_thread_now_and_then_is_not_ful
         seconds += 0.005
         await asyncio.sleep(0.005)
         pool.leave(made)
-    await until(lambda: pool._watcher is None)
+    await until(lambda: pool.watcher is None)
     assert told == []
 
 
@@ -212,9 +212,9 @@ def test_a_busy_handler_as_text():
 @pytest.fixture
 def one_thread(settings):
     settings.CHANNELS_SYNC_THREADS = 1
-    threads._renew()
+    threads.renew()
     yield
-    threads._renew()
+    threads.renew()
 
 
 class Blocking(WebsocketConsumer):

@@ -16,7 +16,6 @@ from django.test import override_settings
 
 from channels._runtime import pool as pools
 from channels._runtime import threads
-from channels._runtime.workers import Workers
 from tests.unit.layers.helpers import until
 
 ident = threading.get_ident
@@ -31,7 +30,7 @@ def pooled(request):
 @pytest.fixture
 def pool_of():
     """Makes the pool anew with that many threads."""
-    threads._renew()
+    threads.renew()
 
     with contextlib.ExitStack() as stack:
 
@@ -39,7 +38,7 @@ def pool_of():
             stack.enter_context(override_settings(CHANNELS_SYNC_THREADS=count))
 
         yield use
-    threads._renew()
+    threads.renew()
 
 
 class Blocking:
@@ -344,13 +343,13 @@ async def test_a_call_that_is_cancelled_before_its_thread_takes_it_up_leaves_its
 ):
     """The one thread is still starting when the call is given up."""
     pool_of(1)
-    go, work = threading.Event(), Workers._work
+    go, run = threading.Event(), threading.Thread.run
 
-    def work_later(self):
+    def run_later(self):
         go.wait(10)
-        work(self)
+        run(self)
 
-    monkeypatch.setattr(Workers, "_work", work_later)
+    monkeypatch.setattr(threading.Thread, "run", run_later)
     called = []
     task = asyncio.create_task(threads.run(called.append, 1, pooled=True))
     await until(lambda: threads.pool().occupants())
