@@ -21,7 +21,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-__all__ = ["close_old_connections", "opened", "release", "watch", "watching"]
+__all__ = ["close_old_connections", "closing", "opened", "release", "watch", "watching"]
 
 logger = logging.getLogger("channels.consumer")
 
@@ -32,7 +32,7 @@ watching: ContextVar[bool] = ContextVar("channels_database_watching", default=Fa
 opened: dict[int, "weakref.ref[BaseDatabaseWrapper]"] = {}
 
 # By event loop: the task that closes stale connections, while it runs.
-_closing: dict[asyncio.AbstractEventLoop, "asyncio.Task[None]"] = {}
+closing: dict[asyncio.AbstractEventLoop, "asyncio.Task[None]"] = {}
 
 
 def watch() -> None:
@@ -69,8 +69,8 @@ async def release() -> None:
     """
     loop = asyncio.get_running_loop()
     if _find_stale():
-        if loop not in _closing:
-            _closing[loop] = loop.create_task(_close_stale(loop))
+        if loop not in closing:
+            closing[loop] = loop.create_task(_close_stale(loop))
         await asyncio.sleep(0)  # lets the task run as far as to the thread
 
 
@@ -86,7 +86,7 @@ async def _close_stale(loop: asyncio.AbstractEventLoop) -> None:
     except Exception:
         logger.exception("Closing old database connections failed")
     finally:
-        del _closing[loop]
+        del closing[loop]
 
 
 def _close_here() -> set[int]:

@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.utils import ProgrammingError
 
@@ -320,7 +321,7 @@ async def test_a_connection_that_does_not_close_is_tried_once(memory, hops):
     """Django never closes those of in-memory SQLite databases."""
     async with connected() as do:
         connection = await do(aquery)
-        await until(lambda: not database._closing)
+        await until(lambda: not database.closing)
         assert is_open(connection)
         hops.clear()
         for _ in range(5):
@@ -335,7 +336,7 @@ async def test_a_connection_that_was_collected_is_forgotten():
     connection = Connection()
     token = database.watching.set(True)
     try:
-        database._connection_created(connection)
+        connection_created.send(Connection, connection=connection)
         assert len(database.opened) == 1
         del connection
         gc.collect()
@@ -369,14 +370,14 @@ def test_under_a_sync_caller_connections_are_its_own_and_nothing_hangs(file, las
 
     for _ in range(10):
         async_to_sync(use)()
-    assert database._closing == {}
+    assert database.closing == {}
 
 
 async def test_nothing_is_left_running(file):
     async with connected() as do:
         connection = await do(aquery)
         await until(lambda: not is_open(connection))
-    await until(lambda: not database._closing)
+    await until(lambda: not database.closing)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
