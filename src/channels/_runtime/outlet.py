@@ -35,7 +35,6 @@ class Outlet:
 
     __slots__ = (
         "_consumer",
-        "_given_up",
         "_intake",
         "_life",
         "_pending_sends",
@@ -44,6 +43,7 @@ class Outlet:
         "_receive",
         "_send",
         "_server",
+        "given_up",
     )
 
     def __init__(
@@ -63,8 +63,8 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
-        # Sends that were given up, while their task has not noticed yet.
-        self._given_up: tuple[Awaitable[None], ...] = ()
+        #: Sends that were given up, while their task has not noticed yet.
+        self.given_up: tuple[Awaitable[None], ...] = ()
 
     def begin(self, receive: Receive) -> None:
         """The connection begins: its ``receive`` is the server's, like the ``send``."""
@@ -169,7 +169,7 @@ class Outlet:
             hint: for the log, why that is too long.
         """
         if task is not None:
-            self._given_up += (sending,)
+            self.given_up += (sending,)
             task.cancel()
         if self._life.phase >= CLOSED:
             return
@@ -189,9 +189,9 @@ class Outlet:
     def _recall(self, sending: Awaitable[None]) -> bool:
         """Whether only :meth:`give_up` has cancelled the task."""
         task = asyncio.current_task()
-        if task is None or sending not in self._given_up:
+        if task is None or sending not in self.given_up:
             return False
-        self._given_up = tuple(other for other in self._given_up if other is not sending)
+        self.given_up = tuple(other for other in self.given_up if other is not sending)
         return task.uncancel() == 0
 
     # Last words

@@ -41,7 +41,7 @@ class Bench:
     def __init__(self, scope_type="websocket", **scope):
         self.scope = {"type": scope_type, "asgi": {}, "path": "/here/", **scope}
         self.sent = []
-        self.fails_with = self.blocks = None
+        self.fails_with = self.blocks = self.sends = None
         self.pending = PendingSends()
         self.events = asyncio.Queue()
         self.receiving = 0
@@ -51,6 +51,9 @@ class Bench:
         self.outlet = Outlet(self.consumer, self.send, self.life, self.intake, self.pending)
 
     async def send(self, message):
+        if self.sends is not None:
+            await self.sends(message)
+            return
         if self.blocks is not None:
             await self.blocks.wait()
         if self.fails_with is not None:
@@ -90,7 +93,7 @@ async def bench():
         await one.intake.end()
         one.life.ended()
         assert one.pending == {}
-        assert not one.outlet._given_up
+        assert not one.outlet.given_up
 
 
 @pytest.fixture
@@ -421,7 +424,7 @@ async def test_goodbye_on_a_server_that_refuses_the_code(bench):
             raise ValueError("invalid close code")
         one.sent.append(message)
 
-    one.outlet._send = like_autobahn
+    one.sends = like_autobahn
     await one.outlet.say_goodbye(1012)
     assert one.sent[1:] == [{"type": "websocket.close"}]
     assert (one.life.phase, one.life.code) == (CLOSING, 1012)
@@ -549,7 +552,7 @@ async def test_an_error_instead_of_the_cancellation_leaves_no_trace(bench, error
         except asyncio.CancelledError:
             raise error from None
 
-    one.outlet._send = send
+    one.sends = send
     left = []
 
     async def say():
