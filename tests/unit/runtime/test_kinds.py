@@ -37,6 +37,8 @@ async def generator(*args, **kwargs):
 
 def make(base, name, method):
     class Chat(base):
+        groups = ["notes"]
+
         if issubclass(base, AsyncConsumer) and not issubclass(base, SyncConsumer):
 
             async def note(self, message):
@@ -62,8 +64,7 @@ async def provoke(consumer_class, name):
     communicator = WebsocketCommunicator(consumer_class.as_asgi(), "/")
     await communicator.connect()
     if name == "note":
-        [channel] = get_channel_layer()._mailboxes
-        await get_channel_layer().send(channel, {"type": "note"})
+        await get_channel_layer().group_send("notes", {"type": "note"})
     elif name == "disconnect":
         await communicator.disconnect()
     else:

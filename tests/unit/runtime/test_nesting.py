@@ -43,9 +43,8 @@ def test_the_search_ends_however_much_there_is():
 
 @pytest.mark.parametrize(("says", "routes"), [(True, True), (1, False), (False, False)])
 def test_a_router_says_that_it_is_one(says, routes):
-    router = Holding()
-    router._path_routing = says
-    assert routes_further(Holding(router)) is routes
+    router = type("Router", (Holding,), {"_path_routing": says})
+    assert routes_further(Holding(router())) is routes
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
 """How long a handler may outlive its client. What connections make of it is in test_connection."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
 from channels import signals
 from channels._runtime.running_handler import RunningHandler
-
-
-class Consumer(SimpleNamespace):
-    pass
+from channels.consumer import AsyncConsumer, SyncConsumer
 
 
 @pytest.fixture
@@ -27,8 +23,9 @@ def cancelled():
 
 
 def make(grace=0.0, *, sync=False, message_type="chat.message"):
-    consumer = Consumer(disconnect_grace=grace, scope={"type": "websocket", "path": "/ws/"})
-    consumer._sync = sync
+    consumer = (SyncConsumer if sync else AsyncConsumer)()
+    consumer.disconnect_grace = grace
+    consumer.scope = {"type": "websocket", "path": "/ws/"}
     made = RunningHandler(consumer)
     made.message_type = message_type
     made.task = asyncio.current_task()
@@ -53,9 +50,11 @@ async def test_a_handler_without_its_client_is_cancelled_with_one_line_and_one_s
     assert asyncio.current_task().cancelling() == 0
     assert not handler.limited
     assert not handler.was_cancelled_here()
-    assert cancelled == [(Consumer, "chat.message")]
+    assert cancelled == [(AsyncConsumer, "chat.message")]
     [record] = caplog.records
-    assert "Consumer at /ws/: the handler of chat.message was still running 0 s" in record.message
+    assert (
+        "AsyncConsumer at /ws/: the handler of chat.message was still running 0 s" in record.message
+    )
 
 
 async def test_a_handler_that_ends_in_time_is_not_cancelled(cancelled):
