@@ -56,11 +56,16 @@ async def test_a_subclass_may_skip_the_constructor():
     assert application.calls[0][0]["user"] == "somebody"
 
 
+def looks_at_the_rest(application):
+    """What the routers of other packages ask it, before they match a prefix of the path."""
+    return getattr(application, "_path_routing", False)
+
+
 async def test_a_router_inside_is_found_through_any_number_of_middlewares():
     application = Recorder()
     inner = URLRouter([path("room/<int:number>/", application)])
     wrapped = BaseMiddleware(BaseMiddleware(inner))
-    assert wrapped._path_routing is True
+    assert looks_at_the_rest(wrapped) is True
     await URLRouter([path("chat/", wrapped)])(
         {"type": "websocket", "path": "/chat/room/7/"}, receive, send
     )
@@ -72,14 +77,22 @@ def test_without_a_router_inside_there_is_no_mark():
         def __init__(self):
             pass
 
-    assert BaseMiddleware(Recorder())._path_routing is False
-    assert getattr(Empty(), "_path_routing", False) is False
+    assert looks_at_the_rest(BaseMiddleware(Recorder())) is False
+    assert looks_at_the_rest(Empty()) is False
 
 
-def test_the_mark_can_be_assigned():
+async def test_the_mark_that_middleware_assigns_is_what_routers_see():
+    """As documented, for what gets its application from where no router is found."""
+
     class Copying(BaseMiddleware):
         def __init__(self, application):
             super().__init__(application)
             self._path_routing = True
 
-    assert Copying(Recorder())._path_routing is True
+    application = Recorder()
+    wrapped = Copying(application)
+    assert looks_at_the_rest(wrapped) is True
+    await URLRouter([path("chat/", wrapped)])(
+        {"type": "websocket", "path": "/chat/room/7/"}, receive, send
+    )
+    assert application.calls[0][0]["path_remaining"] == "room/7/"

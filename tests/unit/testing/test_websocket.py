@@ -207,9 +207,14 @@ async def test_disconnect_passes_the_code_and_waits_for_the_end():
 
 
 async def test_disconnect_of_what_never_started_starts_nothing():
-    communicator = WebsocketCommunicator(echo, "/")
-    await communicator.disconnect()
-    assert communicator._future is None
+    called = []
+
+    async def application(scope, receive, send):
+        called.append(scope)
+
+    await WebsocketCommunicator(application, "/").disconnect()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert called == []
 
 
 async def test_disconnect_after_a_timeout_is_silent():

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -38,12 +40,27 @@ async def test_a_loop_that_waits_for_others_does_not(monitor):
     assert details["p99_ms"] <= details["max_ms"]
 
 
+async def test_nothing_ticks_any_more_when_nobody_has_asked_for_long(monkeypatch):
+    """The event loop keeps what it is to call."""
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    monitor = LoopLag()
+    await monitor.ask()
+    gone = weakref.ref(monitor)
+    del monitor
+    gc.collect()
+    assert gone() is not None
+    monkeypatch.setattr(lag, "IDLE", 0)
+    await until(lambda: gone() is None)
+
+
 async def test_it_ends_when_nobody_asks_and_starts_when_somebody_does(monitor, monkeypatch):
     monkeypatch.setattr(lag, "INTERVAL", 0.01)
     await monitor.ask()
     await measured(monitor)
     monkeypatch.setattr(lag, "IDLE", 0)
-    await until(lambda: monitor._timer is None)
+    async with asyncio.timeout(5):
+        while (await monitor.ask()).details["max_ms"] is not None:
+            await asyncio.sleep(0.01)
     monkeypatch.setattr(lag, "IDLE", 300)
     assert (await monitor.ask()).details["max_ms"] is None
     assert (await measured(monitor))["max_ms"] is not None
