@@ -84,10 +84,24 @@ class Proxy:
     def cut(self, *, reset: bool = True, share: float = 1.0, chance: random.Random | None = None):
         """Break connections: all, or a random share of them. Returns how many."""
         chosen = [pipe for pipe in self._pipes if chance is None or chance.random() < share]
+        return self._cut(chosen, reset)
+
+    def cut_from(self, port: int) -> int:
+        """Break the connection that the server sees coming from ``port``. Returns how many."""
+        ports = {pipe: pipe.server.get_extra_info("sockname")[1] for pipe in self._pipes}
+        return self._cut([pipe for pipe in self._pipes if ports[pipe] == port], True)
+
+    def _cut(self, chosen: list[_Pipe], reset: bool) -> int:
         for pipe in chosen:
             self._pipes.discard(pipe)
             pipe.close(reset=reset)
         return len(chosen)
+
+    def say(self, data: bytes) -> int:
+        """Send ``data`` to every client, as if the server had. Returns to how many."""
+        for pipe in self._pipes:
+            pipe.client.write(data)
+        return len(self._pipes)
 
     def stall(self) -> None:
         """Pass nothing on, and keep every connection; new ones are accepted and stall too."""

@@ -460,7 +460,7 @@ async def test_a_consumer_is_told_of_a_gap_once_and_before_anything_else():
 async def test_nobody_is_told_of_a_gap_where_no_consumer_is():
     layer = InMemoryChannelLayer()
     await layer.send("a", message(1))
-    layer._mailboxes["a"].announce_gap("the broker was away")
+    layer.channels["a"].announce_gap("the broker was away")
     assert await soon(layer.receive("a")) == message(1)
 
 

@@ -198,7 +198,7 @@ async def test_closing_at_any_stage(layer, stage):
         await until(lambda: layer.received)
     elif stage == "failed":
         await layer.send("minimal!1", ValueError("broken"))
-        await until(mailbox._task.done)
+        await until(lambda: running_tasks() == before)
     await mailbox.close()
     assert running_tasks() == before
 

@@ -20,6 +20,7 @@ from channels.layers.serializers import (
     JSONSerializer,
     MsgPackSerializer,
     SerializerDoesNotExist,
+    SerializersRegistry,
     registry,
 )
 
@@ -205,12 +206,10 @@ def test_a_projects_own_serializer():
         def from_bytes(self, message, *args, **kwargs):
             return {"type": message.decode().lower()}
 
-    registry.register_serializer("shout", Shout)
-    try:
-        serializer = registry.get_serializer("shout", symmetric_encryption_keys=["k"])
-        assert serializer.deserialize(serializer.serialize({"type": "hey"})) == {"type": "hey"}
-    finally:
-        del registry._registry["shout"]
+    own = SerializersRegistry()
+    own.register_serializer("shout", Shout)
+    serializer = own.get_serializer("shout", symmetric_encryption_keys=["k"])
+    assert serializer.deserialize(serializer.serialize({"type": "hey"})) == {"type": "hey"}
 
 
 def test_the_base_class_has_no_format():

@@ -22,6 +22,7 @@ async def connect(prefix):
         )
         return MembershipChanges(connections[-1])
 
+    connect.connections = connections
     yield connect
     for connection in connections:
         await connection.aclose()
@@ -60,11 +61,13 @@ async def test_thousands_are_a_script_for_each_thousand(changes, redis, base):
         assert redis.exists(*keys) == exist
 
 
-async def test_other_commands_are_sent_between_two_chunks_of_a_thousand(changes, redis, base):
+async def test_other_commands_are_sent_between_two_chunks_of_a_thousand(
+    connect, changes, redis, base
+):
     await changes.make(f"{base}:group:first", "p:p", LEASE)
     many = [changes.make(f"{base}:group:{n}", "p:p", LEASE) for n in range(5000)]
     await many[0]
-    assert await changes._connection.call("ZCARD", f"{base}:group:999") == 1
+    assert await connect.connections[-1].call("ZCARD", f"{base}:group:999") == 1
     assert not many[-1].done()
     await asyncio.gather(*many)
 
@@ -95,7 +98,8 @@ async def test_all_changes_fail_at_once_when_the_server_does_not_answer(connect,
         async with asyncio.timeout(10):
             results = await asyncio.gather(*many, return_exceptions=True)
         assert {type(result) for result in results} == {BrokerUnavailable}
-        assert not changes._waiting
+        async with asyncio.timeout(5):
+            await changes.finish()  # nothing is left that waits
 
 
 async def test_finishing_waits_for_what_waits(changes, redis, base):

@@ -97,9 +97,9 @@ async def test_over_has_the_error_of_a_connection_that_breaks(connect, proxy, re
         await connection.over
 
 
-async def test_nonsense_from_the_server_ends_the_connection(connect):
+async def test_nonsense_from_the_server_ends_the_connection(connect, proxy):
     connection = await connect(list)
-    connection._transport.get_protocol().data_received(b"?nonsense\r\n")
+    assert proxy.say(b"?nonsense\r\n") == 1
     with pytest.raises(redis_errors.RedisError):
         await connection.over
 

@@ -77,7 +77,8 @@ async def test_an_entry_that_somebody_else_took_is_not_to_be_had(make, put, redi
     one, other = make(), make("other")
     put("a")
     one.fetch()
-    redis.xclaim(queue, READERS, "other", 0, [one.entries._held[0].id])
+    ((name, _),) = redis.xrange(queue)
+    redis.xclaim(queue, READERS, "other", 0, [name])
     other.fetch(start="0")
     assert [await shelf.take() for shelf in (other, one)] == [b"a", None]
     assert (one.expired, other.expired) == (0, 0)
