@@ -269,12 +269,14 @@ async def test_what_the_server_says_unasked_ends_the_pipeline(
 
 async def test_a_server_that_is_loading_needs_another_connection(harness, shared_broker):
     """Answered by hand: a server that has enough to load takes seconds."""
-    await harness.connect(shared_broker.address)
-    harness.call("PING")
-    harness.pipeline.flush()
-    harness.pipeline._connection._transport.get_protocol().data_received(b"-LOADING soon\r\n")
-    with pytest.raises(redis_errors.BusyLoadingError):
-        await asyncio.wait_for(harness.pipeline.over, 5)
+    async with Proxy(shared_broker.address) as proxy:
+        await harness.connect(proxy.address)
+        proxy.stall()
+        harness.call("PING")
+        harness.pipeline.flush()
+        assert proxy.say(b"-LOADING soon\r\n") == 1
+        with pytest.raises(redis_errors.BusyLoadingError):
+            await asyncio.wait_for(harness.pipeline.over, 5)
 
 
 async def test_keys_that_are_at_another_node_need_another_connection(harness, cluster_node):
