@@ -182,7 +182,7 @@ class WebsocketCommunicator(ApplicationCommunicator):
     ) -> None:
         if error is None:
             await self.disconnect()
-        elif self._future is not None:
+        else:
             # The test's own failure is what matters; the application only has to be gone.
-            self._future.cancel()
-            await asyncio.wait({self._future})
+            self.future.cancel()
+            await asyncio.wait({self.future})

@@ -158,6 +158,14 @@ async def test_wait_cancels_what_does_not_end():
     assert communicator.future.cancelled()
 
 
+async def test_wait_for_an_application_that_a_timeout_has_cancelled_is_silent():
+    communicator = ApplicationCommunicator(silent, {"type": "test"})
+    with pytest.raises(TimeoutError):
+        await communicator.receive_output(timeout=0.01)
+    assert await communicator.wait() is None
+    assert communicator.future.cancelled()
+
+
 async def test_dropped_communicator_cancels_its_application():
     ended = asyncio.Event()
 

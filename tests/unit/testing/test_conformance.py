@@ -1,6 +1,7 @@
 """The conformance suite passes on sound layers, and each of its tests fails on a defective one."""
 
 import asyncio
+import time
 from unittest import SkipTest
 
 import pytest
@@ -87,6 +88,40 @@ def test_layer_without_extensions_skips_their_tests():
     assert "test_every_history_is_that_of_simple_queues" not in skipped
 
 
+def test_flush_is_tested_without_groups():
+    class WithoutGroups(layers.FullLayer):
+        extensions = ("flush",)
+
+        async def group_add(self, group, channel):
+            raise NotImplementedError
+
+        async def group_send(self, group, message):
+            raise NotImplementedError
+
+    class FlushesNothing(WithoutGroups):
+        async def flush(self):
+            pass
+
+    name = "test_flush_forgets_messages_and_groups"
+    assert layers.run(WithoutGroups, [name]) == (set(), set())
+    assert layers.run(FlushesNothing, [name]) == ({name}, set())
+
+
+def test_a_send_that_fails_while_the_broker_restarts_is_repeated():
+    class RefusesOnce(layers.FullLayer):
+        refused = []
+
+        async def send(self, channel, message):
+            if self.broker.restarts and not self.refused:
+                self.refused.append(message)
+                raise ConnectionError("The broker is not back yet.")
+            await super().send(channel, message)
+
+    name = "test_receivers_survive_a_restart_of_the_broker"
+    assert layers.run(RefusesOnce, [name]) == (set(), set())
+    assert len(RefusesOnce.refused) == 1
+
+
 class TestHarness:
     """The tools that the tests are made of."""
 
@@ -128,3 +163,15 @@ class TestHarness:
             await harness.soon(asyncio.Event().wait(), "it happens")
         with pytest.raises(AssertionError, match="Broken promise: it comes true"):
             await harness.eventually(lambda: False, "it comes true")
+
+    async def test_what_comes_after_the_deadline_is_late_although_no_timer_went_off(self):
+        """So comes a message that did not wake its receiver: the timer did, and both are ready."""
+        harness = LayerConformance()
+        harness.deadline = 0.01
+
+        async def hold_the_event_loop():
+            time.sleep(2 * harness.deadline)  # no timer goes off meanwhile
+            return "late"
+
+        with pytest.raises(AssertionError, match=r"Broken promise: it happens"):
+            await harness.soon(hold_the_event_loop(), "it happens")

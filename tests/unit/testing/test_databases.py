@@ -73,6 +73,20 @@ class TestInMemory:
             raise ZeroDivisionError
         assert pool.submit(count).result(5) == 0
 
+    def test_a_transaction_that_cannot_begin_gives_the_turn_back(self, shared, pool):
+        def refuse_to_begin(execute, sql, params, many, context):
+            if sql.startswith("BEGIN"):
+                raise OperationalError("the disk is full")
+            return execute(sql, params, many, context)
+
+        with (
+            connection.execute_wrapper(refuse_to_begin),
+            pytest.raises(OperationalError, match="the disk is full"),
+            transaction.atomic(),
+        ):
+            pytest.fail("must not be entered")
+        assert pool.submit(count).result(5) == 0
+
     def test_autocommit_may_be_switched_off_and_on(self, shared, pool):
         transaction.set_autocommit(False)
         Group.objects.create(name="test")

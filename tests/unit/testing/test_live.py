@@ -11,6 +11,7 @@ import time
 import unittest
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -23,6 +24,7 @@ from django.db import connections
 from django.test import override_settings
 
 from channels.layers import get_channel_layer, get_sync_channel_layer
+from channels.lifespan import Lifespan
 from channels.testing import ChannelsLiveServerTestCase, live
 from channels.testing.live import LiveServer
 from tests.brokers import running
@@ -353,6 +355,29 @@ class TestFailures:
         assert "lifespan startup failed" in expect_no_start(self.case(ASGI_APPLICATION=name))
         assert "the mill has stopped" in caplog.text
 
+    def test_server_that_is_never_ready(self):
+        calls = []
+
+        class NeverReady:
+            ready = SimpleNamespace(wait=lambda timeout: False)
+
+            def __init__(self, host, get_application):
+                pass
+
+            def start(self):
+                calls.append("start")
+
+            def terminate(self):
+                calls.append("terminate")
+
+            def join(self, timeout=None):
+                calls.append("join")
+
+        case = self.case()
+        case.ProtocolServerProcess = NeverReady
+        assert "LiveServerError: The server was not ready" in expect_no_start(case)
+        assert calls == ["start", "terminate", "join"]
+
     def test_port_in_use(self):
         with socket.create_server(("localhost", 0)) as listener:
             case = self.case()
@@ -393,6 +418,44 @@ class TestTrouble:
         assert "LiveServerError" in result.errors[0][1]
         assert "still running" in result.errors[0][1]
         assert len(result.errors) == 1
+
+    def test_a_server_that_does_not_stop_is_an_error_of_the_class(self):
+        shutting_down, go_on = threading.Event(), threading.Event()
+        servers = []
+
+        def hold_the_event_loop():
+            shutting_down.set()
+            go_on.wait(30)
+
+        def let_it_end():
+            go_on.set()
+            threading.Thread.join(servers[0], 10)
+
+        class Impatient(LiveServer):
+            def start(self):
+                servers.append(self)
+                super().start()
+
+            def join(self, timeout=None):
+                assert shutting_down.wait(10)
+                super().join(0)
+
+        @override_settings(**SITE)
+        class Case(ChannelsLiveServerTestCase):
+            ProtocolServerProcess = Impatient
+            static_wrapper = lambda _: Lifespan(on_shutdown=[hold_the_event_loop])  # noqa: E731
+
+            @classmethod
+            def setUpClass(cls):
+                cls.addClassCleanup(let_it_end)  # after the server was told to stop
+                super().setUpClass()
+
+            def test_nothing(self):
+                pass
+
+        result = run(Case)
+        ((_, trace),) = result.errors
+        assert "LiveServerError: The server did not stop" in trace
 
     def test_a_server_that_breaks_off_is_an_error_of_the_class(self):
         @override_settings(**SITE)
