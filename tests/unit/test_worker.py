@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -293,7 +294,8 @@ async def test_a_broker_that_refuses_is_told_in_a_line(caplog):
     assert record.exc_info is None
 
 
-async def test_an_application_that_receives_nothing_is_not_started_for_ever(layer, caplog):
+@pytest.mark.parametrize("fails", [True, False])
+async def test_an_application_that_receives_nothing_is_not_started_for_ever(layer, caplog, fails):
     starts = []
     dropped = []
 
@@ -304,7 +306,8 @@ async def test_an_application_that_receives_nothing_is_not_started_for_ever(laye
 
     async def application(scope, receive, send):
         starts.append(scope)
-        raise RuntimeError("cannot start")
+        if fails:
+            raise RuntimeError("cannot start")
 
     done = asyncio.Event()
     signals.message_dropped.connect(receiver)
@@ -317,6 +320,29 @@ async def test_an_application_that_receives_nothing_is_not_started_for_ever(laye
         signals.message_dropped.disconnect(receiver)
     assert len(starts) == 3
     assert dropped == [("a", 1)] * 3
+
+
+async def test_an_application_that_receives_nothing_while_draining_drops_only_messages(
+    layer, caplog
+):
+    release = asyncio.Event()
+
+    async def application(scope, receive, send):
+        await release.wait()
+
+    worker = Worker(application, [], layer)
+    scope = {"type": "channel", "channel": "a"}
+    queue = worker.get_or_create_application_instance("a", scope)
+    queue.put_nowait({"type": "x"})
+    task = asyncio.create_task(worker.handle())
+    worker.stop()
+    async with asyncio.timeout(DEADLINE):
+        while queue.qsize() < 2:  # the message, and the end that draining adds
+            await asyncio.sleep(0)
+        release.set()
+        await task
+    (record,) = errors(caplog)
+    assert "the application ended without receiving it" in record.getMessage()
 
 
 async def test_an_application_that_cancels_itself_is_a_failure_like_others(layer, caplog):
@@ -544,6 +570,19 @@ def test_run_drains_when_a_task_of_the_application_exits_and_never_ends_with_0(
     assert f"A task of the application raised SystemExit({wanted})" in caplog.text
 
 
+def test_a_task_that_exits_when_the_worker_has_just_ended_still_ends_the_process(layer):
+    class Ending(Worker):
+        async def arun(self):
+            self.left = asyncio.create_task(leave())  # it runs before the loop notices the end
+
+    async def leave():
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as ended:
+        Ending(Recorder(), ["a"], layer).run()
+    assert ended.value.code == 3
+
+
 def test_a_second_signal_ends_the_process_at_once(monkeypatch, caplog):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
@@ -640,3 +679,54 @@ async def test_a_running_handler_of_a_consumer_finishes_while_draining(layer, ca
         await asyncio.wait_for(began.wait(), DEADLINE)
     assert finished.is_set()
     assert caplog.records == []
+
+
+async def test_a_listener_that_returns_has_failed(layer):
+    class Returning(Worker):
+        max_failures = 0
+
+        async def listener(self, channel):
+            pass
+
+    with pytest.raises(ListenerFailed, match="the listener returned"):
+        await asyncio.wait_for(Returning(Recorder(), ["a"], layer).handle(), DEADLINE)
+
+
+async def test_a_subclass_may_keep_application_instances_itself(layer):
+    inputs = asyncio.Queue()
+
+    class Own(Worker):
+        def get_or_create_application_instance(self, scope_id, scope):
+            return inputs
+
+    async with working(Own(Recorder(), ["a"], layer)):
+        for n in range(2):
+            await layer.send("a", {"type": "x", "n": n})
+        found = [await asyncio.wait_for(inputs.get(), DEADLINE) for _ in range(2)]
+    assert [message["n"] for message in found] == [0, 1]
+
+
+def test_outside_the_main_thread_a_worker_leaves_signals_alone(layer):
+    worker = Worker(Recorder(), ["a"], layer)
+    worker.stop()
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, worker.arun()).result(DEADLINE) is None
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_a_deleted_application_instance_leaves_its_successor_alone(layer):
+    application = Recorder()
+    worker = Worker(application, [], layer)
+    scope = {"type": "channel", "channel": "a"}
+    worker.get_or_create_application_instance("a", scope).put_nowait({"type": "x", "n": 0})
+    assert await application.next() == ("a", 0)
+    deleted = worker.application_instances["a"]["future"]
+    worker.delete_application_instance("a")
+    worker.get_or_create_application_instance("a", scope).put_nowait({"type": "x", "n": 1})
+    successor = worker.application_instances["a"]
+    await asyncio.wait((deleted,), timeout=DEADLINE)
+    assert deleted.cancelled()
+    assert worker.application_instances == {"a": successor}
+    async with working(worker):
+        assert await application.next() == ("a", 1)

@@ -162,6 +162,23 @@ class TestHTTP:
         finally:
             stop.set()
 
+    def test_no_time_at_all_is_no_answer(self, serve):
+        server = serve(http())
+        assert "no answer within 0 s" in failure("http", server, timeout=0.0)
+        assert server.requests == []
+
+    def test_an_address_that_refuses_is_followed_by_the_next(self, serve, monkeypatch):
+        server = serve(http())
+        resolve = socket.getaddrinfo
+
+        def two_addresses(host, port, *arguments, **options):
+            hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.test" else [host]
+            return [found for host in hosts for found in resolve(host, port, *arguments, **options)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        ask_http(Target(f"http://two.test:{server.port}/"))
+        assert len(server.requests) == 1
+
     def test_a_long_explanation_is_not_read_to_its_end(self, serve):
         body = b'{"checks": {"a": {"ok": false, "error": "' + b"x" * 1_000_000 + b'"}}}'
         assert failure("http", serve(http("503 No", body))) == "503 No"

@@ -172,3 +172,10 @@ async def test_a_crash_after_the_handshake_is_a_disconnect(records):
 async def test_lifespan_is_passed_on_in_silence(records):
     await serve({"type": "lifespan"}, {"type": "lifespan.startup.complete"})
     assert not records
+
+
+async def test_other_messages_of_a_response_are_passed_on_and_not_counted(records):
+    early_hint = {"type": "http.response.early_hint", "links": [b"<a>"], "body": b"123"}
+    await serve(HTTP, early_hint, *response(200, b"45"))
+    (record,) = records
+    assert record.args[1:] == ("200", "2")

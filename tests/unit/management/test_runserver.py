@@ -4,13 +4,16 @@ import sys
 import threading
 import time
 from functools import partial
+from io import StringIO
 
 import httpx
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.servers.basehttp import WSGIServer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from channels.management.commands.runserver import Command
 from tests.ports import free_port
 
 from .project import DEADLINE, Project, wait_for_port
@@ -262,3 +265,53 @@ def test_without_uvicorn_the_extra_is_named(settings, monkeypatch, missing):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(CommandError, match=re.escape('pip install "channels[uvicorn]"')):
         call_command("runserver")
+
+
+class BriefServer(WSGIServer):
+    """Binds, and ends at once instead of serving."""
+
+    def serve_forever(self, poll_interval=0.5):
+        self.server_close()
+
+
+class BriefTitledServer(BriefServer):
+    title = "brief"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("server", [BriefServer, BriefTitledServer])
+def test_noasgi_needs_no_asgi_application_and_returns_when_the_server_ends(
+    settings, monkeypatch, server
+):
+    del settings.ASGI_APPLICATION
+    settings.ALLOWED_HOSTS = ["*"]
+    monkeypatch.setenv("DJANGO_RUNSERVER_HIDE_WARNING", "true")
+    command = Command(stdout=StringIO())
+    command.server_cls = server
+    call_command(command, "0", "--noasgi", "--noreload", "--skip-checks")
+    output = command.stdout.getvalue()
+    assert "development server at http://127.0.0.1:" in output
+    assert ("Starting brief" in output) == (server is BriefTitledServer)
+    if server is BriefTitledServer:
+        assert "WARNING" not in output
+
+
+async def show_root_path(scope, receive, send):
+    body = f"{scope['root_path']} {scope['path']}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def test_the_application_is_told_the_script_name(settings):
+    settings.ASGI_APPLICATION = f"{__name__}.show_root_path"
+    settings.FORCE_SCRIPT_NAME = "/base"
+    handler = Command().get_handler(
+        use_asgi=True,
+        use_static_handler=False,
+        insecure_serving=False,
+        http_timeout=None,
+        websocket_handshake_timeout=5,
+    )
+    transport = httpx.ASGITransport(handler)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/base/page")).text == "/base /base/page"

@@ -2,9 +2,11 @@ import errno
 import signal
 import socket
 import threading
+from unittest.mock import Mock
 
 import pytest
 
+from channels._runtime.termination import Termination
 from channels.management.server import UvicornServer
 
 
@@ -42,3 +44,22 @@ def test_ending_without_a_server_does_nothing():
     before = signal.getsignal(signal.SIGINT), threading.active_count()
     UvicornServer.end(0)
     assert (signal.getsignal(signal.SIGINT), threading.active_count()) == before
+
+
+def test_ctrl_c_while_the_application_starts_ends_the_server_before_it_serves(monkeypatch):
+    monkeypatch.setattr(Termination, "disabled", Termination.disabled)  # the server sets it
+    monkeypatch.setattr(threading, "Timer", Mock())  # would end this process
+    steps = []
+
+    async def application(scope, receive, send):
+        steps.append((await receive())["type"])
+        signal.raise_signal(signal.SIGINT)
+        await send({"type": "lifespan.startup.complete"})
+        steps.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    server = UvicornServer(("127.0.0.1", 0), None)
+    server.set_app(application)
+    with server.socket, pytest.raises(KeyboardInterrupt):
+        server.serve_forever()
+    assert steps[0] == "lifespan.startup"
