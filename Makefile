@@ -49,7 +49,7 @@ coverage: $(VENV)/.installed-test ## Run the tests and list what of src they mis
 	$(MAKE) coverage-report
 
 coverage-report: # of what `make test COVER="-m coverage run"` has measured, once or several times
-	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage combine --quiet --append
 	$(BIN)/python -m coverage html --quiet --fail-under=0
 	$(BIN)/python -m coverage report
 
