@@ -184,3 +184,11 @@ async def test_a_connection_that_ends_during_a_pause_hands_on_nothing_more(conne
     assert not connection.paused
     connection.resume()
     assert got == [b"0"], "there was no pause to end"
+
+
+async def test_what_comes_after_the_end_is_not_handed_on(connect):
+    got = []
+    connection = await connect(got.extend)
+    connection.end()
+    connection.received((b"late",))
+    assert got == []

@@ -211,6 +211,28 @@ async def test_a_server_that_says_nothing_is_left(
     assert redis.publish(topic, "after") >= 1
 
 
+async def test_a_server_that_answers_when_it_is_about_to_be_left_is_kept(
+    monkeypatch, subscribe, recorder, proxy
+):
+    """So does one whose answers have waited while the event loop was held up."""
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.5)
+    subscription = await subscribe(socket_timeout=0.5)
+    made = proxy.connections
+    proxy.stall()
+    answer, about_to_leave = subscription.barrier(), []
+
+    async def look_once_more(seconds):
+        about_to_leave.append(seconds)
+        proxy.flow()
+        await asyncio.shield(answer)
+
+    monkeypatch.setattr(subscription_module.timers, "sleep", look_once_more)
+    await until(lambda: about_to_leave)
+    await subscription.barrier()
+    assert recorder.lost == []
+    assert proxy.connections == made
+
+
 async def test_a_quiet_connection_is_kept(monkeypatch, subscribe, recorder, proxy):
     monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
     seen = []

@@ -318,3 +318,24 @@ async def test_a_notice_of_another_process_is_for_the_members_of_its_group(layer
     await until(lambda: layer.statistics.dropped == {"undecodable": 3})
     for box in boxes:
         await box.close()
+
+
+@pytest.mark.parametrize("to", ["group", "channel"])
+async def test_a_fault_that_this_process_has_told_of_is_not_told_again_by_a_notice(
+    make, broker, to
+):
+    async with Proxy(broker.address) as proxy:
+        layer = make(hosts=[proxy.address])
+        channel = await layer.new_channel()
+        box = layer.open_mailbox(channel, lambda: None)
+        await layer.group_add("group", channel)
+        proxy.cut()
+        assert (await until(box.take))["type"] == GAP
+        topic, notice = f"{{{layer.prefix}:0}}:group:group", UNSURE + b"0.0"
+        if to == "channel":
+            topic, notice = process_topic(layer, channel), b"c" + channel.encode() + b" " + notice
+        assert broker.cli("PUBLISH", topic, notice) == 1
+        await layer.send(channel, NEWS)
+        assert await until(box.take) == NEWS
+        await box.close()
+        await layer.aclose()

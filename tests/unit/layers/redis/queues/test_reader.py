@@ -453,6 +453,25 @@ async def test_what_several_gave_up_at_once_goes_back_in_order(
     assert await take(other, 4) == names
 
 
+async def test_what_comes_as_all_give_up_is_for_the_next_caller(
+    workshop, shared_broker, put, monkeypatch
+):
+    reader = workshop.reader(shared_broker.address)
+    receiving = [asyncio.create_task(reader.receive()) for _ in range(2)]
+    await until(lambda: reader.is_reading)
+    hold = reader.entries.hold
+
+    def hold_and_give_up(entries, since):  # the callers have had no turn yet
+        hold(entries, since)
+        for task in receiving:
+            task.cancel()
+
+    monkeypatch.setattr(reader.entries, "hold", hold_and_give_up)
+    put("late")
+    await asyncio.wait(receiving)
+    assert await take(reader, 1) == ["late"]
+
+
 async def test_nothing_that_is_being_handled_comes_again_when_something_goes_back(
     workshop, shared_broker, redis, put, monkeypatch
 ):
