@@ -33,9 +33,13 @@ _ORDINARY, _SHARE = 2.0, 0.1
 _STALLED = (0.25, 1.0)
 
 # Seconds between two looks at the mailboxes. Nothing is counted for a look in each turn of the
-# event loop, which is enough for consumers that need nothing but the processor; what is counted
-# is this, however long the turn took, so that a busy machine makes nobody impatient.
+# event loop, which is enough for consumers that need nothing but the processor.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.016
+
+# What is counted of a pause that took longer, because the event loop or the machine was busy and
+# the consumers that are waited for had no turn: the less the longer it took, but no less than this
+# share, for a process that is always busy must not wait for ever.
+_LEAST_SHARE = 0.25
 
 
 class Backpressure:
@@ -91,21 +95,24 @@ class Backpressure:
 
     def _look_again(self, late: Late, go_on: Callable[[], None], pause: float) -> None:
         if pause:
-            self._timer = Timer(pause, self._look, late, go_on, pause)
+            self._timer = Timer(pause, self._look, late, go_on, pause, now())
         else:
-            self._timer = self._loop.call_soon(self._look, late, go_on, 0.0)
+            self._timer = self._loop.call_soon(self._look, late, go_on, 0.0, now())
 
-    def _look(self, late: Late, go_on: Callable[[], None], pause: float) -> None:
-        """See whether there is room by now, after a pause."""
+    def _look(self, late: Late, go_on: Callable[[], None], pause: float, since: float) -> None:
+        """See whether there is room by now, after a pause that began at ``since``."""
         progress = late.deliver()
-        self._left -= pause
-        self._stalled = 0.0 if progress else self._stalled + pause
+        took = max(now() - since, pause)
+        counted = pause * max(pause / took, _LEAST_SHARE) if pause else 0.0
+        self._left -= counted
+        self._stalled = 0.0 if progress else self._stalled + counted
         shortest, longest = _STALLED
         patience = min(max(self._left / 4, shortest), longest)
         if late.mailboxes and (self._left <= 0 or self._stalled >= patience):
             late.settle()
         if late.mailboxes:
-            following = 0.0 if progress else min(max(pause * 2, _FIRST_PAUSE), _LAST_PAUSE)
+            longer = pause * 2 if took <= pause * 2 else pause
+            following = 0.0 if progress else min(max(longer, _FIRST_PAUSE), _LAST_PAUSE)
             self._look_again(late, go_on, following)
         else:
             self._continue(go_on)

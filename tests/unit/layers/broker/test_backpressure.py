@@ -1,5 +1,6 @@
 import asyncio
 import math
+import time
 
 import pytest
 
@@ -73,6 +74,24 @@ async def test_what_is_read_is_waited_for(pause):
     assert await here.until_over() == 0
     await until(lambda: not here.count_pending())
     assert await finish(readers) == [list(range(100))] * 5
+
+
+async def test_a_busy_event_loop_makes_nobody_impatient(monkeypatch):
+    """A consumer needs a few turns for each message, and something else makes turns long."""
+    monkeypatch.setattr(backpressure_module, "_ORDINARY", 0.15)
+    here = Here(1)
+
+    async def read_in_several_turns():
+        while True:
+            here.mailboxes[0].take()
+            for _ in range(6):
+                time.sleep(0.005)
+                await asyncio.sleep(0)
+
+    reader = asyncio.create_task(read_in_several_turns())
+    await asyncio.sleep(0)
+    assert await here.hand_over(40).until_over() == 0
+    reader.cancel()
 
 
 async def test_what_nobody_reads_is_waited_for_only_once():

@@ -339,3 +339,24 @@ async def test_a_fault_that_this_process_has_told_of_is_not_told_again_by_a_noti
         assert await until(box.take) == NEWS
         await box.close()
         await layer.aclose()
+
+
+async def test_what_comes_to_a_group_that_was_left_a_moment_ago_is_for_nobody(make, broker):
+    async with Proxy(broker.address) as proxy:
+        layer, heard = make(hosts=[proxy.address]), []
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        topic = f"{{{layer.prefix}:0}}:group:group"
+
+        def publish_first(data):
+            if b"UNSUBSCRIBE" in data.upper():
+                heard.append(broker.cli("PUBLISH", topic, b"late"))
+
+        proxy.on_request = publish_first
+        await layer.group_discard("group", channel)
+        await until(lambda: heard)
+        await layer.send(channel, NEWS)
+        assert await soon(layer.receive(channel)) == NEWS
+        assert heard == [1]
+        assert layer.statistics.dropped == {}
+        await layer.aclose()
