@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from channels.layers.broker import backpressure
+
 from ..asgi import until
 from ..brokers import running
 from .harness import (
@@ -48,7 +50,15 @@ class Ponderer(Member):
         await super().news(event)
 
 
+@pytest.fixture
+def any_load(monkeypatch):
+    """Consumers that a busy machine makes slow are waited for, however long they need."""
+    monkeypatch.setattr(backpressure, "_FRESH", 60.0)
+    monkeypatch.setattr(backpressure, "_ORDINARY", 60.0)
+
+
 @both_layers
+@pytest.mark.usefixtures("any_load")
 @pytest.mark.parametrize("consumer", [Member, Ponderer])
 async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, consumer):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
@@ -59,6 +69,7 @@ async def test_a_burst_finds_room_in_mailboxes_that_are_read(layers, broker, con
 
 @both_layers
 @pytest.mark.parametrize("itself", [True, False])
+@pytest.mark.usefixtures("any_load")
 async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker, itself):
     here = layers(broker.address, capacity=100)
     there = here if itself else layers(broker.address, capacity=100)
@@ -72,6 +83,7 @@ async def test_what_was_sent_while_the_broker_stood_still_arrives(layers, broker
         await expect_arrival(room, sender, sending)
 
 
+@pytest.mark.usefixtures("any_load")
 async def test_what_was_sent_while_the_broker_restarted_arrives(layers):
     with running("valkey", *PERSISTENT) as broker:
         here, there = (layers(broker.address, capacity=100) for _ in range(2))
@@ -84,6 +96,7 @@ async def test_what_was_sent_while_the_broker_restarted_arrives(layers):
             await expect_arrival(room, sender, sending)
 
 
+@pytest.mark.usefixtures("any_load")
 async def test_what_waits_in_the_inbox_of_a_process_that_was_busy_arrives(layers, broker):
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
     async with Room(here, consumer=Ponderer) as room:
@@ -190,6 +203,7 @@ async def test_a_flush_does_not_wait_for_a_backlog(layers, broker):
 
 
 @pubsub
+@pytest.mark.usefixtures("any_load")
 async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, proxy):
     """The connection of those who receive it was healthy all the time."""
     here, there = layers(broker.address, capacity=100), layers(proxy.address)
@@ -207,6 +221,7 @@ async def test_what_others_sent_while_they_were_cut_off_arrives(layers, broker, 
 
 
 @pubsub
+@pytest.mark.usefixtures("any_load")
 async def test_a_process_that_was_busy_catches_up(layers, broker):
     """What its event loop did not come to read waits at the server, and in buffers on the way."""
     here, there = (layers(broker.address, capacity=100) for _ in range(2))
