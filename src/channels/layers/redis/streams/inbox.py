@@ -204,7 +204,7 @@ class InboxReader:
         if not self._ready.done():
             self._ready.set_result(None)
         self._connection = connection = RawConnection(opened, self._receive)
-        self._ask_for_more()
+        self._ask_for_more(connection)
         while not connection.over.done():
             patience = _BLOCK + _GRACE - self._silence(connection)
             await asyncio.wait((connection.over,), timeout=max(patience, _LAST_LOOK))
@@ -258,31 +258,32 @@ class InboxReader:
                     self.reset()
                     break
 
-    def _ask_for_more(self) -> None:
-        if self._connection is not None:
-            self._asked = now()
-            block, last = int(_BLOCK * 1000), self._progress.last
-            command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, last)
-            self._connection.send((command,))
+    def _ask_for_more(self, connection: RawConnection) -> None:
+        """Ask for what comes next, unless the connection has ended meanwhile."""
+        self._asked = now()
+        block, last = int(_BLOCK * 1000), self._progress.last
+        command = ("XREAD", "COUNT", _BATCH, "BLOCK", block, "STREAMS", self.inbox, last)
+        connection.send((command,))
 
     def _receive(self, replies: Iterable[Any]) -> None:
-        if self._abandoned:  # and another event loop reads
+        connection = self._connection
+        if self._abandoned or connection is None:  # and another event loop reads
             return
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-            if reply is None and self._connection is not None:  # nothing came for long
+            if reply is None:  # nothing came for long
                 self._backpressure.note_delay(now() - self._asked - _BLOCK)
                 self._progress.emptied = self._asked
                 # Is it there? And a server that has become a replica refuses this.
-                self._connection.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
+                connection.send((("PEXPIRE", self.inbox, self.lease.milliseconds),))
                 continue
             if reply == 0:
                 raise ConnectionError("the inbox is gone")  # nothing can come any more
             if isinstance(reply, list):
                 self._take(reply[0][1])
             else:
-                self._loop.call_soon(self._ask_for_more)
+                self._loop.call_soon(self._ask_for_more, connection)
 
     def _take(self, entries: list[Any]) -> None:
         """Hand over what a read has brought, and then read on."""
@@ -302,7 +303,8 @@ class InboxReader:
     def _hand_over(self) -> None:
         """Hand over what has been read, until that has to wait."""
         entries, backpressure, raw_id = self._entries, self._backpressure, None
-        if entries is None:  # the connection is no more
+        connection = self._connection
+        if entries is None or connection is None:  # it has ended
             return
         received, progress, moment = self._recipient.inbox_received, self._progress, now()
         # The server's clock may have been set: nothing is older than the last read that left
@@ -340,7 +342,7 @@ class InboxReader:
         if self._all:
             progress.emptied = self._asked
         # After this turn of the event loop, one read brings more entries at once.
-        self._loop.call_soon(self._ask_for_more)
+        self._loop.call_soon(self._ask_for_more, connection)
 
     def _trim(self) -> None:
         """Let the server drop the entries before the last one, which have been read."""
