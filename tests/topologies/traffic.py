@@ -64,6 +64,7 @@ class Traffic:
         self._pause = pause
         self._clients = []
         self._senders = []
+        self._stopping = False
 
     async def __aenter__(self):
         for number, layer in enumerate(self.receivers):
@@ -93,19 +94,22 @@ class Traffic:
 
     async def _send(self, send, name):
         number = 0
-        while True:
+        while not self._stopping:
             number += 1
             await send(name, {"type": "traffic.message", "stream": name, "number": number})
             self.sent[name].append(number)
             await asyncio.sleep(self._pause)
 
     async def _stop_sending(self):
+        """Let each message that is being sent be counted; one that cannot be sent is given up."""
         senders, self._senders = self._senders, []
-        for task in senders:
+        self._stopping = True
+        late = (await asyncio.wait(senders, timeout=10))[1] if senders else ()
+        for task in late:
             task.cancel()
         outcomes = await asyncio.gather(*senders, return_exceptions=True)
         for outcome in outcomes:
-            if not isinstance(outcome, asyncio.CancelledError):
+            if outcome is not None and not isinstance(outcome, asyncio.CancelledError):
                 raise outcome
 
     def streams(self):
