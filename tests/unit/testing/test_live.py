@@ -211,6 +211,31 @@ def greet(application):
     return greeting
 
 
+def another_server(calls, *, gets_ready=True):
+    """A class with the surface of a server's process, which notes what is done with it."""
+
+    class Process:
+        def __init__(self, host, get_application):
+            calls.append((host, get_application() is live_site.application))
+            self.port = SimpleNamespace(value=4711)
+            self.ready = SimpleNamespace(wait=self.wait)
+
+        def wait(self, timeout=None):
+            calls.append("wait")
+            return gets_ready
+
+        def start(self):
+            calls.append("start")
+
+        def terminate(self):
+            calls.append("terminate")
+
+        def join(self, timeout=None):
+            calls.append("join")
+
+    return Process
+
+
 @pytest.mark.django_db(transaction=True)
 class TestAttributes:
     def test_static_files_are_served(self, tmp_path):
@@ -288,34 +313,13 @@ class TestAttributes:
     def test_another_server_needs_only_the_surface_of_a_process(self):
         calls = []
 
-        class Ready:
-            def wait(self, timeout=None):
-                calls.append("wait")
-                return True
-
-        class Process:
-            ready = Ready()
-
-            def __init__(self, host, get_application):
-                calls.append((host, get_application() is live_site.application))
-                self.port = type("Port", (), {"value": 4711})
-
-            def start(self):
-                calls.append("start")
-
-            def terminate(self):
-                calls.append("terminate")
-
-            def join(self, timeout=None):
-                calls.append("join")
-
         @override_settings(**SITE)
         class Case(ChannelsLiveServerTestCase):
-            ProtocolServerProcess = Process
+            ProtocolServerProcess = another_server(calls)
             serve_static = False
 
             def test_it(self):
-                assert type(self._server_process) is Process
+                assert type(self._server_process) is self.ProtocolServerProcess
                 assert self.live_server_ws_url == "ws://localhost:4711"
 
         expect_pass(Case)
@@ -357,26 +361,11 @@ class TestFailures:
 
     def test_server_that_is_never_ready(self):
         calls = []
-
-        class NeverReady:
-            ready = SimpleNamespace(wait=lambda timeout: False)
-
-            def __init__(self, host, get_application):
-                pass
-
-            def start(self):
-                calls.append("start")
-
-            def terminate(self):
-                calls.append("terminate")
-
-            def join(self, timeout=None):
-                calls.append("join")
-
         case = self.case()
-        case.ProtocolServerProcess = NeverReady
+        case.ProtocolServerProcess = another_server(calls, gets_ready=False)
+        case.serve_static = False
         assert "LiveServerError: The server was not ready" in expect_no_start(case)
-        assert calls == ["start", "terminate", "join"]
+        assert calls == [("localhost", True), "start", "wait", "terminate", "join"]
 
     def test_port_in_use(self):
         with socket.create_server(("localhost", 0)) as listener:
