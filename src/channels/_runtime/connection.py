@@ -91,7 +91,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
         try:
-            await self._intake.read(receive, self._life.reading_ended)
+            await self._intake.read(receive, self._life.reading_ended, self._outlet.answer_probe)
         except asyncio.CancelledError:
             if not self._cancelled:
                 task.cancel()
@@ -161,6 +161,11 @@ class Connection:
                 del failure  # it refers to this frame
 
     # The end
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the response is a stream of events, which has begun."""
+        return self._life.event_stream
 
     def drain(self) -> "asyncio.Task[Any] | None":
         """Begin to end because the process is about to; clients that come back find another.
@@ -248,6 +253,7 @@ class Connection:
         if self._handshake_limit is not None:
             await self._handshake_limit.finish()
             self._handshake_limit = None
+        self._outlet.stop_answering()
         if self._life.protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)
 

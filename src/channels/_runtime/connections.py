@@ -18,6 +18,10 @@ _LOOK = 0.5
 class Drainable(Protocol):
     """A connection that can be asked to come to its end."""
 
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether it is a stream of events, which may end anywhere and never ends by itself."""
+
     def drain(self) -> "asyncio.Task[Any] | None":
         """Begin to end. Returns the task to keep until it is done, or None."""
 
@@ -35,6 +39,8 @@ class Connections:
         #: Which of their handlers have created tasks.
         self.turns = Turns(self._loop)
         self.open: set[Drainable] = set()
+        #: What ends streams of events, until it is done.
+        self.ending: set[asyncio.Task[Any]] = set()
         #: Whether the process has been told to end.
         self.draining = False
         #: Whether new WebSockets are to be refused: they would be closed at once.

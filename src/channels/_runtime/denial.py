@@ -1,6 +1,7 @@
 """Refusing a connection: one log line that says why, one signal, one clean answer."""
 
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from .. import signals
@@ -24,6 +25,7 @@ async def deny(
     sender: object = None,
     level: int | None = None,
     unread: bool = False,
+    headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Refuse an HTTP request or a WebSocket that has not been accepted.
 
@@ -32,7 +34,7 @@ async def deny(
     has not. ``reason`` goes to the log and the signal, never to the client. ``level`` is that of
     the line in the log; by default ERROR if ``status`` says that the server is at fault, else
     WARNING. Of each sender's refusals with one status, the log gets a bounded number of lines.
-    ``unread`` is that of :func:`respond`.
+    ``unread`` and ``headers`` are those of :func:`respond`.
     """
     path = printable(scope.get("path", ""))
     if level is None:
@@ -55,11 +57,20 @@ async def deny(
         reason=reason,
         status=status,
     )
-    await respond(scope, send, status=status, unread=unread)
+    await respond(scope, send, status=status, unread=unread, headers=headers)
 
 
-async def respond(scope: Scope, send: Send, *, status: int, unread: bool = False) -> None:
+async def respond(
+    scope: Scope,
+    send: Send,
+    *,
+    status: int,
+    unread: bool = False,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
     """The answer alone: ``status`` and its phrase, or a close if a WebSocket can have no other.
+
+    ``headers`` come with it.
 
     With ``unread`` the client may still be sending its request. It is told the status, and that
     the connection ends; the caller sends the last part of the body, :func:`phrase`, when the
@@ -73,6 +84,7 @@ async def respond(scope: Scope, send: Send, *, status: int, unread: bool = False
         prefix = "websocket.http.response"
     body = phrase(status)
     headers = [
+        *headers,
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode("ascii")),
     ]

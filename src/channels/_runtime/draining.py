@@ -170,7 +170,15 @@ def prepare(here: Connections) -> None:
             logger.error("Connections will not be drained: %s", error)
             return
         if plan is not None:
-            here.termination.arm(lambda: drain(here, plan))
+            here.termination.arm(lambda: drain(here, plan), lambda: _end_streams(here))
+
+
+def _end_streams(here: Connections) -> None:
+    """End the streams of events at once, for a server that waits for responses to end."""
+    for connection in list(here.open):
+        if connection.is_event_stream and (task := connection.drain()) is not None:
+            here.ending.add(task)
+            task.add_done_callback(here.ending.discard)
 
 
 def release() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .. import signals
+from ..close_codes import CloseCode
 from ..exceptions import (
     BrokerError,
     InvalidChannelLayerError,
@@ -45,8 +46,8 @@ _ELSEWHERE = (BrokerError, InvalidChannelLayerError)
 # Between a project's line and the error that it meets.
 _LIBRARIES = frozenset({"asgiref", "asyncio", "channels", "channels_redis", "concurrent"})
 
-# What a socket is closed with after the application's own mistake (RFC 6455, section 7.4.1).
-CRASHED = 1011
+# What a socket is closed with after the application's own mistake.
+CRASHED = CloseCode.INTERNAL_ERROR.value
 
 _E = TypeVar("_E", bound=Exception)
 _ATTRIBUTE = "_channels_close_code"

@@ -7,7 +7,11 @@ from typing import Any
 from .exits import current_task, is_crash
 from .types import Mailbox, Message, Receive
 
-__all__ = ["READ_AHEAD", "Intake"]
+__all__ = ["PROBE", "READ_AHEAD", "Intake"]
+
+#: A text frame by which a client asks whether anything is there that could answer. Pages cannot
+#: send pings (RFC 6455, section 5.5.2). It never reaches a consumer.
+PROBE = '{"type":"channels.ping"}'
 
 # Client events held while a handler runs. Enough to see a disconnect behind a few frames, few
 # enough that a client which floods is held back by TCP.
@@ -66,7 +70,9 @@ class Intake:
         #: Why reading the client failed.
         self.failure: BaseException | None = None
 
-    async def read(self, receive: Receive, ended: Callable[[bool], None]) -> None:
+    async def read(
+        self, receive: Receive, ended: Callable[[bool], None], probed: Callable[[], None]
+    ) -> None:
         """Read the client in this task, until it has left or :meth:`end` is called.
 
         Args:
@@ -74,19 +80,20 @@ class Intake:
             ended: called when nothing more can be read: with True when the client's last event has
                 been read or the server says that the client has left, and with False when reading
                 has failed for another reason, so that the client may still be there.
+            probed: called when the client has sent :data:`PROBE`, also while a handler runs.
 
         Raises:
             CancelledError: the task was cancelled, and not by :meth:`stop`.
         """
         reader = asyncio.current_task()
         if reader is None:  # a task of the server's own kind, for which asyncio can do little
-            await self._loop.create_task(self.read(receive, ended))
+            await self._loop.create_task(self.read(receive, ended, probed))
             return
         others = reader.cancelling()
         while not self._over:
             self._reader = reader
             try:
-                await self._read(receive, ended)
+                await self._read(receive, ended, probed)
                 return
             except BaseException as error:
                 if current_task() is not reader:  # nothing runs this any more
@@ -130,10 +137,15 @@ class Intake:
         await self.stop()
         _release(self._resumed)
 
-    async def _read(self, receive: Receive, ended: Callable[[bool], None]) -> None:
+    async def _read(
+        self, receive: Receive, ended: Callable[[bool], None], probed: Callable[[], None]
+    ) -> None:
         events = self._events
         while not self._over:  # pragma: no branch - tracers miss what throw() resumes
             event = await receive()
+            if event.get("text") == PROBE:
+                probed()
+                continue
             events.append(event)
             if event["type"] == self._disconnect_type:
                 break

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
+from ..close_codes import CloseCode
 from . import clock, timers
 from .intake import Intake
 from .running_handler import RunningHandler
@@ -31,9 +32,8 @@ __all__ = [
     "disconnect_type",
 ]
 
-# RFC 6455, section 7.4.1, and the registry of close codes that it founds.
-RESTARTING, OVERLOADED = 1012, 1013
-_NO_STATUS, _ABNORMAL = 1005, 1006
+RESTARTING, OVERLOADED = CloseCode.RESTARTING.value, CloseCode.OVERLOADED.value
+_NO_STATUS, _ABNORMAL = CloseCode.NO_STATUS.value, CloseCode.ABNORMAL.value
 
 # Seconds to wait for the server's disconnect event after the application closed the socket.
 # Servers allow the client about as long to answer the closing handshake (some 10 s).

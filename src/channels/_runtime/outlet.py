@@ -7,6 +7,7 @@ from types import CoroutineType, coroutine
 from typing import Any
 
 from .. import signals
+from .backstage import untold
 from .consumer_signals import send_signal
 from .denial import respond
 from .faults import log_about
@@ -21,6 +22,9 @@ __all__ = ["Outlet", "start_inline"]
 
 logger = logging.getLogger("channels.consumer")
 
+# What a client gets for intake.PROBE.
+_ANSWER = '{"type":"channels.pong"}'
+
 
 class Outlet:
     """Sends what a consumer says, and reports how far the handshake or the response has come.
@@ -34,6 +38,7 @@ class Outlet:
     """
 
     __slots__ = (
+        "_answering",
         "_consumer",
         "_intake",
         "_life",
@@ -63,6 +68,8 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
+        # Sends an answer to a probe, until the client has taken it.
+        self._answering: asyncio.Task[None] | None = None
         #: Sends that were given up, while their task has not noticed yet.
         self.given_up: tuple[Awaitable[None], ...] = ()
 
@@ -93,7 +100,9 @@ class Outlet:
         """
         message_type = message["type"]
         life = self._life
-        if life.phase >= REFUSED and (life.phase >= CLOSED or self._protocol == "websocket"):
+        if life.phase >= REFUSED and (
+            life.phase >= CLOSED or self._protocol == "websocket" or life.event_stream
+        ):
             self._drop(message_type)
             return
         reading = False
@@ -141,6 +150,24 @@ class Outlet:
 
     def _drop(self, message_type: str) -> None:
         send_signal(signals.send_dropped, self._consumer, message_type=message_type)
+
+    def answer_probe(self) -> None:
+        """Tell the client that this end is there. One answer at a time waits for the client."""
+        if self._life.phase is OPEN and (self._answering is None or self._answering.done()):
+            self._answering = untold(asyncio.get_running_loop().create_task(self._answer_probe()))
+
+    async def _answer_probe(self) -> None:
+        try:
+            if self._life.phase is OPEN:
+                await self.send({"type": "websocket.send", "text": _ANSWER})
+        except Exception:
+            logger.debug("%s: answering a probe failed", describe(self._consumer), exc_info=True)
+
+    def stop_answering(self) -> None:
+        """Answer no probe any more. The connection ends."""
+        if self._answering is not None:
+            self._answering.cancel()
+            self._answering = None
 
     # A client that does not read
 
@@ -199,6 +226,8 @@ class Outlet:
     async def say_goodbye(self, code: int, *, status: int = 500) -> None:
         """Close the socket if it is open, or refuse what the consumer has not answered.
 
+        A response without an end is broken off, so that its client does not wait for more.
+
         An error of the server is no error here: there is nothing more to be done.
 
         Args:
@@ -218,6 +247,8 @@ class Outlet:
                 refused = code == 1000 and self._protocol == "websocket"
                 scope = self._consumer.scope
                 await respond(scope, self._raw_send, status=403 if refused else status)
+            elif self._protocol == "http":
+                await self._break_off()
         except Exception:
             life.ending(code)
             logger.debug("%s: closing failed", describe(self._consumer), exc_info=True)
@@ -229,6 +260,12 @@ class Outlet:
         except Exception:  # noqa: BLE001 - each server has its own
             await self.send({"type": "websocket.close"})
             self._life.ending(code)
+
+    async def _break_off(self) -> None:
+        """End a response which has begun. A stream of events may end anywhere; others are cut."""
+        server = self._adapter()
+        if self._life.event_stream or not (server.ends_unfinished or server.abort()):
+            await self.send({"type": "http.response.body", "body": b""})
 
     async def end_response(self) -> None:
         """End a response that was started, as if its client had left."""

@@ -2,7 +2,11 @@
 
 from .types import Scope
 
-__all__ = ["from_server", "shares_connection"]
+__all__ = ["SHARED", "from_server", "shares_connection"]
+
+#: Key of a scope whose client has no TCP connection of its own: it comes with one request after
+#: the other.
+SHARED = "channels.shared"
 
 
 def from_server(scope: Scope) -> bool:
@@ -17,4 +21,4 @@ def from_server(scope: Scope) -> bool:
 
 def shares_connection(scope: Scope) -> bool:
     """Whether other requests may share the client's connection, as they do from HTTP/2 on."""
-    return str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}
+    return SHARED in scope or str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}

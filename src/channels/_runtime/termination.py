@@ -3,6 +3,7 @@
 Servers begin their shutdown when SIGTERM comes, each in its own way, and by the time they tell the
 application, its clients are gone. So SIGTERM is held back: the server gets it when everything is
 drained, or at once if it comes again. SIGINT is left alone: after Ctrl-C the process ends at once.
+But uvicorn waits for responses to end, so streams of events, which never would, are told of it.
 
 Service managers may send SIGTERM to all processes of a service, and then the parent passes it on to
 its workers. So what comes again within a moment is an echo and not a second request.
@@ -30,7 +31,7 @@ __all__ = ["Termination"]
 
 logger = logging.getLogger("channels.draining")
 
-_SIGNAL = signal.SIGTERM
+_SIGNAL, _INTERRUPT = signal.SIGTERM, signal.SIGINT
 
 # Seconds within which a signal is an echo. Servers' parents look at least twice a second.
 _ECHO = 2.0
@@ -44,7 +45,8 @@ class Termination:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._work: Callable[[], Coroutine[Any, Any, object]]  # set by arm()
+        self._work: Callable[[], Coroutine[Any, Any, object]]  # set by arm(), and so is this
+        self._interrupted: Callable[[], object]
         self._task: asyncio.Task[None] | None = None
         self._signalled_at = -math.inf
         self._process = os.getpid()
@@ -53,9 +55,18 @@ class Termination:
         self._wakeup = -1  # the file descriptor that some event loop has signals written to
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
-    def arm(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Await ``work()`` before the server gets SIGTERM, where signals can be held back."""
-        self._work = work
+    def arm(
+        self,
+        work: Callable[[], Coroutine[Any, Any, object]],
+        interrupted: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Await ``work()`` before the server gets SIGTERM, where signals can be held back.
+
+        Args:
+            work: drains.
+            interrupted: called when SIGINT has come, while the server begins its shutdown.
+        """
+        self._work, self._interrupted = work, interrupted
         if Termination.disabled or self._sockets is not None:
             return
         self._shutdown = servers.watch_shutdown(self._loop, self._begin)
@@ -94,6 +105,8 @@ class Termination:
             return
         with contextlib.suppress(OSError):  # nothing to read, or the descriptor is closed
             numbers = self._sockets[0].recv(4096).replace(bytes((_SIGNAL,)), b"")
+            if _INTERRUPT in numbers:
+                self._loop.call_soon(self._interrupted)
             if numbers and self._wakeup != -1:
                 os.write(self._wakeup, numbers)
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from .._runtime.faults import blame_client
 from .._runtime.scopes import from_server
+from ..close_codes import CloseCode
 from ..layers.messages import pack
 from ..layers.values import LARGEST, SMALLEST, is_text
 
@@ -32,9 +33,8 @@ __all__ = [
     "unwanted",
 ]
 
-# RFC 6455, section 7.4.1
-UNSUPPORTED_DATA = 1003
-INVALID_PAYLOAD = 1007
+UNSUPPORTED_DATA = CloseCode.UNSUPPORTED_DATA.value
+INVALID_PAYLOAD = CloseCode.INVALID_PAYLOAD.value
 
 
 def accept_message(consumer: Any, subprotocol: str | None, headers: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from .site import Site
@@ -44,6 +45,19 @@ async def test_a_crash(site: Site):
     assert response.status_code == 500
     assert "in handle" not in response.text
     await site.expect_crash("Crash", "/consumer/crash/", "RuntimeError: in handle")
+    await site.events.wait(key, "disconnect", SOON)
+
+
+async def test_a_crash_in_the_middle_of_a_response(site: Site):
+    """The client does not take what it has got for the whole, nor wait for more."""
+    # uvicorn says so about a response without an end.
+    site.tolerated.append("ASGI callable returned without completing response")
+    key = site.key()
+    path = "/consumer/crash/"
+    async with site.http.stream("GET", path, params={"key": key, "begun": "1"}) as response:
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            await response.aread()
+    await site.expect_crash("Crash", path, "RuntimeError: in handle")
     await site.events.wait(key, "disconnect", SOON)
 
 

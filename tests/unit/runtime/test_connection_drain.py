@@ -233,6 +233,24 @@ async def test_a_stream_of_events_ends(log):
     assert log == ["cancelled", "disconnect"]
 
 
+async def test_ctrl_c_ends_streams_of_events_and_nothing_else(consumer_class):
+    class Events(AsyncHttpConsumer):
+        async def handle(self, body):
+            await self.send_headers(headers=EVENTS)
+            await self.send_body(b": here", more_body=True)
+            await asyncio.Event().wait()
+
+    stream = request(Events)
+    await until(lambda: len(stream.sent) == 2)
+    socket = await Server(consumer_class.as_asgi()).connect()
+    draining._end_streams(connections.get())
+    stream.put("http.disconnect")
+    await stream.ended()
+    assert stream.sent[-1] == {"type": "http.response.body", "body": b""}
+    assert socket.types() == ["websocket.accept"]
+    await socket.leave()
+
+
 async def test_a_stream_of_events_that_waits_for_messages_ends(log, layer):
     class Stream(AsyncHttpConsumer):
         async def handle(self, body):

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from channels._runtime.backstage import untold
-from channels._runtime.intake import READ_AHEAD, Intake
+from channels._runtime.intake import PROBE, READ_AHEAD, Intake
 from tests.asgi import until
 
 
@@ -31,13 +31,18 @@ async def client():
     class Client(asyncio.Queue):
         left = None
         reader = None
+        probes = 0
 
         def ended(self, client_left):
             self.left = client_left
 
+        def probed(self):
+            self.probes += 1
+
         def read(self, receive=None):
             """Let a task read; it is over when the client has left, or the test has ended."""
-            self.reader = asyncio.create_task(self.intake.read(receive or self.get, self.ended))
+            reading = self.intake.read(receive or self.get, self.ended, self.probed)
+            self.reader = asyncio.create_task(reading)
 
     client = Client()
     client.intake = Intake("bye")
@@ -46,6 +51,21 @@ async def client():
     if client.reader is not None:
         await client.reader
         assert not client.reader.cancelling()
+
+
+async def test_a_probe_is_told_of_at_once_and_is_no_event(client):
+    """Also while a handler runs, and only in these very words."""
+    client.put_nowait({"type": "event", "text": PROBE})
+    client.put_nowait({"type": "event", "text": f" {PROBE}"})
+    client.put_nowait({"type": "event", "bytes": PROBE.encode()})
+    client.put_nowait({"type": "event", "text": PROBE})
+    client.read()
+    await until(lambda: client.probes == 2)
+    assert [client.intake.next() for _ in range(3)] == [
+        {"type": "event", "text": f" {PROBE}"},
+        {"type": "event", "bytes": PROBE.encode()},
+        None,
+    ]
 
 
 async def test_the_sources_take_turns(client):
@@ -93,7 +113,7 @@ async def test_without_a_disconnect_to_notice_the_next_is_read_when_the_last_was
     intake = Intake(None)
     for n in range(3):
         events.put_nowait({"type": "event", "n": n})
-    reader = asyncio.create_task(intake.read(events.get, lambda client_left: None))
+    reader = asyncio.create_task(intake.read(events.get, lambda client_left: None, lambda: None))
     await until(lambda: events.qsize() == 2)
     assert intake.next()["n"] == 0
     for _ in range(5):
@@ -284,7 +304,7 @@ async def test_a_cancellation_that_others_have_swallowed_before_is_no_reason_to_
         asyncio.current_task().cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-        await client.intake.read(client.get, client.ended)
+        await client.intake.read(client.get, client.ended, client.probed)
 
     reader = asyncio.create_task(read())
     await asyncio.sleep(0)
@@ -313,7 +333,7 @@ async def test_a_server_that_swallows_the_cancellation_is_left_without_one(clien
 async def test_a_server_may_have_tasks_of_its_own_kind(client):
     """Such as Granian's, which call the application without a task of asyncio's."""
     loop = asyncio.get_running_loop()
-    reading = client.intake.read(client.get, client.ended)
+    reading = client.intake.read(client.get, client.ended, client.probed)
     over = loop.create_future()
 
     def step(_=None):
@@ -364,7 +384,7 @@ def test_nothing_is_told_of_a_client_whose_event_loop_was_closed(converts):
 
     async def begin():
         intake = Intake("bye")
-        task = untold(asyncio.create_task(intake.read(receive, told.append)))
+        task = untold(asyncio.create_task(intake.read(receive, told.append, lambda: None)))
         await asyncio.sleep(0)
         return intake, task
 

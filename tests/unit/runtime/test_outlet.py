@@ -66,7 +66,8 @@ class Bench:
 
     def read(self):
         """Let the client be read, as it is while its connection lasts."""
-        self.reader = asyncio.create_task(self.intake.read(self.receive, self.life.reading_ended))
+        reading = self.intake.read(self.receive, self.life.reading_ended, self.outlet.answer_probe)
+        self.reader = asyncio.create_task(reading)
 
     async def receive(self):
         self.receiving += 1
@@ -196,6 +197,69 @@ class UvicornBench(Bench):
     async def send(self, message):
         await super().send(message)
         self.receiving_meanwhile = self.receiving
+
+
+PONG = {"type": "websocket.send", "text": '{"type":"channels.pong"}'}
+
+
+async def test_a_probe_is_answered(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    one.outlet.answer_probe()
+    await until(lambda: one.sent == [ACCEPT, PONG])
+
+
+async def test_one_answer_at_a_time_waits_for_the_client(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    one.blocks = asyncio.Event()
+    for _ in range(3):
+        one.outlet.answer_probe()
+        await asyncio.sleep(0)
+    one.blocks.set()
+    await until(lambda: one.sent == [ACCEPT, PONG])
+    one.outlet.answer_probe()
+    await until(lambda: one.sent == [ACCEPT, PONG, PONG])
+
+
+@pytest.mark.parametrize("before", [[], [ACCEPT, CLOSE]], ids=["handshake", "closed"])
+async def test_a_probe_is_answered_only_while_the_socket_is_open(bench, before, dropped):
+    one = bench()
+    await one.say(*before)
+    one.outlet.answer_probe()
+    await asyncio.sleep(0)
+    assert one.sent == before
+    assert dropped == []
+
+
+async def test_a_socket_that_closes_before_the_answer_gets_none(bench, dropped):
+    one = bench()
+    await one.say(ACCEPT)
+    one.outlet.answer_probe()
+    await one.say(CLOSE)
+    await asyncio.sleep(0)
+    assert one.sent == [ACCEPT, CLOSE]
+    assert dropped == []
+
+
+async def test_an_answer_that_the_server_refuses_is_no_failure(bench, caplog):
+    caplog.set_level(logging.DEBUG, "channels.consumer")
+    one = bench()
+    await one.say(ACCEPT)
+    one.fails_with = RuntimeError("no")
+    one.outlet.answer_probe()
+    await until(lambda: "answering a probe failed" in caplog.text)
+
+
+async def test_the_end_of_the_connection_does_not_wait_for_an_answer(bench):
+    one = bench()
+    await one.say(ACCEPT)
+    one.outlet.stop_answering()
+    one.blocks = asyncio.Event()
+    one.outlet.answer_probe()
+    await until(lambda: one.pending)
+    one.outlet.stop_answering()
+    await until(lambda: not one.pending)
 
 
 async def test_a_server_that_can_be_closed_while_it_is_read_is_read_on():

@@ -191,6 +191,33 @@ def test_the_echo_of_a_signal_does_not_count(start, handler):
     assert process.end() == []
 
 
+@pytest.mark.parametrize("interrupts", HANDLERS)
+def test_ctrl_c_is_left_to_the_server_and_told(start, interrupts):
+    process = start(
+        f"""
+        async def main():
+            server, ended = Server(), asyncio.Event()
+            loop = asyncio.get_running_loop()
+            if {interrupts!r} == "loop":
+                loop.add_signal_handler(signal.SIGINT, say, "server interrupted")
+            else:
+                signal.signal(signal.SIGINT, lambda *_: say("server interrupted"))
+            def interrupted():
+                say("interrupted")
+                ended.set()
+            termination = Termination()
+            termination.arm(work, interrupted)
+            say("ready")
+            await ended.wait()
+            termination.disarm()
+        run(main())
+        """
+    )
+    process.expect("ready")
+    process.signal(signal.SIGINT)
+    assert sorted(process.end()) == ["interrupted", "server interrupted"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=["loop", "python"])
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_other_signals_work_while_it_is_armed(start, handler, number):

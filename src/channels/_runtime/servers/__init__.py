@@ -68,7 +68,7 @@ def begins_with_help(scope: Scope) -> bool:
 
     Where it has not, it need not be chosen before it is needed.
     """
-    return MODULE in sys.modules and scope["type"] == "websocket"
+    return MODULE in sys.modules and scope["type"] in {"websocket", "http"}
 
 
 def watch_shutdown(loop: asyncio.AbstractEventLoop, begins: Callable[[], object]) -> Shutdown:

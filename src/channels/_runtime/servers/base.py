@@ -48,6 +48,9 @@ class Server:
     #: Whether closing a WebSocket may wait until no task receives from it.
     close_waits_for_receive: ClassVar[bool] = True
 
+    #: Whether it ends the connection when the application returns in the middle of a response.
+    ends_unfinished: ClassVar[bool] = True
+
     __slots__ = ("_scope", "_send")
 
     def __init__(self, scope: Scope, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 - Its ``send`` never waits for a client, and it reads on whether the application does or not. So
   each WebSocket gets a producer at Twisted's transport, which is told when there is room, and is
-  not read while the consumer does not receive.
+  not read while the consumer does not receive. A response gets a producer at its request.
 - It drops empty messages, the headers of ``websocket.accept`` and the reasons of closes, and
   autobahn refuses the close codes that the WebSocket protocol defines for servers: it takes 1000,
   and 3000 to 4999. So these go to autobahn without Daphne.
@@ -46,16 +46,20 @@ class Daphne(Server):
         send: what a consumer sends with.
         protocol: of a WebSocket, an autobahn ``WebSocketServerProtocol``; else None.
         transport: the connection's; None if other requests share it.
+        request: that of a response, a ``twisted.web.http.Request``; else None.
     """
 
     package = "daphne"
     modules = (MODULE, "daphne.http_protocol")
     otherwise = "sending does not wait for clients that do not read, so it takes memory for them"
     close_waits_for_receive = False
+    ends_unfinished = False
 
-    __slots__ = ("_protocol", "_room", "_transport")
+    __slots__ = ("_protocol", "_request", "_room", "_transport")
 
-    def __init__(self, scope: Scope, send: Send, protocol: Any, transport: Any) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, protocol: Any, transport: Any, request: Any = None
+    ) -> None:
         super().__init__(scope, send)
         if transport is not None:
             require(transport, "abortConnection")
@@ -63,7 +67,10 @@ class Daphne(Server):
             require(protocol, "state", "STATE_OPEN", "sendMessage", "sendCloseFrame")
             require(transport, "registerProducer", "unregisterProducer", "disconnecting")
             require(transport, "pauseProducing", "resumeProducing")
+        if request is not None:
+            require(request, "channel", "registerProducer", "unregisterProducer")
         self._protocol = protocol
+        self._request = request
         self._transport = transport
         self._room: asyncio.Future[None] | None = None
 
@@ -72,17 +79,16 @@ class Daphne(Server):
         """The adapter for one of its WebSockets or requests."""
         if not serves(scope, receive, headers=here.clean_headers, source=here.application_queue):
             return None
-        if scope["type"] == "websocket":
+        if any(base.__module__ == MODULE for base in type(here).__mro__):
             return cls(scope, send, here, here.transport)
-        return cls(scope, send, None, None if shares_connection(scope) else here.transport)
+        return cls(scope, send, None, None if shares_connection(scope) else here.transport, here)
 
     def begin(self) -> bool:
-        """Register as the producer of a WebSocket, so that sending waits for its client."""
-        if self._protocol is None:
-            return False
-        # Registered so far is the HTTP channel, which has nothing more to produce.
-        self._transport.unregisterProducer()
-        self._transport.registerProducer(self, True)
+        """Register as the producer of a WebSocket; a response gets one with its first part."""
+        if self._protocol is not None:
+            # Registered so far is the HTTP channel, which has nothing more to produce.
+            self._transport.unregisterProducer()
+            self._transport.registerProducer(self, True)
         return True
 
     async def send(self, message: Message) -> None:
@@ -94,15 +100,31 @@ class Daphne(Server):
         while self._room is not None:
             await asyncio.shield(self._room)
         try:
+            if self._request is not None:
+                self._produce(message)
             await self._hand_over(message)
         except RuntimeError as error:
             if type(error).__name__ != "Disconnected":  # autobahn's
                 raise
             raise ConnectionError("The client has gone") from error
 
+    def _produce(self, message: Message) -> None:
+        """Be the producer of a response from its beginning to its end."""
+        message_type: str = message["type"]
+        if self._request.channel is None:
+            return  # the client has gone
+        if message_type in {"http.response.start", "websocket.accept"}:
+            self._request.registerProducer(self, True)
+        elif message_type == "websocket.close" or (
+            message_type.endswith("response.body") and not message.get("more_body")
+        ):
+            self._request.unregisterProducer()
+
     async def _hand_over(self, message: Message) -> None:
         protocol, message_type = self._protocol, message["type"]
-        if message_type == "websocket.send" and not (message.get("text") or message.get("bytes")):
+        if protocol is None:
+            await self._send(message)
+        elif message_type == "websocket.send" and not (message.get("text") or message.get("bytes")):
             if protocol.state == protocol.STATE_OPEN:
                 protocol.sendMessage(b"", message.get("text") is None)
         elif message_type == "websocket.close" and protocol.state == protocol.STATE_OPEN:
@@ -117,7 +139,9 @@ class Daphne(Server):
             await self._send(message)
 
     def hold(self, held: bool) -> None:
-        """Stop reading the client, or go on."""
+        """Stop reading the client of a WebSocket, or go on."""
+        if self._protocol is None:
+            return  # Daphne has the whole request
         if held:
             self._transport.pauseProducing()
         else:
@@ -144,7 +168,7 @@ class Daphne(Server):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
-        if self._transport.disconnecting:
+        if self._protocol is not None and self._transport.disconnecting:
             # It closes when it has nothing to send, unless it has just asked a producer for more.
             self._transport.unregisterProducer()
 

@@ -155,9 +155,20 @@ class _DaphneServer:
 
 @from_module("daphne.http_protocol")
 class _DaphneRequest:
+    producer = None
+
     def __init__(self, scope, transport):
         self.clean_headers, self.transport, self.sent = scope["headers"], transport, []
         self.application_queue = asyncio.Queue()
+        self.channel = "the HTTP channel"
+
+    def registerProducer(self, producer, streaming):
+        assert self.producer is None, "one at a time"
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self):
+        self.producer = None
 
     def handle_reply(self, message):
         self.sent.append(message)

@@ -213,9 +213,11 @@ def daphne_imported(monkeypatch):
 
 
 @pytest.mark.usefixtures("daphne_imported")
-def test_websockets_begin_with_help_where_daphne_has_been_imported():
-    assert begins_with_help(make_scope())
-    assert not begins_with_help(make_scope("http"))
+@pytest.mark.parametrize(
+    ("scope_type", "helped"), [("websocket", True), ("http", True), ("x", False)]
+)
+def test_connections_begin_with_help_where_daphne_has_been_imported(scope_type, helped):
+    assert begins_with_help(make_scope(scope_type)) is helped
 
 
 def test_without_daphne_no_adapter_is_chosen_before_it_is_needed(monkeypatch):

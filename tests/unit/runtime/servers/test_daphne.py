@@ -43,13 +43,47 @@ def test_a_websocket_gets_a_producer(client):
     assert not server.close_waits_for_receive
 
 
-def test_a_request_does_not_get_a_producer_but_can_be_aborted():
-    client = standins.Daphne(type="http", http_version="1.1")
-    server = Daphne.of(client.protocol, client.scope, client.send, client.receive)
-    assert not server.begin()
+START = {"type": "http.response.start", "status": 200, "headers": []}
+PART = {"type": "http.response.body", "body": b"x", "more_body": True}
+END = {"type": "http.response.body", "body": b"x"}
+
+
+@pytest.fixture
+def request_of_daphne():
+    return standins.Daphne(type="http", http_version="1.1")
+
+
+async def test_a_response_has_a_producer_from_its_beginning_to_its_end(request_of_daphne):
+    client = request_of_daphne
+    server = begun(client)
+    assert client.protocol.producer is None
     assert client.transport.producer == "the HTTP channel"
+    await server.send(START)
+    assert client.protocol.producer is server
+    await server.send(PART)
+    server.pauseProducing()
+    sending = asyncio.create_task(server.send(END))
+    await asyncio.sleep(0)
+    assert client.protocol.sent == [START, PART], "there is no room"
+    server.resumeProducing()
+    await sending
+    assert client.protocol.sent == [START, PART, END]
+    assert client.protocol.producer is None
+
+
+async def test_a_response_whose_client_has_left_gets_no_producer(request_of_daphne):
+    server = begun(request_of_daphne)
+    request_of_daphne.protocol.channel = None
+    await server.send(START)
+    assert request_of_daphne.protocol.producer is None
+
+
+def test_a_request_is_not_held_but_can_be_aborted(request_of_daphne):
+    server = begun(request_of_daphne)
+    server.hold(True)
+    assert request_of_daphne.transport.log == []
     assert server.abort()
-    assert client.transport.aborted == 1
+    assert request_of_daphne.transport.aborted == 1
 
 
 def test_a_connection_that_requests_share_is_not_aborted():
