@@ -8,6 +8,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.realapp.settings"
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.fallback import EventStreamFallback  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from channels.lifespan import Lifespan  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
@@ -60,42 +61,52 @@ class Neighbours:
             self.latest = None
 
 
+websocket_application = URLRouter(
+    [
+        path("ws/async/", websockets.AsyncActor.as_asgi()),
+        path("ws/sync/", websockets.SyncActor.as_asgi()),
+        path("ws/async/at/<path:place>/", websockets.AsyncActor.as_asgi()),
+        path("ws/sync/at/<path:place>/", websockets.SyncActor.as_asgi()),
+        path("ws/async/json/", websockets.AsyncJson.as_asgi()),
+        path("ws/sync/json/", websockets.SyncJson.as_asgi()),
+        path("ws/async/impatient/", websockets.AsyncImpatient.as_asgi()),
+        path("ws/sync/impatient/", websockets.SyncImpatient.as_asgi()),
+        path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
+        path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
+        path("ws/async/neighbours/", Neighbours(websockets.AsyncImpatient.as_asgi())),
+        path("ws/sync/neighbours/", Neighbours(websockets.SyncImpatient.as_asgi())),
+        path("ws/raw/unanswered/", returns_at_once),
+        path("ws/raw/open/", returns_when_asked),
+        path(
+            "ws/origin/",
+            OriginValidator(websockets.AsyncActor.as_asgi(), ["http://good.example"]),
+        ),
+    ]
+)
+
 application = ProtocolTypeRouter(
     {
         "lifespan": Lifespan(on_startup=[started], on_shutdown=[stopped]),
-        "http": URLRouter(
-            [
-                path("consumer/answer/", http.Answer.as_asgi()),
-                path("consumer/stream/", http.Stream.as_asgi()),
-                path("consumer/poll/", http.LongPoll.as_asgi()),
-                path("consumer/crash/", http.Crash.as_asgi()),
-                path("consumer/upload/", http.Upload.as_asgi()),
-                path("consumer/at/<path:place>/", http.Where.as_asgi()),
-                re_path("", django_application),
-            ]
+        "http": EventStreamFallback(
+            websocket_application,
+            URLRouter(
+                [
+                    path("consumer/answer/", http.Answer.as_asgi()),
+                    path("consumer/stream/", http.Stream.as_asgi()),
+                    path("consumer/poll/", http.LongPoll.as_asgi()),
+                    path("consumer/crash/", http.Crash.as_asgi()),
+                    path("consumer/upload/", http.Upload.as_asgi()),
+                    path("consumer/events/async/", http.AsyncEvents.as_asgi()),
+                    path("consumer/events/sync/", http.SyncEvents.as_asgi()),
+                    path("consumer/polled/async/", http.AsyncPolled.as_asgi()),
+                    path("consumer/polled/sync/", http.SyncPolled.as_asgi()),
+                    path("consumer/tell/", http.Tell.as_asgi()),
+                    path("consumer/at/<path:place>/", http.Where.as_asgi()),
+                    re_path("", django_application),
+                ]
+            ),
         ),
-        "websocket": URLRouter(
-            [
-                path("ws/async/", websockets.AsyncActor.as_asgi()),
-                path("ws/sync/", websockets.SyncActor.as_asgi()),
-                path("ws/async/at/<path:place>/", websockets.AsyncActor.as_asgi()),
-                path("ws/sync/at/<path:place>/", websockets.SyncActor.as_asgi()),
-                path("ws/async/json/", websockets.AsyncJson.as_asgi()),
-                path("ws/sync/json/", websockets.SyncJson.as_asgi()),
-                path("ws/async/impatient/", websockets.AsyncImpatient.as_asgi()),
-                path("ws/sync/impatient/", websockets.SyncImpatient.as_asgi()),
-                path("ws/async/auth/", AuthMiddlewareStack(websockets.AsyncActor.as_asgi())),
-                path("ws/sync/auth/", AuthMiddlewareStack(websockets.SyncActor.as_asgi())),
-                path("ws/async/neighbours/", Neighbours(websockets.AsyncImpatient.as_asgi())),
-                path("ws/sync/neighbours/", Neighbours(websockets.SyncImpatient.as_asgi())),
-                path("ws/raw/unanswered/", returns_at_once),
-                path("ws/raw/open/", returns_when_asked),
-                path(
-                    "ws/origin/",
-                    OriginValidator(websockets.AsyncActor.as_asgi(), ["http://good.example"]),
-                ),
-            ]
-        ),
+        "websocket": websocket_application,
     }
 )
 

@@ -9,5 +9,6 @@ urlpatterns = [
     path("state/", views.state),
     path("login/", views.sign_in),
     path("logout/", views.sign_out),
+    path("news/", views.news),
     path("open/<key>/", views.open_gate),
 ]

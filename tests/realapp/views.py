@@ -2,15 +2,16 @@ import asyncio
 import gc
 
 from django.contrib.auth import authenticate, login, logout
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
 from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 from channels.layers.mailbox import Mailbox
+from channels.views import group_event_stream
 
 from .recorder import gates
 
-__all__ = ["open_gate", "sign_in", "sign_out", "state"]
+__all__ = ["news", "open_gate", "sign_in", "sign_out", "state"]
 
 
 async def state(request: HttpRequest) -> JsonResponse:
@@ -53,3 +54,8 @@ def open_gate(request: HttpRequest, key: str) -> HttpResponse:
     """Let the handler go on that waits in the connection ``key``."""
     gates[key].set()
     return HttpResponse("open")
+
+
+def news(request: HttpRequest) -> StreamingHttpResponse:
+    """What is told to the group ``events``, without a consumer."""
+    return group_event_stream(request, "events")

@@ -37,14 +37,19 @@ def test_it_is_not_channels_2():
     "module",
     [
         "channels",
+        "channels.close_codes",
         "channels.consumer",
         "channels.db",
         "channels.exceptions",
+        "channels.fallback",
         "channels.generic.http",
+        "channels.generic.longpoll",
+        "channels.generic.sse",
         "channels.generic.websocket",
         "channels.layers",
         "channels.routing",
         "channels.signals",
+        "channels.views",
     ],
 )
 def test_modules_import_before_settings_are_there(module):

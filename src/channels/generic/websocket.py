@@ -12,9 +12,7 @@ from ..consumer import AsyncConsumer, SyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
 from ..exceptions import (
     AcceptConnection,
-    BrokerError,
     DenyConnection,
-    InvalidChannelLayerError,
     StopConsumer,
 )
 from ._frames import (
@@ -30,6 +28,7 @@ from ._frames import (
     unencodable,
     unwanted,
 )
+from ._groups import join_groups, leave_groups, own_groups
 from ._last import dispatch_last
 
 __all__ = [
@@ -43,22 +42,6 @@ __all__ = [
 _EVENTS = ("websocket_connect", "websocket_disconnect", "websocket_receive")
 
 
-def _own_groups(consumer: Any) -> None:
-    """Give the instance a list of its own, so that appending to it changes no other's."""
-    groups = consumer.groups
-    if groups is None:
-        consumer.groups = []
-    elif type(groups) is list and getattr(type(consumer), "groups", None) is groups:
-        consumer.groups = [*consumer.groups]
-
-
-def _group_method(consumer: Any, name: str) -> Any:
-    method = getattr(getattr(consumer, "channel_layer", None), name, None)
-    if method is None or not hasattr(consumer, "channel_name"):
-        raise InvalidChannelLayerError("BACKEND is unconfigured or doesn't support groups")
-    return method
-
-
 @framework(*_EVENTS)
 class WebsocketConsumer(SyncConsumer):
     """A WebSocket, handled by plain methods that run in a thread.
@@ -70,19 +53,13 @@ class WebsocketConsumer(SyncConsumer):
     groups: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _own_groups(self)
+        own_groups(self)
 
     @any_name
     def websocket_connect(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        joined: list[Any] = []
-        try:
-            for group in self.groups or ():
-                async_to_sync(_group_method(self, "group_add"))(group, self.channel_name)
-                joined.append(group)
-        except BaseException:
-            self.groups = joined  # those that there are to leave
-            raise
+        if self.groups:
+            async_to_sync(join_groups)(self)
         try:
             call(self, "connect")
         except AcceptConnection:
@@ -146,16 +123,8 @@ class WebsocketConsumer(SyncConsumer):
     @any_name
     def websocket_disconnect(self, message: Any) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
-        failures: list[Exception] = []
-        for group in self.groups or ():
-            try:
-                async_to_sync(_group_method(self, "group_discard"))(group, self.channel_name)
-            except BrokerError:  # nor would it let the others be left
-                raise
-            except Exception as error:  # noqa: BLE001 - of whatever layer; the others can be left
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        if self.groups:
+            async_to_sync(leave_groups)(self)
         call(self, "disconnect", message["code"])
         raise StopConsumer
 
@@ -218,19 +187,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     groups: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _own_groups(self)
+        own_groups(self)
 
     @any_name
     async def websocket_connect(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        joined: list[Any] = []
-        try:
-            for group in self.groups or ():
-                await _group_method(self, "group_add")(group, self.channel_name)
-                joined.append(group)
-        except BaseException:
-            self.groups = joined  # those that there are to leave
-            raise
+        if self.groups:
+            await join_groups(self)
         try:
             await self.connect()
         except AcceptConnection:
@@ -298,16 +261,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     @any_name
     async def websocket_disconnect(self, message: Any) -> None:
         """Leave :attr:`groups` and call :meth:`disconnect`."""
-        failures: list[Exception] = []
-        for group in self.groups or ():
-            try:
-                await _group_method(self, "group_discard")(group, self.channel_name)
-            except BrokerError:  # nor would it let the others be left
-                raise
-            except Exception as error:  # noqa: BLE001 - of whatever layer; the others can be left
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        if self.groups:
+            await leave_groups(self)
         try:
             await self.disconnect(message["code"])
         except TypeError as error:

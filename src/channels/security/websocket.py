@@ -79,14 +79,19 @@ class OriginValidator:
             raise ValueError(
                 f"{type(self).__name__} is for WebSocket connections; it got {scope['type']!r}."
             )
+        reason = self.refusal(scope)
+        if reason is None:
+            return await self.application(scope, receive, send)
+        return await deny(scope, send, status=403, reason=reason, sender=type(self))
+
+    def refusal(self, scope: Scope) -> str | None:
+        """Why the connection is refused, for the log; None if it may proceed."""
         values = [value for name, value in scope.get("headers", ()) if name == b"origin"]
         origin = _parse_origin(values[0]) if len(values) == 1 else None
         if self.valid_origin(origin):
-            return await self.application(scope, receive, send)
+            return None
         reason = f"{_problem(values, origin)}; {self._allowed()}"
-        if origin is not None:
-            reason += f"; {self.remedy}"
-        return await deny(scope, send, status=403, reason=reason, sender=type(self))
+        return reason if origin is None else f"{reason}; {self.remedy}"
 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         """Whether a connection from here may proceed.
@@ -147,10 +152,10 @@ class AllowedHostsOriginValidator(OriginValidator):
         self._local = [] if settings.ALLOWED_HOSTS or not settings.DEBUG else _LOCAL_HOSTS
         super().__init__(application, _allowed_hosts())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+    def refusal(self, scope: Scope) -> str | None:
         """Go by the setting as it is now, as Django does: tests change it."""
         self.allowed_origins = [*_allowed_hosts(), *self._local]
-        await super().__call__(scope, receive, send)
+        return super().refusal(scope)
 
 
 def _allowed_hosts() -> list[OriginPattern]:
