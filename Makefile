@@ -18,7 +18,7 @@ BIN := $(abspath $(VENV))/bin
 CHAT := cd examples/chat && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage coverage-report check docs walk bench e2e screenshots clean
+.PHONY: help demo test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
@@ -62,6 +62,10 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING
 	$(CHAT) check --fail-level WARNING
 	$(CHAT) makemigrations --check --dry-run
+
+client: ## Build the browser client and check its types (needs Node.js and npm)
+	cd client && npm install --silent --no-audit --no-fund --no-package-lock && \
+		$(if $(CI),,npm run --silent build &&) npm run --silent check
 
 docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -97,7 +97,7 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         while not self._accepts():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self._kill()
+                self.kill()
                 raise AssertionError(f"{self.command} did not start:\n{self.output}")
             time.sleep(0.02)
 
@@ -112,7 +112,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.command} did not stop:\n{self.output}") from None
         finally:
-            self._kill()
+            self.kill()
 
     def stop(self) -> None:
         """Terminate the process, if it still runs, and wait for its end."""
@@ -120,8 +120,8 @@ class ServerProcess:
             self.terminate()
         self.wait()
 
-    def _kill(self) -> None:
-        """Leave nothing of the process group."""
+    def kill(self) -> None:
+        """End the process and its children at once (SIGKILL)."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

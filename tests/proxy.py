@@ -185,3 +185,15 @@ class Proxy:
                     await writer.drain()
         finally:
             reading.cancel()
+
+
+class Blocker(Proxy):
+    """Passes requests on, but no handshakes of WebSockets."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(target)
+        self.on_request = self._look
+
+    def _look(self, data: bytes) -> None:
+        if b"upgrade: websocket" in data.lower():
+            self.cut()

@@ -1,0 +1,90 @@
+"""What the pages of these tests connect to."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django_application = get_asgi_application()
+
+import channels  # noqa: E402
+from channels.exceptions import DenyConnection  # noqa: E402
+from channels.fallback import EventStreamFallback  # noqa: E402
+from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+
+__all__ = ["application"]
+
+
+class Echo(AsyncWebsocketConsumer):
+    """Says who it is, and then what it is told; obeys orders."""
+
+    async def connect(self):
+        query = parse_qs(self.scope["query_string"].decode())
+        if query.get("token", ["right"]) != ["right"]:
+            raise DenyConnection
+        await self.accept((self.scope["subprotocols"] or [None])[0])
+        await self.send(f"pid {os.getpid()}")
+
+    async def receive(self, text_data=None, bytes_data=None):
+        if bytes_data is not None:
+            await self.send(bytes_data=bytes_data)
+        elif text_data.startswith("close "):
+            _, code, reason = text_data.split(" ", 2)
+            await self.close(int(code), reason)
+        elif text_data.startswith("ponder "):
+            await asyncio.sleep(float(text_data.removeprefix("ponder ")))
+            await self.send("pondered")
+        elif text_data.startswith("json "):
+            json.loads(text_data.removeprefix("json "))
+        else:
+            await self.send(f"echo {text_data}")
+
+
+websocket = OriginValidator(URLRouter([path("ws/echo/", Echo.as_asgi())]), ["*"])
+
+
+PAGE = b"""<!DOCTYPE html>
+<title>A page</title>
+<ol id="log"></ol>
+<script src="/channels.js"></script>
+<script>
+  const log = (...words) => {
+    const line = document.createElement("li");
+    line.textContent = words.join(" ");
+    document.querySelector("#log").append(line);
+  };
+  const query = new URLSearchParams(location.search);
+  const options = JSON.parse(query.get("options") || "{}");
+  const socket = new ReconnectingSocket("/ws/echo/", options);
+  socket.onopen = () => log("open", socket.transport);
+  socket.onmessage = ({ data }) => log("message", data);
+  socket.onclose = ({ code }) => log("close", code);
+  addEventListener("error", ({ message }) => log("error", message));
+</script>
+"""
+STATIC = Path(channels.__file__).parent / "static" / "channels"
+
+
+async def answer(scope, receive, send):
+    """A page, and the client."""
+    found = {
+        "/": (b"text/html", PAGE),
+        "/channels.js": (b"text/javascript", (STATIC / "channels.js").read_bytes()),
+    }
+    kind, body = found.get(scope["path"], (b"text/plain", b"Not Found"))
+    status = 200 if scope["path"] in found else 404
+    headers = [(b"content-type", kind)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+application = ProtocolTypeRouter(
+    {"http": EventStreamFallback(websocket, answer), "websocket": websocket}
+)
