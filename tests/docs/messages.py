@@ -228,15 +228,20 @@ class _Module:
         return found
 
     def _returned(self, name: str, *, deep: int) -> set[str]:
-        """What the function ``name`` of this module returns, and the calls of it return."""
-        return {
+        """What the functions ``name`` of this module return, and the calls of them return."""
+        if (name, 0) in self._looked_up:  # a method that calls its parent's
+            return {GAP}
+        self._looked_up.append((name, 0))
+        texts = {
             text
             for function in self._functions
             if function.name == name
             for node in ast.walk(function)
             if isinstance(node, ast.Return) and isinstance(node.value, ast.expr)
             for text in self._read(node.value, _call_at(node), deep=deep)
-        } or {GAP}
+        }
+        self._looked_up.pop()
+        return texts or {GAP}
 
 
 def _call_at(node: ast.Return) -> ast.Call:
