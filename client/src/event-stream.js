@@ -50,8 +50,8 @@ export class EventStreamSocket {
   protocol = "";
   extensions = "";
   bufferedAmount = 0;
-  /** The HTTP status that the server has answered with; 0 if it has not. */
-  status = 0;
+  /** Whether the application has refused the connection, as it would refuse a WebSocket. */
+  refused = false;
 
   #fetch;
   #url;
@@ -76,7 +76,8 @@ export class EventStreamSocket {
     let ended = {};
     try {
       const response = await this.#post({ protocols }, "text/event-stream");
-      this.status = response.status;
+      // Others may answer for it: a proxy, or Django, whose protection against CSRF says 403.
+      this.refused = response.headers.has("channels-refused");
       if (/^text\/event-stream/.test(response.headers.get("content-type"))) {
         const parser = new EventParser();
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

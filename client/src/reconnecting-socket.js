@@ -313,7 +313,7 @@ export class ReconnectingSocket extends EventTarget {
     if (own !== undefined && own !== (next !== FINAL)) next = own ? AGAIN : FINAL;
     if (!opened && next !== FINAL && this.#options.fallback) {
       if (!this.#streams) this.#ask();
-      else if (link?.status === 401 || link?.status === 403) next = FINAL;
+      else if (link?.refused) next = FINAL;
       else {
         this.#streams = false;
         this.#blocked = 0;

@@ -127,9 +127,13 @@ class _Stream(Bridge):
             await self._write(_frame(message))
         elif message_type == "websocket.accept":
             await self._accept(message)
-        elif message_type.startswith("websocket.http."):
-            await self.real_send({**message, "type": message_type.removeprefix("websocket.")})
-            if message_type.endswith(".body") and not message.get("more_body"):
+        elif message_type == "websocket.http.response.start":
+            headers = [*message.get("headers", ()), *_refusal(message["status"])]
+            start = {**message, "type": "http.response.start", "headers": headers}
+            await self.real_send(start)
+        elif message_type == "websocket.http.response.body":
+            await self.real_send({**message, "type": "http.response.body"})
+            if not message.get("more_body"):
                 self.left(CloseCode.ABNORMAL)
         elif self._accepted:
             code = message.get("code") or CloseCode.NORMAL
@@ -137,7 +141,7 @@ class _Stream(Bridge):
             await self._end(encode_event(json.dumps(closed), "close"))
             self.left(code)
         else:
-            await respond(self._request, self.real_send, status=403)
+            await respond(self._request, self.real_send, status=403, headers=_refusal(403))
             self.left(CloseCode.ABNORMAL)
 
     async def _accept(self, message: Message) -> None:
@@ -155,6 +159,14 @@ class _Stream(Bridge):
         self._comments.stop()
         self._ended = True
         await self.real_send({"type": "http.response.body", "body": body})
+
+
+def _refusal(status: int) -> list[tuple[bytes, bytes]]:
+    """Tells the client that the application has refused it, and not some proxy.
+
+    It comes back later where it would after the same status of any request.
+    """
+    return [(b"channels-refused", b"1")] if 400 <= status < 500 and status not in {408, 429} else []
 
 
 def _is_ours(scope: Scope) -> bool:

@@ -79,12 +79,19 @@ async def answer(scope, receive, send):
         "/channels.js": (b"text/javascript", (STATIC / "channels.js").read_bytes()),
     }
     kind, body = found.get(scope["path"], (b"text/plain", b"Not Found"))
-    status = 200 if scope["path"] in found else 404
+    status = 200 if scope["path"] in found else 403 if scope["method"] == "POST" else 404
     headers = [(b"content-type", kind)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-application = ProtocolTypeRouter(
-    {"http": EventStreamFallback(websocket, answer), "websocket": websocket}
-)
+fallback = EventStreamFallback(websocket, answer)
+
+
+async def http(scope, receive, send):
+    """Offers the fallback for one route, and none for others."""
+    application = answer if scope["path"] == "/ws/none/" else fallback
+    await application(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -272,6 +272,16 @@ async def test_it_falls_back_to_events_where_websockets_are_blocked(
         assert (await page.wait("a", "close", 5))["code"] in {3333, 1006}
 
 
+async def test_a_403_that_is_not_the_applications_is_no_refusal(
+    page: Page, server: RunningServer
+) -> None:
+    """Django's protection against CSRF answers so where a project offers no fallback."""
+    async with Blocker(("127.0.0.1", server.port)) as proxy:
+        page.do("open", name="a", url=f"http://127.0.0.1:{proxy.port}/ws/none/", options=QUICK)
+        await page.wait("a", "close", 6)
+        assert page.of("a", "status")[-1]["status"] != "failed"
+
+
 async def test_a_fallback_comes_back_when_its_server_restarts(
     page: Page, server: RunningServer
 ) -> None:

@@ -152,6 +152,7 @@ async def test_a_client_that_is_refused():
     server = make({}, path="/denied/")
     await server.ended()
     assert server.sent[0]["status"] == 403
+    assert (b"channels-refused", b"1") in server.sent[0]["headers"]
     assert server.scope["log"] == [1006]
 
 
@@ -176,17 +177,24 @@ async def test_a_plain_application_may_return_without_closing():
     assert server.sent[-1] == {"type": "http.response.body", "body": b""}
 
 
-async def test_a_response_to_the_handshake_is_passed_on():
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [(418, True), (401, True), (404, True), (408, False), (429, False), (503, False), (302, False)],
+)
+async def test_a_response_to_the_handshake_is_passed_on(status, refused):
     async def deny(scope, receive, send):
         assert "websocket.http.response" in scope["extensions"]
-        await send({"type": "websocket.http.response.start", "status": 418, "headers": []})
-        await send({"type": "websocket.http.response.body", "body": b"tea"})
+        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"t", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"ea"})
 
     server = make({}, application=EventStreamFallback(deny, django))
     await server.ended()
+    headers = [(b"channels-refused", b"1")] if refused else []
     assert server.sent == [
-        {"type": "http.response.start", "status": 418, "headers": []},
-        {"type": "http.response.body", "body": b"tea"},
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": b"t", "more_body": True},
+        {"type": "http.response.body", "body": b"ea"},
     ]
 
 

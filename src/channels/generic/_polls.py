@@ -27,7 +27,15 @@ from ..layers.third_party import adapt
 from ._bridge import Bridge, Malformed, make_token, read_token
 from ._origins import cross_origin_headers
 
-__all__ = ["PollRequest", "PollSession", "cursor_of", "frame_of", "has_ended", "read_cursor"]
+__all__ = [
+    "PollRequest",
+    "PollSession",
+    "count_sessions",
+    "cursor_of",
+    "frame_of",
+    "has_ended",
+    "read_cursor",
+]
 
 # The types of the messages between a request and the process that has the consumer.
 _POLL, _LEAVE, _ANSWER = (f"channels.longpoll.{what}" for what in ("poll", "leave", "answer"))
@@ -375,6 +383,11 @@ class _Process:
 # The sessions of this process, by the channels that requests ask.
 _sessions: dict[str, "asyncio.Task[None]"] = {}
 _PROCESS = _Process()
+
+
+def count_sessions() -> int:
+    """How many sessions this process has."""
+    return len(_sessions)
 
 
 def has_ended(process: str, polls: str) -> bool:

@@ -13,7 +13,15 @@ from ..consumer import ConsumerApplication, framework
 from ..security.websocket import OriginPattern
 from ._bridge import FRAMES, Malformed, deliver, frames_of, layer_for, read_body
 from ._origins import origin_refusal, origin_validator
-from ._polls import PollRequest, PollSession, cursor_of, frame_of, has_ended, read_cursor
+from ._polls import (
+    PollRequest,
+    PollSession,
+    count_sessions,
+    cursor_of,
+    frame_of,
+    has_ended,
+    read_cursor,
+)
 from .websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
 __all__ = ["AsyncLongPollConsumer", "LongPollConsumer"]
@@ -28,6 +36,10 @@ class _LongPoll:
 
     #: Seconds within which a client has to come back before its consumer is disconnected.
     session_timeout: float = 30.0
+
+    #: Sessions of all classes in one process beyond which new clients get 503. A session costs its
+    #: client one request, unlike a connection, which the server's limits count.
+    max_sessions: int = 10_000
 
     #: Pages of other origins that may poll, as for
     #: :class:`~channels.security.websocket.OriginValidator`; None for those of ``ALLOWED_HOSTS``.
@@ -88,7 +100,14 @@ class _Polling:
         layer = layer_for(cls.channel_layer_alias)
         cursor = cursor_of(scope)
         if not cursor and scope["method"] == "GET":
-            await PollSession(scope, cls).begin(self._application, layer, send)
+            if count_sessions() < cls.max_sessions:
+                await PollSession(scope, cls).begin(self._application, layer, send)
+            else:
+                reason = (
+                    f"this process has {cls.max_sessions} sessions of clients that poll already"
+                )
+                again = [(b"retry-after", b"5")]
+                await deny(scope, send, status=503, reason=reason, sender=cls, headers=again)
             return
         try:
             after, (process, polls, frames) = read_cursor(cursor)

@@ -392,6 +392,15 @@ async def test_a_page_of_another_origin(news, settings):
     await until(lambda: client.log)
 
 
+async def test_sessions_are_bounded_because_they_cost_their_clients_nothing(client, news):
+    news.max_sessions = 1
+    server = Client(news).ask()
+    await server.ended()
+    assert server.sent[0]["status"] == 503
+    assert (b"retry-after", b"5") in server.sent[0]["headers"]
+    assert (await client.answer())[0] == 204, "those that are there go on"
+
+
 async def test_a_layer_that_is_full_says_come_back(client, monkeypatch):
     async def full(channel, message):
         raise ChannelFull
