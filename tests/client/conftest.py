@@ -67,7 +67,7 @@ class Page:
             except TimeoutError:
                 raise AssertionError(f"not within {deadline:g} s: {self.events[-20:]}") from None
 
-    async def wait(
+    async def expect(
         self, name: str, event: str, count: int = 1, deadline: float = DEADLINE, **details: Any
     ) -> dict[str, Any]:
         """The event of that number and kind, with these details, when it has happened."""

@@ -41,21 +41,21 @@ def url_of(at: RunningServer | Proxy, query: str = "") -> str:
 
 async def opened(page: Page, at: Any, name: str = "a", query: str = "", **options: Any) -> None:
     page.do("open", name=name, url=url_of(at, query), options=QUICK | options)
-    await page.wait(name, "open")
+    await page.expect(name, "open")
 
 
 async def test_it_works_like_a_websocket(page: Page, server: RunningServer) -> None:
     page.do("open", name="a", url=url_of(server), protocols=["one", "two"], options=QUICK)
-    assert (await page.wait("a", "open"))["protocol"] == "one"
+    assert (await page.expect("a", "open"))["protocol"] == "one"
     page.do("send", name="a", data="hello")
     page.do("send", name="a", data=[1, 2, 255])
-    await page.wait("a", "message", data="echo hello")
-    await page.wait("a", "message", data={"bytes": [1, 2, 255], "kind": "Blob"})
+    await page.expect("a", "message", data="echo hello")
+    await page.expect("a", "message", data={"bytes": [1, 2, 255], "kind": "Blob"})
     page.do("set", name="a", key="binaryType", value="arraybuffer")
     page.do("send", name="a", data=[3])
-    await page.wait("a", "message", data={"bytes": [3], "kind": "ArrayBuffer"})
+    await page.expect("a", "message", data={"bytes": [3], "kind": "ArrayBuffer"})
     page.do("close", name="a", code=3001, reason="enough")
-    closed = await page.wait("a", "close")
+    closed = await page.expect("a", "close")
     assert (closed["code"], closed["reason"], closed["state"]) == (3001, "enough", 3)
     assert closed["reconnects"] is False
     assert page.of("a", "status")[-1]["status"] == "closed"
@@ -66,29 +66,29 @@ async def test_what_a_page_may_not_do_is_told_as_websockets_do(
 ) -> None:
     await opened(page, server)
     page.do("close", name="a", code=1001)
-    assert "InvalidAccessError" in (await page.wait("a", "thrown"))["error"]
+    assert "InvalidAccessError" in (await page.expect("a", "thrown"))["error"]
     page.do("open", name="b", url="http://[", options={})
-    assert "TypeError" in (await page.wait("b", "thrown"))["error"]
+    assert "TypeError" in (await page.expect("b", "thrown"))["error"]
 
 
 async def test_it_comes_back_when_the_server_was_killed(page: Page, server: RunningServer) -> None:
     await opened(page, server)
     server.kill()
-    closed = await page.wait("a", "close")
+    closed = await page.expect("a", "close")
     assert (closed["code"], closed["reconnects"], closed["state"]) == (1006, True, 0)
     page.do("send", name="a", data="meanwhile")
     server.start()
-    await page.wait("a", "open", 2)
-    await page.wait("a", "message", data="echo meanwhile")
+    await page.expect("a", "open", 2)
+    await page.expect("a", "message", data="echo meanwhile")
 
 
 async def test_it_comes_back_when_the_server_restarts(page: Page, server: RunningServer) -> None:
     await opened(page, server)
     server.terminate()
-    assert (await page.wait("a", "close"))["code"] == 1012
+    assert (await page.expect("a", "close"))["code"] == 1012
     server.wait()
     server.start()
-    await page.wait("a", "open", 2)
+    await page.expect("a", "open", 2)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,17 @@ async def test_it_comes_back_as_the_close_code_says(
 ) -> None:
     await opened(page, server)
     page.do("send", name="a", data=f"close {code} because")
-    closed = await page.wait("a", "close")
+    closed = await page.expect("a", "close")
     assert (closed["code"], closed["reason"]) == (code, "because")
     assert closed["reconnects"] is comes_back
     if comes_back:
-        await page.wait("a", "open", 2)
+        await page.expect("a", "open", 2)
     else:
         assert page.of("a", "status")[-1]["status"] == "failed"
         page.do("send", name="a", data="too late")
-        assert (await page.wait("a", "drop"))["data"] == "too late"
+        assert (await page.expect("a", "drop"))["data"] == "too late"
         page.do("reconnect", name="a")
-        await page.wait("a", "open", 2)
+        await page.expect("a", "open", 2)
 
 
 async def test_both_sides_have_the_same_table(page: Page) -> None:
@@ -125,23 +125,23 @@ async def test_it_stops_when_what_the_page_sends_is_refused_again_and_again(
     await opened(page, server)
     for number in range(1, 4):
         page.do("send", name="a", data="close 1007 that is no JSON")
-        closed = await page.wait("a", "close", number)
+        closed = await page.expect("a", "close", number)
         assert closed["reconnects"] is (number < 3)
         if number < 3:
-            await page.wait("a", "open", number + 1)
+            await page.expect("a", "open", number + 1)
     assert page.of("a", "status")[-1]["status"] == "failed"
 
 
 async def test_what_does_not_fit_into_the_queue_is_told(page: Page, server: RunningServer) -> None:
     await opened(page, server, queue=2)
     server.kill()
-    await page.wait("a", "close")
+    await page.expect("a", "close")
     for number in range(4):
         page.do("send", name="a", data=f"{number}")
-    dropped = [(await page.wait("a", "drop", n))["data"] for n in (1, 2)]
+    dropped = [(await page.expect("a", "drop", n))["data"] for n in (1, 2)]
     assert dropped == ["2", "3"]
     server.start()
-    await page.wait("a", "message", data="echo 1")
+    await page.expect("a", "message", data="echo 1")
     assert [e["data"] for e in page.of("a", "message")[-2:]] == ["echo 0", "echo 1"]
 
 
@@ -151,16 +151,16 @@ async def test_a_link_that_is_dead_is_noticed_and_replaced(
     """Nothing comes and nothing goes, and nobody says so."""
     await opened(page, proxy, heartbeat=200, heartbeatTimeout=300)
     proxy.stall()
-    closed = await page.wait("a", "close")
+    closed = await page.expect("a", "close")
     assert (closed["code"], closed["reason"]) == (1006, "The server is silent")
     proxy.flow()
-    await page.wait("a", "open", 2)
+    await page.expect("a", "open", 2)
 
 
 async def test_a_server_that_has_nothing_to_say_is_kept(page: Page, server: RunningServer) -> None:
     await opened(page, server, heartbeat=50, heartbeatTimeout=2000)
     page.do("send", name="a", data="ponder 1")  # a handler that takes long is no dead link
-    await page.wait("a", "message", data="pondered")
+    await page.expect("a", "message", data="pondered")
     assert page.of("a", "close") == []
     assert [e["data"] for e in page.of("a", "message")][1:] == ["pondered"], "no pongs"
 
@@ -171,10 +171,10 @@ async def test_a_stopped_server_is_noticed_and_one_that_goes_on_is_found_again(
     await opened(page, server, heartbeat=200, heartbeatTimeout=300, connectTimeout=500)
     server.process.send_signal(signal.SIGSTOP)
     try:
-        await page.wait("a", "close", 2)
+        await page.expect("a", "close", 2)
     finally:
         server.process.send_signal(signal.SIGCONT)
-    await page.wait("a", "open", 2)
+    await page.expect("a", "open", 2)
 
 
 async def test_it_comes_back_when_the_machine_wakes_up(page: Page, server: RunningServer) -> None:
@@ -184,7 +184,7 @@ async def test_it_comes_back_when_the_machine_wakes_up(page: Page, server: Runni
     server.kill()
     server.start()
     page.process.send_signal(signal.SIGCONT)
-    await page.wait("a", "open", 2)
+    await page.expect("a", "open", 2)
 
 
 async def test_a_slow_network_is_no_dead_one(
@@ -194,7 +194,7 @@ async def test_a_slow_network_is_no_dead_one(
     await opened(page, proxy, connectTimeout=10_000, heartbeat=100, heartbeatTimeout=10_000)
     for number in range(5):
         page.do("send", name="a", data=f"{number}")
-    await page.wait("a", "message", data="echo 4")
+    await page.expect("a", "message", data="echo 4")
     assert page.of("a", "close") == []
 
 
@@ -203,9 +203,9 @@ async def test_a_server_that_never_answers_is_given_up(
 ) -> None:
     proxy.stall()
     page.do("open", name="a", url=url_of(proxy), options=QUICK | {"connectTimeout": 200})
-    await page.wait("a", "close", 2)
+    await page.expect("a", "close", 2)
     proxy.flow()
-    await page.wait("a", "open")
+    await page.expect("a", "open")
 
 
 async def test_it_does_not_wait_when_the_network_is_back(
@@ -213,34 +213,34 @@ async def test_it_does_not_wait_when_the_network_is_back(
 ) -> None:
     await opened(page, proxy, minDelay=1_000_000, maxDelay=1_000_000, fallback=False)
     proxy.refuse()
-    await page.wait("a", "close")
+    await page.expect("a", "close")
     proxy.accept()
     page.do("global", type="online")
-    await page.wait("a", "open", 2)
+    await page.expect("a", "open", 2)
 
 
 async def test_each_attempt_gets_a_fresh_token(page: Page, server: RunningServer) -> None:
     base = url_of(server)
     before = [f"{base}?token=right", "throw", {"url": f"{base}?token=right", "protocols": "p"}]
     page.do("open", name="a", url=base, options=QUICK, before=before)
-    await page.wait("a", "open")
+    await page.expect("a", "open")
     page.do("send", name="a", data="close 1011 again")
-    await page.wait("a", "close", code=1011)
-    await page.wait("a", "close", code=1006)  # there was no token
-    assert (await page.wait("a", "open", 2))["protocol"] == "p"
+    await page.expect("a", "close", code=1011)
+    await page.expect("a", "close", code=1006)  # there was no token
+    assert (await page.expect("a", "open", 2))["protocol"] == "p"
     assert [e["attempt"] for e in page.of("a", "before")] == [0, 1, 2]
     assert page.of("a", "before")[1]["code"] == 1011
 
 
 async def test_a_page_may_give_up_before_an_attempt(page: Page, server: RunningServer) -> None:
     page.do("open", name="a", url=url_of(server), options=QUICK, before=[False])
-    assert (await page.wait("a", "close"))["reconnects"] is False
+    assert (await page.expect("a", "close"))["reconnects"] is False
     assert page.of("a", "status")[-1]["status"] == "failed"
 
 
 async def test_a_token_that_is_refused_ends_the_attempts(page: Page, server: RunningServer) -> None:
     page.do("open", name="a", url=url_of(server, "?token=wrong"), options=QUICK)
-    await page.wait("a", "close", reconnects=False)
+    await page.expect("a", "close", reconnects=False)
     assert page.of("a", "status")[-1]["status"] == "failed"
     assert len(page.of("a", "close")) == 4, "three handshakes, and a request for a stream"
 
@@ -250,26 +250,26 @@ async def test_it_falls_back_to_events_where_websockets_are_blocked(
 ) -> None:
     async with Blocker(("127.0.0.1", server.port)) as proxy:
         page.do("open", name="a", url=url_of(proxy), protocols=["one"], options=QUICK)
-        opened = await page.wait("a", "open")
+        opened = await page.expect("a", "open")
         assert (opened["transport"], opened["protocol"]) == ("sse", "one")
         assert len(page.of("a", "close")) == 3
         for data in ("hello", "zwei\nZeilen\r\u2028ü", [0, 255]):
             page.do("send", name="a", data=data)
-        await page.wait("a", "message", data="echo hello")
-        await page.wait("a", "message", data="echo zwei\nZeilen\r\u2028ü")
-        await page.wait("a", "message", data={"bytes": [0, 255], "kind": "Blob"})
+        await page.expect("a", "message", data="echo hello")
+        await page.expect("a", "message", data="echo zwei\nZeilen\r\u2028ü")
+        await page.expect("a", "message", data={"bytes": [0, 255], "kind": "Blob"})
         for number in range(50):
             page.do("send", name="a", data=f"{number}")
-        await page.wait("a", "message", data="echo 49")
+        await page.expect("a", "message", data="echo 49")
         texts = [e["data"] for e in page.of("a", "message")]
         assert texts[-50:] == [f"echo {number}" for number in range(50)]
         page.do("send", name="a", data="close 4400 wrong")
-        closed = await page.wait("a", "close", 4)
+        closed = await page.expect("a", "close", 4)
         assert (closed["code"], closed["reason"], closed["reconnects"]) == (4400, "wrong", False)
         page.do("reconnect", name="a")
-        assert (await page.wait("a", "open", 2))["transport"] == "sse"
+        assert (await page.expect("a", "open", 2))["transport"] == "sse"
         page.do("close", name="a", code=3333)
-        assert (await page.wait("a", "close", 5))["code"] in {3333, 1006}
+        assert (await page.expect("a", "close", 5))["code"] in {3333, 1006}
 
 
 async def test_a_403_that_is_not_the_applications_is_no_refusal(
@@ -278,7 +278,7 @@ async def test_a_403_that_is_not_the_applications_is_no_refusal(
     """Django's protection against CSRF answers so where a project offers no fallback."""
     async with Blocker(("127.0.0.1", server.port)) as proxy:
         page.do("open", name="a", url=f"http://127.0.0.1:{proxy.port}/ws/none/", options=QUICK)
-        await page.wait("a", "close", 6)
+        await page.expect("a", "close", 6)
         assert page.of("a", "status")[-1]["status"] != "failed"
 
 
@@ -288,10 +288,10 @@ async def test_a_fallback_comes_back_when_its_server_restarts(
     async with Blocker(("127.0.0.1", server.port)) as proxy:
         await opened(page, proxy)
         server.terminate()
-        assert (await page.wait("a", "close", 4))["code"] == 1012
+        assert (await page.expect("a", "close", 4))["code"] == 1012
         server.wait()
         server.start()
-        await page.wait("a", "open", 2)
+        await page.expect("a", "open", 2)
 
 
 async def test_a_server_that_is_down_is_no_reason_for_the_fallback(
@@ -299,29 +299,29 @@ async def test_a_server_that_is_down_is_no_reason_for_the_fallback(
 ) -> None:
     await opened(page, server)
     server.kill()
-    await page.wait("a", "close", 6)
+    await page.expect("a", "close", 6)
     server.start()
-    assert (await page.wait("a", "open", 2))["transport"] == "websocket"
+    assert (await page.expect("a", "open", 2))["transport"] == "websocket"
 
 
 async def test_many_come_back_spread(page: Page, server: RunningServer) -> None:
     for number in range(50):
         page.do("open", name=f"s{number}", url=url_of(server), options=QUICK | {"spread": 1000})
     for number in range(50):
-        await page.wait(f"s{number}", "open")
+        await page.expect(f"s{number}", "open")
     server.terminate()
     server.wait()
     server.start()
-    times = [(await page.wait(f"s{number}", "open", 2))["at"] for number in range(50)]
+    times = [(await page.expect(f"s{number}", "open", 2))["at"] for number in range(50)]
     assert max(times) - min(times) > 100, "not all at once"
 
 
 async def test_closing_while_it_waits_ends_it_at_once(page: Page, server: RunningServer) -> None:
     await opened(page, server, minDelay=1_000_000, maxDelay=1_000_000)
     server.kill()
-    await page.wait("a", "close")
+    await page.expect("a", "close")
     page.do("send", name="a", data="never sent")
     page.do("close", name="a")
-    assert (await page.wait("a", "close", 2))["state"] == 3
-    assert (await page.wait("a", "drop"))["data"] == "never sent"
+    assert (await page.expect("a", "close", 2))["state"] == 3
+    assert (await page.expect("a", "drop"))["data"] == "never sent"
     assert page.of("a", "status")[-1]["status"] == "closed"

@@ -263,8 +263,7 @@ class Outlet:
 
     async def _break_off(self) -> None:
         """End a response which has begun. A stream of events may end anywhere; others are cut."""
-        server = self._adapter()
-        if self._life.event_stream or not (server.ends_unfinished or server.abort()):
+        if self._life.event_stream or not self._adapter().break_off():
             await self.send({"type": "http.response.body", "body": b""})
 
     async def end_response(self) -> None:

@@ -13,6 +13,7 @@ from ..db import aclose_old_connections  # tests replace it here, to keep what i
 from ..exceptions import (
     AcceptConnection,
     DenyConnection,
+    InvalidChannelLayerError,  # noqa: F401 - projects import it from here
     StopConsumer,
 )
 from ._frames import (

@@ -42,7 +42,7 @@ class Events:
                     fields[name] = f"{fields[name]}\n{value}" if name in fields else value
         raise EOFError
 
-    async def over(self) -> None:
+    async def expect_end(self) -> None:
         """Wait for the end of the stream, before which no event comes."""
         with pytest.raises(EOFError):
             await self.next()
@@ -96,7 +96,7 @@ async def test_the_application_ends_the_stream(site: Site, flavour):
     key = site.key()
     async with listening(site, flavour, key) as events:
         await tell(site, type="event.over")
-        await events.over()
+        await events.expect_end()
     await site.events.wait(key, "disconnect", SOON)
 
 
@@ -104,7 +104,7 @@ async def test_a_crash_ends_the_stream(site: Site, flavour):
     key = site.key()
     async with listening(site, flavour, key) as events:
         await tell(site, type="event.crash")
-        await events.over()
+        await events.expect_end()
     path = f"/consumer/events/{flavour}/"
     await site.expect_crash(f"{flavour.capitalize()}Events", path, "RuntimeError: in an event")
     await site.events.wait(key, "disconnect", SOON)
@@ -155,7 +155,7 @@ async def test_streams_end_when_the_process_does(start: Start, flavour):
         site = Site(server, directory)
         async with site.http, listening(site, flavour, key := site.key()) as events:
             server.terminate()
-            await events.over()
+            await events.expect_end()
             await site.events.wait(key, "disconnect")
         server.wait()
 
@@ -179,7 +179,7 @@ async def test_a_view_that_streams_ends_when_the_process_does(start: Start):
         async with site.http, site.http.stream("GET", "/news/") as response:
             assert response.status_code == 200
             server.terminate()
-            await Events(response).over()
+            await Events(response).expect_end()
         server.wait()
 
 
@@ -254,7 +254,7 @@ async def test_a_websocket_over_events(site: Site, flavour):
         assert [await client.recv() for _ in range(4)] == ["hello", b"\x00\xff", "", "ü\r\n\u2028"]
         await client.send("!close 4001 because")
         assert await client.recv() == {"code": 4001, "reason": "because"}
-        await client.over()
+        await client.expect_end()
     assert (await site.events.wait(key, "disconnect", SOON))["code"] == 4001
 
 
@@ -266,7 +266,7 @@ async def test_a_client_over_events_closes(site: Site, flavour):
         await client.send(close={"code": 3500, "reason": "enough"})
         event = await site.events.wait(key, "disconnect", SOON)
         assert (event["code"], event["reason"]) == (3500, "enough")
-        await client.over()
+        await client.expect_end()
 
 
 async def test_a_client_over_events_leaves(site: Site, flavour):
@@ -357,6 +357,6 @@ async def test_clients_over_events_are_told_that_the_process_ends(start: Start, 
         async with site.http, Fallback.connect(site, f"{flavour}/", key) as client:
             server.terminate()
             assert (await client.recv())["code"] == 1012
-            await client.over()
+            await client.expect_end()
             assert (await site.events.wait(key, "disconnect"))["code"] == 1012
         server.wait()

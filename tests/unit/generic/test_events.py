@@ -100,6 +100,15 @@ async def test_a_client_that_has_gone_is_no_failure():
 
 
 async def test_there_may_be_no_comments():
-    comments = Comments(None, None)
+    written = []
+
+    async def write(body):
+        written.append(body)
+
+    before = asyncio.all_tasks()
+    comments = Comments(None, write)
     comments.start()
+    await asyncio.sleep(0.02)
     comments.stop()
+    assert written == []
+    assert asyncio.all_tasks() == before

@@ -13,6 +13,7 @@ from channels._runtime.lifecycle import CLOSED, CLOSING, CONNECTING, LEFT, OPEN,
 from channels._runtime.outlet import Outlet
 from channels._runtime.pending_sends import PendingSends
 from channels._runtime.running_handler import RunningHandler
+from channels._runtime.servers.base import Server
 from tests.asgi import until
 from tests.unit.runtime.servers.standins import Daphne, Transport, from_module
 
@@ -415,6 +416,36 @@ async def test_ending_a_response_on_a_server_that_fails(bench, caplog):
     assert one.life.phase is CLOSED
     [record] = caplog.records
     assert record.getMessage() == "Consumer at /here/: ending failed"
+
+
+async def test_a_response_without_an_end_is_left_to_the_server(bench):
+    one = bench("http")
+    await one.say(START, BODY)
+    await one.outlet.say_goodbye(1011)
+    assert one.sent == [START, BODY]
+
+
+async def test_a_stream_of_events_may_end_anywhere(bench):
+    one = bench("http")
+    headers = [(b"content-type", b"text/event-stream")]
+    await one.say({**START, "headers": headers}, BODY)
+    await one.outlet.say_goodbye(1011)
+    assert one.sent[2:] == [{"type": "http.response.body", "body": b""}]
+
+
+async def test_a_response_that_cannot_be_broken_off_is_ended(bench, monkeypatch):
+    one = bench("http")
+    await one.say(START, BODY)
+    monkeypatch.setattr(Server, "break_off", lambda self: False)
+    await one.outlet.say_goodbye(1011)
+    assert one.sent[2:] == [{"type": "http.response.body", "body": b""}]
+
+
+async def test_what_is_sent_to_a_stream_that_was_closed_is_dropped(bench):
+    one = bench("http")
+    headers = [(b"content-type", b"text/event-stream")]
+    await one.say({**START, "headers": headers}, LAST, BODY)
+    assert len(one.sent) == 2
 
 
 # Last words

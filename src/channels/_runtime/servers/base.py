@@ -48,9 +48,6 @@ class Server:
     #: Whether closing a WebSocket may wait until no task receives from it.
     close_waits_for_receive: ClassVar[bool] = True
 
-    #: Whether it ends the connection when the application returns in the middle of a response.
-    ends_unfinished: ClassVar[bool] = True
-
     __slots__ = ("_scope", "_send")
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -93,6 +90,15 @@ class Server:
         and uvicorn and Hypercorn keep the socket when the application has returned.
         """
         return False
+
+    def break_off(self) -> bool:
+        """See to it that a response which has no end is seen to have none.
+
+        Returns:
+            Whether the connection is ended after what was sent. Most servers do so by themselves
+            when the application returns.
+        """
+        return True
 
     def taken(self) -> int | None:
         """A figure that grows while the client takes what it is sent; None where there is none.

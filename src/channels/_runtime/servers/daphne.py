@@ -7,7 +7,8 @@
   autobahn refuses the close codes that the WebSocket protocol defines for servers: it takes 1000,
   and 3000 to 4999. So these go to autobahn without Daphne.
 - What is sent after the disconnect makes autobahn raise ``Disconnected``, a ``RuntimeError``.
-- It leaves a socket open when the application returns without closing it.
+- It leaves a connection open when the application returns without closing the socket, or in the
+  middle of a response.
 - It sends no lifespan events. SIGTERM begins its shutdown; there is one process.
 
 What is used of its objects, which are private: ``clean_headers``, ``application_queue`` and
@@ -53,7 +54,6 @@ class Daphne(Server):
     modules = (MODULE, "daphne.http_protocol")
     otherwise = "sending does not wait for clients that do not read, so it takes memory for them"
     close_waits_for_receive = False
-    ends_unfinished = False
 
     __slots__ = ("_protocol", "_request", "_room", "_transport")
 
@@ -152,6 +152,14 @@ class Daphne(Server):
         if self._transport is None:
             return False
         self._transport.abortConnection()
+        return True
+
+    def break_off(self) -> bool:
+        """End the connection after what was sent: Daphne leaves it open."""
+        if self._transport is None or self._request is None or self._request.channel is None:
+            return False
+        self._request.unregisterProducer()
+        self._request.channel.loseConnection()
         return True
 
     def taken(self) -> int | None:

@@ -153,6 +153,13 @@ class _DaphneServer:
         protocol.handle_reply(message)
 
 
+class _HttpChannel:
+    lost = False
+
+    def loseConnection(self):
+        self.lost = True
+
+
 @from_module("daphne.http_protocol")
 class _DaphneRequest:
     producer = None
@@ -160,7 +167,7 @@ class _DaphneRequest:
     def __init__(self, scope, transport):
         self.clean_headers, self.transport, self.sent = scope["headers"], transport, []
         self.application_queue = asyncio.Queue()
-        self.channel = "the HTTP channel"
+        self.channel = _HttpChannel()
 
     def registerProducer(self, producer, streaming):
         assert self.producer is None, "one at a time"

@@ -78,6 +78,22 @@ async def test_a_response_whose_client_has_left_gets_no_producer(request_of_daph
     assert request_of_daphne.protocol.producer is None
 
 
+async def test_a_response_without_an_end_ends_the_connection(request_of_daphne):
+    server = begun(request_of_daphne)
+    await server.send(START)
+    assert server.break_off()
+    assert request_of_daphne.protocol.channel.lost
+    assert request_of_daphne.protocol.producer is None
+
+
+def test_what_cannot_be_broken_off(client, request_of_daphne):
+    assert not begun(client).break_off(), "a WebSocket"
+    assert not begun(standins.Daphne(type="http", http_version="2")).break_off(), "it is shared"
+    server = begun(request_of_daphne)
+    request_of_daphne.protocol.channel = None
+    assert not server.break_off(), "the client has gone"
+
+
 def test_a_request_is_not_held_but_can_be_aborted(request_of_daphne):
     server = begun(request_of_daphne)
     server.hold(True)
