@@ -85,7 +85,8 @@ async def test_it_comes_back_when_the_server_was_killed(page: Page, server: Runn
 async def test_it_comes_back_when_the_server_restarts(page: Page, server: RunningServer) -> None:
     await opened(page, server)
     server.terminate()
-    assert (await page.expect("a", "close"))["code"] == 1012
+    # Node.js forgets the code if the connection ends at the same moment. tests/e2e has a browser.
+    assert (await page.expect("a", "close"))["code"] in {1012, 1006}
     server.wait()
     server.start()
     await page.expect("a", "open", 2)

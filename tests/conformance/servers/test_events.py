@@ -28,19 +28,24 @@ class Events:
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
-        self._lines = response.aiter_lines()
+        self.lines = response.aiter_lines()
 
     async def next(self) -> dict[str, str]:
         """The next event: its fields. Comments are passed over."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(10):
-            async for line in self._lines:
+            async for line in self.lines:
                 if not line and fields:
                     return fields
                 name, _, value = line.partition(": ")
                 if name and not line.startswith(":"):
                     fields[name] = f"{fields[name]}\n{value}" if name in fields else value
         raise EOFError
+
+    async def expect_beginning(self) -> None:
+        """Wait for the first line, after which the stream is known to the process."""
+        async with asyncio.timeout(10):
+            assert await anext(self.lines) in {":", "event: hello"}
 
     async def expect_end(self) -> None:
         """Wait for the end of the stream, before which no event comes."""
@@ -177,9 +182,10 @@ async def test_a_view_that_streams_ends_when_the_process_does(start: Start):
     with start() as (server, directory):
         site = Site(server, directory)
         async with site.http, site.http.stream("GET", "/news/") as response:
-            assert response.status_code == 200
+            events = Events(response)
+            await events.expect_beginning()
             server.terminate()
-            await Events(response).expect_end()
+            await events.expect_end()
         server.wait()
 
 
@@ -189,10 +195,12 @@ async def test_ctrl_c_is_not_held_up_by_a_stream(start: Start, path):
     with start() as (server, directory):
         site = Site(server, directory)
         async with site.http, site.http.stream("GET", f"/{path}/", params={"key": "k"}) as response:
-            assert response.status_code == 200
+            events = Events(response)
+            await events.expect_beginning()
             server.process.send_signal(signal.SIGINT)
             with contextlib.suppress(httpx.TransportError):
-                await response.aread()
+                async for _ in events.lines:
+                    pass
         server.wait()
         assert "graceful shutdown exceeded" not in server.output, "as uvicorn says it"
 
