@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(abspath $(VENV))/bin
-CHAT := cd examples/chat && $(BIN)/python manage.py
+SHOWCASE := cd examples/showcase && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
@@ -24,18 +24,18 @@ help: ## List what you can do
 	@echo "Usage: make <target>"
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
 
-demo: $(VENV)/.installed-demo ## Start the example chat (another port: PORT=8001)
+demo: $(VENV)/.installed-demo ## Start the showcase (another port: PORT=8001)
 	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo "Port $(PORT) is not free. Choose another: make demo PORT=8001"; exit 1; }
-	@$(CHAT) migrate --verbosity 0
+	@$(SHOWCASE) migrate --verbosity 0
 	@echo
-	@echo "  The chat:        http://localhost:$(PORT)/"
-	@printf '  '; $(CHAT) create_demo
+	@echo "  The showcase:    http://localhost:$(PORT)/"
+	@printf '  '; $(SHOWCASE) create_demo
 	@echo "  Second person:   open the same URL in a private window or in another browser,"
 	@echo "                   and sign in there with the other account."
 	@echo "  Stop:            Ctrl-C"
 	@echo
-	@$(CHAT) runserver $(PORT)
+	@$(SHOWCASE) runserver $(PORT)
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
 	$(BIN)/python $(COVER) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
@@ -60,8 +60,8 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 	$(BIN)/python -m pytest -q tests/typecheck
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING
-	$(CHAT) check --fail-level WARNING
-	$(CHAT) makemigrations --check --dry-run
+	$(SHOWCASE) check --fail-level WARNING
+	$(SHOWCASE) makemigrations --check --dry-run
 
 client: ## Build the browser client and check its types (needs Node.js and npm)
 	cd client && npm install --silent --no-audit --no-fund --no-package-lock && \

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Playwright, async_playwright
 
+from .people import people, showcase
+
+__all__ = ["browser", "find_chromium", "people", "showcase"]
+
 # Nothing here may call home, and a container has neither a GPU nor a sandbox.
 ARGUMENTS = [
     "--no-sandbox",

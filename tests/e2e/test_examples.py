@@ -13,7 +13,7 @@ TESTED = [project for project in PROJECTS if (project / "tests").is_dir()]
 
 
 def test_there_are_examples() -> None:
-    assert {project.name for project in PROJECTS} >= {"chat", "tutorials"}
+    assert {project.name for project in PROJECTS} >= {"showcase", "tutorials"}
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
@@ -24,7 +24,7 @@ def test_system_checks(project: Path) -> None:
 
 @pytest.mark.parametrize("project", TESTED, ids=lambda project: project.name)
 def test_migrations_are_complete(project: Path, tmp_path: Path) -> None:
-    env = {"CHAT_DATABASE": str(tmp_path / "db.sqlite3")}
+    env = {"SHOWCASE_DATABASE": str(tmp_path / "db.sqlite3")}
     assert "No changes detected" in manage(
         project, "makemigrations", "--check", "--dry-run", env=env
     )

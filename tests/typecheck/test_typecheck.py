@@ -50,6 +50,6 @@ def test_the_tutorial_passes(checker: Typechecker, tmp_path: Path) -> None:
 
 
 def test_the_consumers_of_the_example_pass(checker: Typechecker, tmp_path: Path) -> None:
-    found = checker(copy_of(ROOT / "examples" / "chat", tmp_path), strict=False)
+    found = checker(copy_of(ROOT / "examples" / "showcase", tmp_path), strict=False)
     asked = ("chat/consumers.py", "chat/routing.py", "mysite/asgi.py")
     assert {place: text for place, text in found.items() if place[0] in asked} == {}

@@ -1,0 +1,5 @@
+"""Which consumer serves which URL."""
+
+from typing import Any
+
+websocket_urlpatterns: list[Any] = []

@@ -1,0 +1,5 @@
+"""Which view serves which page."""
+
+from typing import Any
+
+urlpatterns: list[Any] = []

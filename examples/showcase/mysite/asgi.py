@@ -1,0 +1,54 @@
+"""What the server runs: Django for HTTP, consumers for WebSocket, and workers for the rest."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+# First of all: this loads the apps, and consumers import models.
+django_asgi_app = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.fallback import EventStreamFallback  # noqa: E402
+from channels.lifespan import Lifespan  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+
+import chat.routing  # noqa: E402
+import dashboard.routing  # noqa: E402
+import devices.routing  # noqa: E402
+import editor.routing  # noqa: E402
+import feed.routing  # noqa: E402
+import game.routing  # noqa: E402
+import images.routing  # noqa: E402
+import notifications.routing  # noqa: E402
+import orders.routing  # noqa: E402
+from mysite import workers  # noqa: E402
+
+websocket = AllowedHostsOriginValidator(
+    AuthMiddlewareStack(
+        URLRouter(
+            [
+                *chat.routing.websocket_urlpatterns,
+                *notifications.routing.websocket_urlpatterns,
+                *editor.routing.websocket_urlpatterns,
+                *game.routing.websocket_urlpatterns,
+                *feed.routing.websocket_urlpatterns,
+                *orders.routing.websocket_urlpatterns,
+                *images.routing.websocket_urlpatterns,
+                *dashboard.routing.websocket_urlpatterns,
+                *devices.routing.websocket_urlpatterns,
+            ]
+        )
+    )
+)
+
+application = ProtocolTypeRouter(
+    {
+        # Clients whose WebSockets are blocked come as POST requests: see channels.fallback.
+        "http": EventStreamFallback(websocket, django_asgi_app),
+        "websocket": websocket,
+        "channel": workers.application,
+        "lifespan": Lifespan(on_startup=[workers.inside.start], on_shutdown=[workers.inside.stop]),
+    }
+)

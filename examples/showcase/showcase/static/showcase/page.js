@@ -1,0 +1,69 @@
+/**
+ * What every page of the showcase does with its socket: parse events, show whether the server is
+ * there, and say what went wrong.
+ *
+ * A page has an element #status (role="status") and an element #problem (role="alert").
+ */
+
+import { ReconnectingSocket } from "channels";
+
+const WORDS = {
+  connecting: "Connecting…",
+  open: "Connected",
+  waiting: "Reconnecting…",
+  closed: "Disconnected",
+  failed: "Disconnected",
+};
+
+/**
+ * Connect, and pass each event `{type, …}` on to the handler with the name of its type.
+ *
+ * @param path of the socket.
+ * @param handlers functions by the type of event; `open` is called on each connection, `status` on
+ *   each change.
+ * @param options of ReconnectingSocket.
+ * @returns the socket, with a method `tell(content)` that sends JSON.
+ */
+export function connect(path, handlers, options = {}) {
+  const socket = new ReconnectingSocket(path, options);
+  socket.tell = (content) => socket.send(JSON.stringify(content));
+  socket.onopen = () => {
+    problem("");
+    handlers.open?.();
+  };
+  socket.onmessage = ({ data }) => {
+    let event;
+    try {
+      event = JSON.parse(data);
+    } catch {
+      return problem("The server has sent something that is no JSON.");
+    }
+    const handle = Object.hasOwn(handlers, event?.type) && handlers[event.type];
+    if (handle) handle(event);
+    else problem("This page is older than the server. Reload it.");
+  };
+  socket.ondrop = () => problem("What you have sent last was not delivered: there is no connection.");
+  socket.onclose = ({ code, reason, reconnects }) => {
+    if (code === 4401) return location.assign(document.body.dataset.signIn);
+    if (!reconnects) problem(reason || "The server has ended the connection. Reload the page.");
+  };
+  socket.onstatuschange = ({ status }) => {
+    show(status, WORDS[status]);
+    handlers.status?.(status);
+  };
+  show(socket.status, WORDS[socket.status]);
+  return socket;
+}
+
+function show(state, words) {
+  const status = document.querySelector("#status");
+  if (!status) return;
+  status.dataset.state = state;
+  status.textContent = words;
+}
+
+/** Say what is wrong; an empty text takes it back. */
+export function problem(words) {
+  const element = document.querySelector("#problem");
+  if (element) element.textContent = words;
+}

@@ -1,0 +1,82 @@
+"""The showcase on a real server, and people with browsers of their own."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page
+
+from .servers import EXAMPLES, ServerProcess, manage
+
+PROJECT = EXAMPLES / "showcase"
+ROOT = EXAMPLES.parent
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def showcase(tmp_path: Path) -> Iterator[ServerProcess]:
+    """The showcase on ``runserver``, with the demo accounts."""
+    env = {"SHOWCASE_DATABASE": str(tmp_path / "db.sqlite3")}
+    manage(PROJECT, "migrate", "--verbosity=0", env=env)
+    manage(PROJECT, "create_demo", env=env)
+    command = ["manage.py", "runserver", "--noreload", "{port}"]
+    with ServerProcess(command, cwd=PROJECT, log=tmp_path / "server.log", env=env) as server:
+        yield server
+    assert "Traceback" not in server.output, server.output
+
+
+class People:
+    """Opens a browser window of its own for each person, and notes what goes wrong in it."""
+
+    def __init__(self, browser: Browser, site: ServerProcess) -> None:
+        self.browser, self.site = browser, site
+        self.errors: list[str] = []
+
+    async def sign_in(
+        self,
+        name: str,
+        path: str = "/",
+        viewport: dict[str, int] = DESKTOP,
+        scheme: str = "light",
+    ) -> Page:
+        """The page at ``path`` that ``name`` sees after signing in with one click."""
+        context = await self.open_window(viewport, scheme)
+        page = await context.new_page()
+        await page.goto(f"{self.site.origin}/sign-in/?next={path}")
+        await page.get_by_role("button", name=f"Continue as {name}").click()
+        await page.wait_for_url(self.site.origin + path)
+        return page
+
+    async def open_window(self, viewport: dict[str, int], scheme: str = "light") -> BrowserContext:
+        """A window that shares nothing with the others."""
+        context = await self.browser.new_context(
+            viewport=viewport, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
+        )
+        context.on("weberror", lambda event: self.errors.append(str(event.error)))
+        context.on(
+            "console",
+            lambda message: self.errors.append(message.text) if message.type == "error" else None,
+        )
+        return context
+
+    def forgive(self, words: str) -> None:
+        """Forget what browsers had to complain about, such as a server that was away."""
+        self.errors = [error for error in self.errors if words not in error]
+
+
+@pytest.fixture
+async def people(browser: Browser, showcase: ServerProcess) -> AsyncIterator[People]:
+    people = People(browser, showcase)
+    yield people
+    assert people.errors == []
+
+
+async def picture(page: Page, name: str, *, for_docs: bool = False) -> None:
+    """Keep what ``page`` shows; with UPDATE_SCREENSHOTS set, the documentation's copy as well."""
+    folders = [ROOT / "test-results"]
+    if for_docs and os.environ.get("UPDATE_SCREENSHOTS"):
+        folders.append(ROOT / "docs" / "_static")
+    for folder in folders:
+        await page.screenshot(path=folder / f"{name}.png")
