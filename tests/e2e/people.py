@@ -1,6 +1,7 @@
 """The showcase on a real server, and people with browsers of their own."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,12 +16,20 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture
-def showcase(tmp_path: Path) -> Iterator[ServerProcess]:
-    """The showcase on ``runserver``, with the demo accounts."""
-    env = {"SHOWCASE_DATABASE": str(tmp_path / "db.sqlite3")}
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as the showcase has it at first, to be copied."""
+    path = tmp_path_factory.mktemp("showcase") / "db.sqlite3"
+    env = {"SHOWCASE_DATABASE": str(path)}
     manage(PROJECT, "migrate", "--verbosity=0", env=env)
     manage(PROJECT, "create_demo", env=env)
+    return path
+
+
+@pytest.fixture
+def showcase(tmp_path: Path, database: Path) -> Iterator[ServerProcess]:
+    """The showcase on ``runserver``, with the demo accounts."""
+    env = {"SHOWCASE_DATABASE": shutil.copy(database, tmp_path)}
     command = ["manage.py", "runserver", "--noreload", "{port}"]
     with ServerProcess(command, cwd=PROJECT, log=tmp_path / "server.log", env=env) as server:
         yield server

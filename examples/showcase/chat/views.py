@@ -7,8 +7,8 @@ from django.db.models import Count, Max
 from django.urls import reverse
 from django.views.generic import CreateView, DetailView
 
-from .forms import MessageForm, RoomForm
-from .models import Room
+from .forms import RoomForm
+from .models import TEXT_LENGTH, Room
 
 
 class Rooms(LoginRequiredMixin, CreateView):
@@ -32,4 +32,4 @@ class RoomPage(LoginRequiredMixin, DetailView):
     model = Room
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(rooms=Room.objects.all(), form=MessageForm(), **kwargs)
+        return super().get_context_data(rooms=Room.objects.all(), max_length=TEXT_LENGTH, **kwargs)

@@ -8,3 +8,7 @@ class ShowcaseConfig(AppConfig):
 
     name = "showcase"
     verbose_name = "Showcase"
+
+    def ready(self) -> None:
+        """Connect the signals."""
+        from . import sessions  # noqa: F401, PLC0415

@@ -1,85 +1,72 @@
-// The page of one room: shows what comes through the WebSocket, sends what is typed.
+// The page of one room: shows what comes through the socket, sends what is typed.
 // Text from other people goes to the page as text (textContent), never as HTML.
 
-// Close codes of ChatConsumer.
-const SIGN_IN_FIRST = 4401;
-const NO_SUCH_ROOM = 4404;
+import { connect, problem } from "showcase";
 
-const FIRST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 10_000;
+// A page tells at most this often that somebody types, and forgets it a little later.
+const TYPING_EVERY_MS = 3000;
+const TYPING_LASTS_MS = 5000;
 
 const find = (selector) => document.querySelector(selector);
-const page = find("#main");
+const me = document.body.dataset.user;
 const log = find("#log");
 const messages = find("#messages");
+const unsent = find("#unsent");
 const composer = find("#composer");
 const text = find("#text");
 
-// ---- The connection -------------------------------------------------------------------------
-
-let socket;
-let failures = 0;
-let retry;
-
-function connect() {
-  clearTimeout(retry);
-  const url = new URL(page.dataset.socket, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  socket = new WebSocket(url);
-  socket.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
-    receive[event.type]?.(event);
-  };
-  socket.onclose = ({ code }) => {
-    if (code === SIGN_IN_FIRST) return location.assign(page.dataset.signIn);
-    if (code === NO_SUCH_ROOM) return location.assign(page.dataset.rooms);
-    show("offline", "Reconnecting…");
-    // Longer after each failure, and at random, so that after a restart not all come at once.
-    const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
-    retry = setTimeout(connect, longest * (0.5 + Math.random() / 2));
-  };
-}
-
-addEventListener("online", () => {
-  if (socket.readyState === WebSocket.CLOSED) connect();
-});
-
-function show(state, words) {
-  const status = find("#status");
-  status.dataset.state = state;
-  status.textContent = words;
-  find("#send").disabled = state !== "online";
-}
-
 // ---- What arrives ---------------------------------------------------------------------------
 
-const receive = {
+const socket = connect(find("#main").dataset.socket, {
   history(event) {
-    failures = 0;
     log.ariaBusy = "true"; // Old messages are not read aloud.
     messages.replaceChildren();
     addNotice("Nobody has said anything here yet. Say hello!", "empty");
     event.messages.forEach(addMessage);
     log.ariaBusy = "false";
-    log.scrollTop = log.scrollHeight;
-    show("online", "Connected");
+    read.clear();
+    for (const [user, id] of Object.entries(event.read)) read.set(user, id);
+    typing.forEach(clearTimeout);
+    typing.clear();
+    showTyping();
+    // It is not known whether these have arrived. Each is said only once, by its key.
+    for (const [key, words] of outbox) socket.tell({ type: "say", key, text: words });
+    catchUp();
   },
-  message: (event) => keepAtEnd(() => addMessage(event)),
-  joined: (event) => keepAtEnd(() => addNotice(`${nameOf(event.user)} joined`)),
-  left: (event) => keepAtEnd(() => addNotice(`${nameOf(event.user)} left`)),
-  error(event) {
-    find("#error").textContent = event.text;
+  message(event) {
+    addMessage(event);
+    stopTyping(event.author);
+    catchUp();
   },
-};
+  refused({ key, text: reason }) {
+    const words = outbox.get(key);
+    if (words !== undefined) {
+      settle(key);
+      text.value = text.value ? `${words}\n${text.value}` : words;
+      keep();
+    }
+    problem(reason);
+  },
+  typing({ user }) {
+    if (user === me) return;
+    clearTimeout(typing.get(user));
+    typing.set(user, setTimeout(stopTyping, TYPING_LASTS_MS, user));
+    showTyping();
+  },
+  read({ user, id }) {
+    read.set(user, Math.max(id, read.get(user) ?? 0));
+    showRead();
+  },
+  joined: ({ user }) => addNotice(`${nameOf(user)} joined`),
+  left({ user }) {
+    addNotice(`${nameOf(user)} left`);
+    stopTyping(user);
+  },
+  error: (event) => problem(event.text),
+});
 
-const nameOf = (user) => (user === page.dataset.user ? "You" : user);
-
-// Whoever reads older messages is not pulled away from them.
-function keepAtEnd(change) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  change();
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}
+const nameOf = (user) => (user === me ? "You" : user);
+const listOf = new Intl.ListFormat("en");
 
 function addNotice(words, kind = "") {
   const item = document.createElement("li");
@@ -89,27 +76,33 @@ function addNotice(words, kind = "") {
 }
 
 function addMessage(event) {
-  const id = `message-${event.id}`;
-  if (document.getElementById(id)) return; // It was in the history already.
+  if (event.author === me) settle(event.key);
+  if (find(`#message-${event.id}`)) return; // It was in the history already.
+  const item = show(event, messages);
+  item.id = `message-${event.id}`;
+  item.dataset.id = event.id;
+}
+
+function show({ author, text, sent_at }, list) {
   const item = find("template#message").content.firstElementChild.cloneNode(true);
-  const own = event.author === page.dataset.user;
-  item.id = id;
-  item.dataset.author = event.author;
-  item.classList.toggle("own", own);
-  item.classList.toggle("follows", messages.lastElementChild?.dataset.author === event.author);
-  item.style.setProperty("--hue", hueOf(event.author));
-  item.querySelector(".avatar").textContent = [...event.author][0].toUpperCase();
-  item.querySelector(".author").textContent = nameOf(event.author);
-  item.querySelector(".text").textContent = event.text;
-  const sent = new Date(event.sent_at);
+  const previous = list.lastElementChild ?? messages.lastElementChild;
+  item.dataset.author = author;
+  item.classList.toggle("own", author === me);
+  item.classList.toggle("follows", previous?.dataset.author === author);
+  item.style.setProperty("--hue", hueOf(author));
+  item.querySelector(".avatar").textContent = [...author][0].toUpperCase();
+  item.querySelector(".author").textContent = nameOf(author);
+  item.querySelector(".text").textContent = text;
+  const sent = new Date(sent_at);
   const time = item.querySelector("time");
-  time.dateTime = event.sent_at;
+  time.dateTime = sent_at;
   time.title = sent.toLocaleString();
   const today = sent.toDateString() === new Date().toDateString();
   time.textContent = today
     ? sent.toLocaleTimeString([], { timeStyle: "short" })
     : sent.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  messages.append(item);
+  list.append(item);
+  return item;
 }
 
 // The same person has the same colour in every window.
@@ -119,15 +112,118 @@ function hueOf(name) {
   return (hash * 137) % 360;
 }
 
+// ---- The end of the conversation ------------------------------------------------------------
+
+// Whoever is at the end stays there, whatever grows or shrinks; whoever reads older messages is not
+// pulled away from them.
+let atEnd = true;
+let position = 0;
+
+log.addEventListener("scroll", () => {
+  // Only who scrolls up leaves the end. The box may have grown since this was scrolled down.
+  const up = log.scrollTop < position;
+  position = log.scrollTop;
+  atEnd = log.scrollHeight - position - log.clientHeight < 80 || (atEnd && !up);
+  catchUp();
+});
+
+const sizes = new ResizeObserver(() => {
+  if (atEnd) log.scrollTop = log.scrollHeight;
+});
+sizes.observe(log);
+sizes.observe(log.firstElementChild);
+
+// ---- Who has read what ----------------------------------------------------------------------
+
+const read = new Map(); // The last message that each person has read.
+
+function catchUp() {
+  const last = Number([...messages.querySelectorAll(".message")].at(-1)?.dataset.id);
+  if (atEnd && !document.hidden && last > (read.get(me) ?? 0)) {
+    read.set(me, last);
+    socket.tell({ type: "read", id: last });
+  }
+  showRead();
+}
+
+document.addEventListener("visibilitychange", catchUp);
+
+function showRead() {
+  const readers = new Map(); // By the last message that they have read here.
+  const items = [...messages.querySelectorAll(".message")].reverse();
+  for (const [user, id] of read) {
+    const item = items.find((item) => item.dataset.id <= id);
+    if (!item || user === me || user === item.dataset.author) continue;
+    readers.set(item, [...(readers.get(item) ?? []), user]);
+  }
+  for (const item of items) {
+    const names = readers.get(item);
+    item.querySelector(".seen").textContent = names ? `Seen by ${names.sort().join(", ")}` : "";
+  }
+}
+
+// ---- Who is typing --------------------------------------------------------------------------
+
+const typing = new Map(); // By person, the timer that forgets it.
+let toldTyping = 0;
+
+function stopTyping(user) {
+  clearTimeout(typing.get(user));
+  typing.delete(user);
+  showTyping();
+}
+
+function showTyping() {
+  const names = [...typing.keys()];
+  const who = names.length > 3 ? "Several people" : listOf.format(names);
+  find("#typing").textContent = who && `${who} ${names.length > 1 ? "are" : "is"} typing…`;
+}
+
+text.addEventListener("input", () => {
+  keep();
+  const now = Date.now();
+  if (socket.status !== "open" || !text.value.trim() || now - toldTyping < TYPING_EVERY_MS) return;
+  toldTyping = now;
+  socket.tell({ type: "typing" });
+});
+
 // ---- What is typed --------------------------------------------------------------------------
+
+// What the server has not confirmed stays here, by its key, until it has. This and what is in the
+// box outlive a reload, and the way to the sign-in page and back.
+const kept = `${location.pathname} ${me}`;
+const { draft = "", waiting = [] } = JSON.parse(sessionStorage.getItem(kept)) ?? {};
+const outbox = new Map();
+
+function keep() {
+  sessionStorage.setItem(kept, JSON.stringify({ draft: text.value, waiting: [...outbox] }));
+}
+
+function post(key, words) {
+  outbox.set(key, words);
+  const item = show({ author: me, text: words, sent_at: new Date().toISOString() }, unsent);
+  item.dataset.key = key;
+}
+
+function settle(key) {
+  if (!outbox.delete(key)) return;
+  unsent.querySelector(`[data-key="${key}"]`).remove();
+  keep();
+}
 
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (socket.readyState !== WebSocket.OPEN || text.value.trim() === "") return;
-  socket.send(JSON.stringify({ text: text.value }));
+  const words = text.value;
+  if (!words.trim()) return;
+  const key = newKey();
   text.value = "";
   text.focus();
-  find("#error").textContent = "";
+  problem("");
+  atEnd = true;
+  toldTyping = 0;
+  post(key, words);
+  keep();
+  if (socket.status === "open") socket.tell({ type: "say", key, text: words });
 });
 
 text.addEventListener("keydown", (event) => {
@@ -138,4 +234,11 @@ text.addEventListener("keydown", (event) => {
   composer.requestSubmit();
 });
 
-connect();
+// crypto.randomUUID() exists only where the page comes by HTTPS or from this machine.
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+text.value ||= draft;
+waiting.forEach(([key, words]) => post(key, words));
