@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Playwright, async_playwright
 
-from .people import database, people, showcase
+from .people import database, people, showcase, two_servers
 
-__all__ = ["browser", "database", "find_chromium", "people", "showcase"]
+__all__ = ["browser", "database", "find_chromium", "people", "showcase", "two_servers"]
 
 # Nothing here may call home, and a container has neither a GPU nor a sandbox.
 ARGUMENTS = [

@@ -3,10 +3,13 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.brokers import running as running_broker
 
 from .servers import EXAMPLES, ServerProcess, manage
 
@@ -34,6 +37,26 @@ def showcase(tmp_path: Path, database: Path) -> Iterator[ServerProcess]:
     with ServerProcess(command, cwd=PROJECT, log=tmp_path / "server.log", env=env) as server:
         yield server
     assert "Traceback" not in server.output, server.output
+
+
+@pytest.fixture
+def two_servers(tmp_path: Path, database: Path) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    """Two processes of the showcase that share a database and a Redis."""
+    with running_broker() as broker, ExitStack() as stack:
+        env = {
+            "SHOWCASE_DATABASE": shutil.copy(database, tmp_path),
+            "SHOWCASE_REDIS": broker.url,
+        }
+        command = ["manage.py", "runserver", "--noreload", "{port}"]
+        first, second = (
+            stack.enter_context(
+                ServerProcess(command, cwd=PROJECT, log=tmp_path / f"{name}.log", env=env)
+            )
+            for name in ("first", "second")
+        )
+        yield first, second
+    for server in (first, second):
+        assert "Traceback" not in server.output, server.output
 
 
 class People:
@@ -79,7 +102,7 @@ class People:
 async def people(browser: Browser, showcase: ServerProcess) -> AsyncIterator[People]:
     people = People(browser, showcase)
     yield people
-    assert people.errors == []
+    assert people.errors == [], list(people.errors)
 
 
 async def picture(page: Page, name: str, *, for_docs: bool = False) -> None:

@@ -13,6 +13,7 @@ from channels.fallback import EventStreamFallback  # noqa: E402
 from channels.lifespan import Lifespan  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.urls import re_path  # noqa: E402
 
 import chat.routing  # noqa: E402
 import dashboard.routing  # noqa: E402
@@ -30,7 +31,6 @@ websocket = AllowedHostsOriginValidator(
         URLRouter(
             [
                 *chat.routing.websocket_urlpatterns,
-                *notifications.routing.websocket_urlpatterns,
                 *editor.routing.websocket_urlpatterns,
                 *game.routing.websocket_urlpatterns,
                 *feed.routing.websocket_urlpatterns,
@@ -43,10 +43,13 @@ websocket = AllowedHostsOriginValidator(
     )
 )
 
+# Streams are consumers, and everything else is Django's.
+http = URLRouter([*notifications.routing.http_urlpatterns, re_path("", django_asgi_app)])
+
 application = ProtocolTypeRouter(
     {
         # Clients whose WebSockets are blocked come as POST requests: see channels.fallback.
-        "http": EventStreamFallback(websocket, django_asgi_app),
+        "http": EventStreamFallback(websocket, http),
         "websocket": websocket,
         "channel": workers.application,
         "lifespan": Lifespan(on_startup=[workers.inside.start], on_shutdown=[workers.inside.stop]),

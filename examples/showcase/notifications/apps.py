@@ -10,3 +10,7 @@ class NotificationsConfig(AppConfig):
     verbose_name = "Notifications"
     summary = "A bell that counts, whatever saves the notification."
     index = "notifications"
+
+    def ready(self) -> None:
+        """Connect the signals."""
+        from . import signals  # noqa: F401, PLC0415

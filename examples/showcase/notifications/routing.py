@@ -1,5 +1,14 @@
-"""Which consumer serves which URL."""
+"""Which consumer serves which URL. Like WebSockets, this stream of HTTP needs session and user."""
 
-from typing import Any
+from channels.auth import AuthMiddlewareStack
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import NotificationStream
+
+http_urlpatterns = [
+    path(
+        "notifications/stream/",
+        AuthMiddlewareStack(NotificationStream.as_asgi()),
+        name="notification-stream",
+    ),
+]

@@ -1,5 +1,12 @@
 """Which view serves which page."""
 
-from typing import Any
+from django.urls import path
 
-urlpatterns: list[Any] = []
+from . import views
+
+urlpatterns = [
+    path("", views.Notifications.as_view(), name="notifications"),
+    path("send/", views.send, name="send-notification"),
+    path("read/", views.read, name="read-all"),
+    path("read/<int:pk>/", views.read, name="read-one"),
+]

@@ -1,6 +1,6 @@
 /**
- * What every page of the showcase does with its socket: parse events, show whether the server is
- * there, and say what went wrong.
+ * What every page of the showcase does with its socket or stream: parse events, show whether the
+ * server is there, and say what went wrong.
  *
  * A page has an element #status (role="status") and an element #problem (role="alert").
  */
@@ -53,6 +53,38 @@ export function connect(path, handlers, options = {}) {
   };
   show(socket.status, WORDS[socket.status]);
   return socket;
+}
+
+/**
+ * Read a stream of server-sent events, and pass each on to the handler with the name of its type.
+ *
+ * A browser comes back by itself when the connection breaks, and names the last event that it had.
+ * It gives up when it gets another answer than a stream, such as that of a proxy whose server is
+ * away; then this begins anew. The server sends `signed-out` to somebody it does not know.
+ *
+ * @param path of the stream.
+ * @param handlers functions by the type of event.
+ */
+export function listen(path, handlers) {
+  const source = new EventSource(path);
+  const become = (status) => show(status, WORDS[status]);
+  become("connecting");
+  source.onopen = () => {
+    become("open");
+    problem("");
+  };
+  source.onerror = () => {
+    become("waiting");
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(listen, 1000 + Math.random() * 4000, path, handlers);
+  };
+  for (const [type, handle] of Object.entries(handlers)) {
+    source.addEventListener(type, ({ data }) => handle(JSON.parse(data)));
+  }
+  source.addEventListener("signed-out", () => {
+    source.close();
+    location.assign(document.body.dataset.signIn);
+  });
 }
 
 function show(state, words) {
