@@ -1,5 +1,6 @@
 """The frame: accounts, the index, and the end of sessions."""
 
+import re
 from io import StringIO
 
 from django.apps import apps
@@ -47,6 +48,15 @@ class IndexTests(TestCase):
             with self.subTest(app=app.name):
                 self.assertContains(page, f'<a class="card" href="{reverse(app.index)}">')
                 self.assertContains(page, app.summary)
+
+    def test_the_readme_lists_every_app_and_no_file_that_is_not_there(self) -> None:
+        readme = (settings.BASE_DIR / "README.md").read_text()
+        named = set(re.findall(r"`([a-z_/]+(?:/|\.py|\.js|\.html|\.css))`", readme))
+        for app in apps.get_app_configs():
+            if hasattr(app, "index"):
+                self.assertIn(f"{app.name}/", named)
+        shown = {name for name in named if "/" in name}
+        self.assertEqual([name for name in shown if not (settings.BASE_DIR / name).exists()], [])
 
     def test_who_has_not_signed_in_is_asked_to(self) -> None:
         sign_in = f'<a href="{reverse("sign-in")}">Sign in</a>'
