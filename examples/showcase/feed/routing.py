@@ -1,5 +1,7 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import WatcherConsumer
+
+websocket_urlpatterns = [path("ws/feed/", WatcherConsumer.as_asgi(), name="feed-socket")]

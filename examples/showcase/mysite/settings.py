@@ -49,10 +49,17 @@ ASGI_APPLICATION = "mysite.asgi.application"
 REDIS = os.environ.get("SHOWCASE_REDIS")
 WORKERS_INSIDE = not REDIS
 CHANNEL_LAYERS: dict[str, Any] = {
-    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-    if REDIS is None
-    else {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS]}}
+    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {}},
+    # For the feed: who is slow gets the newest of what there is, and at most these.
+    "feed": {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": 20, "overflow": "drop_oldest"},
+    },
 }
+if REDIS:
+    for alias, layer in CHANNEL_LAYERS.items():
+        layer["BACKEND"] = "channels_redis.core.RedisChannelLayer"
+        layer["CONFIG"] |= {"hosts": [REDIS], "prefix": f"showcase-{alias}"}
 
 DATABASES = {
     "default": {

@@ -12,8 +12,12 @@ from channels.routing import ChannelNameRouter
 from channels.worker import Worker
 from django.conf import settings
 
+from feed.consumers import FeedConsumer
+
 #: The consumers, by their channels. Apps add theirs here.
-CONSUMERS: dict[str, Any] = {}
+CONSUMERS: dict[str, Any] = {
+    "feed": FeedConsumer.as_asgi(),
+}
 
 application = ChannelNameRouter(CONSUMERS)
 

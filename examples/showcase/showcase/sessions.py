@@ -7,6 +7,7 @@ a message ``signed.out`` when somebody signs out there, in whatever tab.
 from typing import Any
 
 from channels.layers import group_send_on_commit
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
@@ -20,5 +21,7 @@ def group_of(session_key: str) -> str:
 
 @receiver(post_delete, sender=Session)
 def end_connections(instance: Session, **kwargs: Any) -> None:
-    """Tell them, once it is gone for good."""
-    group_send_on_commit(group_of(instance.session_key), {"type": "signed.out"})
+    """Tell them, whatever channel layer they use, once it is gone for good."""
+    group = group_of(instance.session_key)
+    for alias in settings.CHANNEL_LAYERS:
+        group_send_on_commit(group, {"type": "signed.out"}, alias=alias)
