@@ -51,5 +51,12 @@ def test_the_tutorial_passes(checker: Typechecker, tmp_path: Path) -> None:
 
 def test_the_consumers_of_the_example_pass(checker: Typechecker, tmp_path: Path) -> None:
     found = checker(copy_of(ROOT / "examples" / "showcase", tmp_path), strict=False)
-    asked = ("chat/consumers.py", "chat/routing.py", "mysite/asgi.py")
+    asked = (
+        "chat/consumers.py",
+        "chat/routing.py",
+        "mysite/asgi.py",
+        "notifications/consumers.py",
+        "notifications/routing.py",
+        "showcase/sessions.py",
+    )
     assert {place: text for place, text in found.items() if place[0] in asked} == {}

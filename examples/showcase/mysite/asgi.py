@@ -1,12 +1,13 @@
 """What the server runs: Django for HTTP, consumers for WebSocket, and workers for the rest."""
 
 import os
+from typing import Any, cast
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
-# First of all: this loads the apps, and consumers import models.
-django_asgi_app = get_asgi_application()
+# First of all: this loads the apps, and consumers import models. As a route it needs the cast.
+django_asgi_app = cast(Any, get_asgi_application())
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.fallback import EventStreamFallback  # noqa: E402
