@@ -137,6 +137,7 @@ async def test_server_restarts_and_the_conversation_goes_on(
     await bob.get_by_role("textbox").fill("Not said yet")
     await picture(alice, "chat-away")
     showcase.start()
+    await alice.reload()
     for page in (alice, bob):
         await expect(page.get_by_role("status")).to_have_text("Connected", timeout=20_000)
         await expect_messages(page, "Before", "Said too early")

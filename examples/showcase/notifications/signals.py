@@ -1,4 +1,7 @@
-"""Tells the pages of a person that something has changed, after the transaction that changed it."""
+"""Tells the pages of a person that something has changed, after the transaction that changed it.
+
+``save()``, ``create()`` and ``delete()`` send signals. ``update()`` and ``bulk_create()`` do not.
+"""
 
 from typing import Any
 

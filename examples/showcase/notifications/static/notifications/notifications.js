@@ -39,7 +39,7 @@ listen(main.dataset.stream, {
     find("#count").textContent = unread > 99 ? "99+" : unread;
     find("#count").hidden = !unread;
     find("#bell").ariaLabel = unread ? `Notifications, ${unread} unread` : "Notifications";
-    find("#read-all").disabled = !unread;
+    find("#read-all").hidden = !unread;
     document.title = unread ? `(${unread}) ${title}` : title;
   },
 });
@@ -49,11 +49,12 @@ listen(main.dataset.stream, {
 // The answer changes nothing here: what has changed comes through the stream, to all tabs alike.
 main.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const form = event.target;
-  const button = event.submitter;
-  button.ariaDisabled = "true";
+  const { target: form, submitter: button } = event;
+  const focused = button === document.activeElement;
+  const content = new FormData(form);
+  button.disabled = true;
   try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
+    const answer = await fetch(form.action, { method: "POST", body: content });
     if (answer.redirected) return location.assign(document.body.dataset.signIn);
     if (answer.ok) problem("");
     else if (answer.status === 400) problem(await answer.text());
@@ -62,6 +63,8 @@ main.addEventListener("submit", async (event) => {
   } catch {
     problem("The server cannot be reached. Try again.");
   } finally {
-    button.ariaDisabled = null;
+    button.disabled = false;
+    // What marks as read vanishes when there is nothing left to mark.
+    if (focused) (form.id === "tell" ? button : list).focus();
   }
 });
