@@ -1,4 +1,4 @@
-"""What the tests of all apps need: sockets as browsers open them, and workers."""
+"""What the tests of all apps need: requests and sockets as browsers make them, and workers."""
 
 import asyncio
 import contextlib
@@ -15,19 +15,27 @@ from mysite import workers
 from mysite.asgi import application
 
 
+async def headers_of(user: Any, client: Client | None = None) -> list[tuple[bytes, bytes]]:
+    """What the browser of ``user`` sends with each request; ``None`` has not signed in.
+
+    ``client`` is the browser, if it is to do more.
+    """
+    headers = [(b"host", b"localhost")]
+    if user is not None:
+        client = client or Client()
+        await client.aforce_login(user)
+        headers.append((b"cookie", client.cookies.output(header="", attrs=[]).encode()))
+    return headers
+
+
 async def socket_of(
     user: Any, path: str, origin: bytes = b"http://localhost", client: Client | None = None
 ) -> WebsocketCommunicator:
     """A socket at ``path``, not yet connected; ``None`` has not signed in.
 
-    It goes through all that the server runs: origin check, session, route, consumer. ``client`` is
-    the browser, if it is to do more.
+    It goes through all that the server runs: origin check, session, route, consumer.
     """
-    headers = [(b"host", b"localhost"), (b"origin", origin)]
-    if user is not None:
-        client = client or Client()
-        await client.aforce_login(user)
-        headers.append((b"cookie", client.cookies.output(header="", attrs=[]).encode()))
+    headers = [*await headers_of(user, client), (b"origin", origin)]
     return WebsocketCommunicator(application, path, headers)
 
 

@@ -3,15 +3,22 @@
 import uuid
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from channels.close_codes import CloseCode
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
-from django.test import Client, TestCase
+from django.test import Client, TestCase, override_settings
 
 from chat.models import HISTORY_LENGTH, Message, Room
-from mysite.asgi import application
+from showcase.testing import sign_out, socket_of
+
+CAPACITY = 5
+SMALL_LAYER = {
+    "default": {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": CAPACITY},
+    }
+}
 
 
 def say(text: Any, key: Any = None) -> dict[str, Any]:
@@ -35,14 +42,9 @@ class ChatTests(TestCase):
         origin: bytes = b"http://localhost",
         client: Client | None = None,
     ) -> WebsocketCommunicator:
-        """A socket as the browser of ``user`` opens it; ``None`` has not signed in."""
-        headers = [(b"host", b"localhost"), (b"origin", origin)]
-        if user is not None:
-            client = client or Client()
-            await client.aforce_login(user)
-            headers.append((b"cookie", client.cookies.output(header="", attrs=[]).encode()))
+        """A socket of the room's page in a browser of ``user``; ``None`` has not signed in."""
         path = f"/ws/rooms/{self.room.pk if room_pk is None else room_pk}/"
-        return WebsocketCommunicator(application, path, headers)
+        return await socket_of(user, path, origin, client)
 
     async def enter(
         self, user: Any, room: Room | None = None, client: Client | None = None
@@ -189,15 +191,15 @@ class ChatTests(TestCase):
         with self.assertRaises(ValueError):  # A server closes the socket with 1007 instead.
             await alice.receive_output()
 
+    @override_settings(CHANNEL_LAYERS=SMALL_LAYER)
     async def test_after_lost_messages_the_history_comes_anew(self) -> None:
-        capacity = get_channel_layer().capacity
         alice = await self.enter(self.alice)
         # No turn of the event loop between them, so the consumer cannot keep up.
         with self.assertLogs("channels", "WARNING"):
-            for number in range(capacity + 1):
+            for number in range(CAPACITY + 1):
                 event = {"type": "room.event", "event": {"type": "typing", "user": str(number)}}
                 await get_channel_layer().group_send(f"room.{self.room.pk}", event)
-        types = [(await alice.receive_json_from())["type"] for _ in range(capacity + 1)]
+        types = [(await alice.receive_json_from())["type"] for _ in range(CAPACITY + 1)]
         self.assertIn("history", types)
         await alice.disconnect()
 
@@ -212,12 +214,7 @@ class ChatTests(TestCase):
         client = Client()
         alice = await self.enter(self.alice, client=client)
         alice_elsewhere = await self.enter(self.alice)
-
-        def sign_out() -> None:
-            with self.captureOnCommitCallbacks(execute=True):
-                client.logout()
-
-        await sync_to_async(sign_out)()
+        await sign_out(self, client)
         self.assertEqual((await alice.receive_json_from())["type"], "joined")
         await self.assert_closed(alice, CloseCode.UNAUTHORIZED)
         await alice.disconnect(CloseCode.UNAUTHORIZED)

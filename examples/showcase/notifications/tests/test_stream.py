@@ -11,13 +11,22 @@ from channels.testing import HttpCommunicator
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import transaction
-from django.test import Client, TestCase
+from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 
 from mysite.asgi import application
 from notifications.consumers import OVERLAP, SHOWN
 from notifications.models import Notification
 from notifications.signals import group_of
+from showcase.testing import headers_of, sign_out
+
+CAPACITY = 5
+SMALL_LAYER = {
+    "default": {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": CAPACITY},
+    }
+}
 
 
 class Stream(HttpCommunicator):
@@ -51,11 +60,7 @@ class StreamTests(TestCase):
         self, user: Any, last_event_id: str | None = None, client: Client | None = None
     ) -> Stream:
         """The stream that the browser of ``user`` reads; ``None`` has not signed in."""
-        headers = [(b"host", b"localhost")]
-        if user is not None:
-            client = client or Client()
-            await client.aforce_login(user)
-            headers.append((b"cookie", client.cookies.output(header="", attrs=[]).encode()))
+        headers = await headers_of(user, client)
         if last_event_id is not None:
             headers.append((b"last-event-id", last_event_id.encode()))
         stream = Stream(application, "GET", "/notifications/stream/", headers=headers)
@@ -177,6 +182,7 @@ class StreamTests(TestCase):
                 await self.assert_state(stream, unread=SHOWN + 5)
                 await stream.close()
 
+    @override_settings(CHANNEL_LAYERS=SMALL_LAYER)
     async def test_after_lost_messages_the_stream_catches_up(self) -> None:
         layer = get_channel_layer()
         stream = await self.open(self.alice)
@@ -184,9 +190,9 @@ class StreamTests(TestCase):
         await Notification.objects.acreate(person=self.alice, text="Not told")
         # No turn of the event loop between them, so the consumer cannot keep up.
         with self.assertLogs("channels", "WARNING"):
-            for _ in range(layer.capacity + 1):
+            for _ in range(CAPACITY + 1):
                 await layer.group_send(group_of(self.alice.pk), {"type": "notifications.changed"})
-        kinds = [(await stream.next())[0] for _ in range(layer.capacity + 1)]
+        kinds = [(await stream.next())[0] for _ in range(CAPACITY + 1)]
         self.assertIn("notification", kinds)
         await stream.close()
 
@@ -201,7 +207,7 @@ class StreamTests(TestCase):
         here, elsewhere = await self.open(self.alice, client=client), await self.open(self.alice)
         for stream in (here, elsewhere):
             await self.assert_state(stream, unread=0)
-        await self.commit(client.logout)
+        await sign_out(self, client)
         self.assertEqual((await here.next())[0], "signed-out")
         self.assertTrue(await elsewhere.receive_nothing())
         await here.close()
