@@ -1,5 +1,9 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import EditorConsumer
+
+websocket_urlpatterns = [
+    path("ws/editor/<int:pk>/", EditorConsumer.as_asgi(), name="editor-socket")
+]

@@ -1,5 +1,10 @@
 """Which view serves which page."""
 
-from typing import Any
+from django.urls import path
 
-urlpatterns: list[Any] = []
+from . import views
+
+urlpatterns = [
+    path("", views.Documents.as_view(), name="editor"),
+    path("<int:pk>/", views.DocumentPage.as_view(), name="document"),
+]

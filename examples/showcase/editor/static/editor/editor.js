@@ -1,0 +1,201 @@
+// The page of one document: binds a <textarea> to a text of Yjs, and Yjs to the server.
+//
+// The text of Yjs takes changes in any order and ends up the same everywhere. So the page sends what
+// is typed as it is typed, and after each break the two sides only compare what they have.
+
+import { connect, problem } from "showcase";
+import * as Y from "yjs";
+
+const BOX = "box"; // origin of what is typed here
+const SERVER = "server"; // origin of what others have typed
+const HERE_EVERY_MS = 20_000;
+const GONE_AFTER_MS = 150_000; // Browsers wake a page in the background once a minute.
+
+const find = (selector) => document.querySelector(selector);
+const box = find("#text");
+
+let doc, text, undo;
+let agreed = false; // Both sides have compared what they have, and have the same since then.
+let unsaved = 0; // changes that the server has not answered yet
+let waiting = false; // Something was typed that is sent when both sides compare again.
+let held; // what arrives while a character is being composed
+let lastEdit = 0; // where what was typed last ends
+
+begin();
+
+function begin() {
+  doc = new Y.Doc();
+  text = doc.getText("text");
+  undo = new Y.UndoManager(text, { trackedOrigins: new Set([BOX]) });
+  doc.on("update", (update, origin) => {
+    if (origin !== SERVER) send(update);
+  });
+  text.observe(({ delta, transaction }) => {
+    if (transaction.origin !== BOX) show(delta, transaction.origin === undo);
+  });
+}
+
+// ---- The server -----------------------------------------------------------------------------
+
+const socket = connect(find("#main").dataset.socket, {
+  open: compare,
+  document({ update, state }) {
+    receive(update);
+    agreed = true;
+    waiting = false;
+    unsaved = 0;
+    const lacking = Y.encodeStateAsUpdate(doc, bytesOf(state));
+    if (lacking.length > 2) send(lacking); // Two bytes are no change.
+    box.disabled = false;
+    tellSaved();
+  },
+  update: ({ update }) => receive(update),
+  saved() {
+    unsaved -= 1;
+    tellSaved();
+  },
+  refused(event) {
+    // What builds on a refused change is refused as well, so start from what the server has.
+    problem(`${event.text} What you have typed last is not kept.`);
+    doc.destroy();
+    box.value = "";
+    begin();
+    compare();
+  },
+  lost: compare,
+  error: (event) => problem(event.text),
+  here: ({ page, user }) => people.set(page, { user, seen: Date.now() }) && showPeople(),
+  left: ({ page }) => people.delete(page) && showPeople(),
+  status(status) {
+    if (status === "open") return;
+    agreed = false;
+    waiting ||= unsaved > 0;
+    people.clear();
+    showPeople();
+    tellSaved();
+  },
+});
+
+function compare() {
+  agreed = false;
+  socket.tell({ type: "compare", state: base64Of(Y.encodeStateVector(doc)) });
+}
+
+function send(update) {
+  if (agreed) {
+    socket.tell({ type: "update", update: base64Of(update) });
+    unsaved += 1;
+  } else waiting = true;
+  tellSaved();
+}
+
+function receive(update) {
+  if (held) held.push(update);
+  else Y.applyUpdate(doc, bytesOf(update), SERVER);
+}
+
+function tellSaved() {
+  const words = agreed ? (unsaved ? "Saving…" : "Saved") : waiting ? "Not saved yet" : "";
+  find("#saved").textContent = words;
+}
+
+addEventListener("beforeunload", (event) => {
+  if (waiting || unsaved) event.preventDefault(); // The browser asks whether to leave.
+});
+
+const base64Of = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
+// ---- The text box ---------------------------------------------------------------------------
+
+box.addEventListener("input", typed);
+
+function typed() {
+  const { at, removed, inserted } = difference(text.toString(), box.value, box.selectionEnd);
+  // What is typed in another place is another step to undo.
+  if (lastEdit < at || lastEdit > at + removed) undo.stopCapturing();
+  lastEdit = at + inserted.length;
+  doc.transact(() => {
+    if (removed) text.delete(at, removed);
+    if (inserted) text.insert(at, inserted);
+  }, BOX);
+}
+
+/** The one change that makes `after` of `before`. It ends at the caret: that decides between "aa|a" and "a|aa". */
+function difference(before, after, caret) {
+  const shorter = Math.min(before.length, after.length);
+  const behind = Math.min(shorter, after.length - caret);
+  let end = 0;
+  while (end < behind && before.at(-1 - end) === after.at(-1 - end)) end++;
+  let at = 0;
+  while (at < shorter - end && before[at] === after[at]) at++;
+  // Never between the two halves of a character such as 😀.
+  if (/[\uD800-\uDBFF]/.test(before[at - 1])) at--;
+  if (/[\uDC00-\uDFFF]/.test(before[before.length - end])) end--;
+  return { at, removed: before.length - end - at, inserted: after.slice(at, after.length - end) };
+}
+
+/** Show what has changed elsewhere; the caret stays in its place in the text. */
+function show(delta, jump) {
+  let { selectionStart: start, selectionEnd: end, selectionDirection: direction, scrollTop } = box;
+  let at = 0;
+  for (const { retain = 0, insert = "", delete: removed = 0 } of delta) {
+    at += retain;
+    const moved = (caret) => {
+      if (caret <= at) return caret;
+      return Math.max(at, caret - removed) + insert.length;
+    };
+    [start, end, lastEdit] = [start, end, lastEdit].map(moved);
+    at += insert.length;
+  }
+  box.value = text.toString();
+  if (jump) box.setSelectionRange(at, at);
+  else box.setSelectionRange(start, end, direction);
+  box.scrollTop = scrollTop;
+}
+
+// A character that is composed from several keys must not be disturbed.
+box.addEventListener("compositionstart", () => (held = []));
+box.addEventListener("compositionend", () => {
+  typed();
+  const updates = held ?? [];
+  held = undefined;
+  updates.forEach(receive);
+});
+
+// The browser's own undo would take back what others have typed.
+box.addEventListener("beforeinput", (event) => {
+  if (!event.inputType.startsWith("history")) return;
+  event.preventDefault();
+  if (event.inputType === "historyUndo") undo.undo();
+  else undo.redo();
+});
+
+box.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || (key !== "z" && key !== "y")) return;
+  event.preventDefault();
+  if (key === "y" || event.shiftKey) undo.redo();
+  else undo.undo();
+});
+
+// ---- Who is here ----------------------------------------------------------------------------
+
+const people = new Map();
+
+setInterval(() => {
+  if (agreed) socket.tell({ type: "here" });
+  const longAgo = Date.now() - GONE_AFTER_MS;
+  for (const [page, { seen }] of people) if (seen < longAgo) people.delete(page);
+  showPeople();
+}, HERE_EVERY_MS);
+
+function showPeople() {
+  const names = new Set([...people.values()].map(({ user }) => user));
+  const items = [...names].sort().map((name) => {
+    const item = document.createElement("li");
+    item.textContent = name === document.body.dataset.user ? `${name} (you)` : name;
+    return item;
+  });
+  find("#people").replaceChildren(...items);
+}
