@@ -1,5 +1,7 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import PlayerConsumer
+
+websocket_urlpatterns = [path("ws/game/", PlayerConsumer.as_asgi(), name="game-socket")]

@@ -13,10 +13,12 @@ from channels.worker import Worker
 from django.conf import settings
 
 from feed.consumers import FeedConsumer
+from game.consumers import GameConsumer
 
 #: The consumers, by their channels. Apps add theirs here.
 CONSUMERS: dict[str, Any] = {
     "feed": FeedConsumer.as_asgi(),
+    "game": GameConsumer.as_asgi(),
 }
 
 application = ChannelNameRouter(CONSUMERS)
