@@ -1,5 +1,10 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import AllOrdersConsumer, OwnOrdersConsumer
+
+websocket_urlpatterns = [
+    path("ws/orders/", OwnOrdersConsumer.as_asgi(), name="own-orders-socket"),
+    path("ws/orders/all/", AllOrdersConsumer.as_asgi(), name="all-orders-socket"),
+]
