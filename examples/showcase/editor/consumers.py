@@ -132,10 +132,10 @@ def decoded(text: Any) -> bytes:
         Refused: it is not one, or too long.
     """
     if not isinstance(text, str):
-        raise Refused("This is no change of a document.")
+        raise Refused("This is no part of a document.")
     if len(text) > LONGEST_FIELD:
         raise Refused("This change is too large.")
     try:
         return b64decode(text, validate=True)
     except ValueError as error:
-        raise Refused("This is no change of a document.") from error
+        raise Refused("This is no part of a document.") from error

@@ -1,8 +1,11 @@
 """Documents, and the changes that they are made of."""
 
+import contextlib
+from collections.abc import Iterator
+
 from django.db import models, transaction
 from django.utils import timezone
-from pycrdt import Doc, Text
+from pycrdt import Decoder, Doc, Text
 
 #: What a document may grow to: its text in characters, and in bytes with what it remembers.
 LONGEST_TEXT = 50_000
@@ -55,10 +58,8 @@ class Document(models.Model):
             Refused: ``state`` is no state vector.
         """
         doc = cls.objects.get(pk=pk).load()
-        try:
+        with _refusing_rubbish(state):
             return doc.get_update(state), doc.get_state()
-        except ValueError as error:
-            raise Refused("This is no state of a document.") from error
 
     @classmethod
     def append(cls, pk: int, update: bytes) -> bytes:
@@ -105,6 +106,18 @@ class Update(models.Model):
         return f"{len(self.data)} bytes"
 
 
+@contextlib.contextmanager
+def _refusing_rubbish(data: bytes) -> Iterator[None]:
+    """Refuse ``data`` that cannot be decoded."""
+    try:
+        # It begins with a number of pages, and pycrdt makes room for all of them at once.
+        if Decoder(data[:10]).read_var_uint() > len(data):
+            raise ValueError("It cannot be about more pages than it has bytes.")
+        yield
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise Refused("This is no part of a document.") from error
+
+
 def _apply(doc: Doc, update: bytes) -> bytes:
     """Apply ``update``, and return what is new in it, encoded anew.
 
@@ -113,12 +126,9 @@ def _apply(doc: Doc, update: bytes) -> bytes:
     """
     changes: list[bytes] = []
     subscription = doc.observe(lambda event: changes.append(event.update))
-    try:
+    with _refusing_rubbish(update):
         doc.apply_update(update)
-    except (ValueError, RuntimeError) as error:
-        raise Refused("This is no change of a document.") from error
-    finally:
-        doc.unobserve(subscription)
+    doc.unobserve(subscription)
     return changes[0] if changes else b""
 
 

@@ -2,11 +2,13 @@
 
 from django import forms
 
-from .models import Order, Status
+from .models import Item, Order, Status
 
 
 class OrderForm(forms.ModelForm):
     """Places an order."""
+
+    item = forms.ChoiceField(choices=Item, label="What would you like?")
 
     class Meta:
         model = Order

@@ -57,9 +57,16 @@ class DocumentTests(TestCase):
 
     def test_rubbish_is_refused(self) -> None:
         Document.append(self.document.pk, typed("Hello"))
-        for rubbish in (b"", b"x", b"\xff" * 40, typed("cut off")[:-2], b"\0" + b"\xff" * 9):
+        for rubbish in (
+            b"",
+            b"x",
+            b"\xff" * 40,
+            typed("cut off")[:-2],
+            b"\0" + b"\xff" * 9,
+            b"\xff\xff\xff\x7f",
+        ):
             with self.subTest(rubbish=rubbish):
-                self.assert_refused(rubbish, "This is no change of a document.")
+                self.assert_refused(rubbish, "This is no part of a document.")
 
     def test_what_builds_on_changes_that_are_missing_is_not_kept(self) -> None:
         doc = Doc({"text": Text("Lost. ")})
@@ -85,8 +92,9 @@ class DocumentTests(TestCase):
         lacking, state = Document.compare(self.document.pk, page.get_state())
         page.apply_update(lacking)
         self.assertEqual(page.get_state(), state)
-        with self.assertRaises(Refused):
-            Document.compare(self.document.pk, b"rubbish")
+        for rubbish in (b"", b"rubbish", b"\x80", b"\xff\xff\xff\x7f"):
+            with self.subTest(rubbish=rubbish), self.assertRaises(Refused):
+                Document.compare(self.document.pk, rubbish)
 
 
 class PageTests(TestCase):

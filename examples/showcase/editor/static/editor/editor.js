@@ -16,8 +16,8 @@ const box = find("#text");
 
 let doc, text, undo;
 let agreed = false; // Both sides have compared what they have, and have the same since then.
-let unsaved = 0; // changes that the server has not answered yet
-let waiting = false; // Something was typed that is sent when both sides compare again.
+let typed = []; // changes that have not been sent yet
+let sent; // the one that the server has not answered yet
 let held; // what arrives while a character is being composed
 let lastEdit = 0; // where what was typed last ends
 
@@ -28,7 +28,9 @@ function begin() {
   text = doc.getText("text");
   undo = new Y.UndoManager(text, { trackedOrigins: new Set([BOX]) });
   doc.on("update", (update, origin) => {
-    if (origin !== SERVER) send(update);
+    if (origin === SERVER) return;
+    typed.push(update);
+    send();
   });
   text.observe(({ delta, transaction }) => {
     if (transaction.origin !== BOX) show(delta, transaction.origin === undo);
@@ -42,23 +44,25 @@ const socket = connect(find("#main").dataset.socket, {
   document({ update, state }) {
     receive(update);
     agreed = true;
-    waiting = false;
-    unsaved = 0;
+    typed = []; // is among what the server lacks
+    sent = undefined;
     const lacking = Y.encodeStateAsUpdate(doc, bytesOf(state));
-    if (lacking.length > 2) send(lacking); // Two bytes are no change.
+    if (lacking.length > 2) typed.push(lacking); // Two bytes are no change.
     box.disabled = false;
-    tellSaved();
+    send();
   },
   update: ({ update }) => receive(update),
   saved() {
-    unsaved -= 1;
-    tellSaved();
+    sent = undefined;
+    send();
   },
   refused(event) {
     // What builds on a refused change is refused as well, so start from what the server has.
     problem(`${event.text} What you have typed last is not kept.`);
     doc.destroy();
     box.value = "";
+    typed = [];
+    sent = undefined;
     begin();
     compare();
   },
@@ -69,7 +73,8 @@ const socket = connect(find("#main").dataset.socket, {
   status(status) {
     if (status === "open") return;
     agreed = false;
-    waiting ||= unsaved > 0;
+    if (sent) typed.unshift(sent); // Nobody knows whether it has arrived.
+    sent = undefined;
     people.clear();
     showPeople();
     tellSaved();
@@ -81,11 +86,13 @@ function compare() {
   socket.tell({ type: "compare", state: base64Of(Y.encodeStateVector(doc)) });
 }
 
-function send(update) {
-  if (agreed) {
-    socket.tell({ type: "update", update: base64Of(update) });
-    unsaved += 1;
-  } else waiting = true;
+/** Send what was typed, one change at a time: whoever types faster than that sends larger ones. */
+function send() {
+  if (agreed && !sent && typed.length) {
+    sent = Y.mergeUpdates(typed);
+    typed = [];
+    socket.tell({ type: "update", update: base64Of(sent) });
+  }
   tellSaved();
 }
 
@@ -95,12 +102,13 @@ function receive(update) {
 }
 
 function tellSaved() {
-  const words = agreed ? (unsaved ? "Saving…" : "Saved") : waiting ? "Not saved yet" : "";
+  const saved = !sent && !typed.length;
+  const words = agreed ? (saved ? "Saved" : "Saving…") : saved ? "" : "Not saved yet";
   find("#saved").textContent = words;
 }
 
 addEventListener("beforeunload", (event) => {
-  if (waiting || unsaved) event.preventDefault(); // The browser asks whether to leave.
+  if (sent || typed.length) event.preventDefault(); // The browser asks whether to leave.
 });
 
 const base64Of = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
@@ -108,9 +116,9 @@ const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => charact
 
 // ---- The text box ---------------------------------------------------------------------------
 
-box.addEventListener("input", typed);
+box.addEventListener("input", takeOver);
 
-function typed() {
+function takeOver() {
   const { at, removed, inserted } = difference(text.toString(), box.value, box.selectionEnd);
   // What is typed in another place is another step to undo.
   if (lastEdit < at || lastEdit > at + removed) undo.stopCapturing();
@@ -157,7 +165,7 @@ function show(delta, jump) {
 // A character that is composed from several keys must not be disturbed.
 box.addEventListener("compositionstart", () => (held = []));
 box.addEventListener("compositionend", () => {
-  typed();
+  takeOver();
   const updates = held ?? [];
   held = undefined;
   updates.forEach(receive);
