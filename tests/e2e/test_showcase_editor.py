@@ -11,9 +11,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.server]
 PLAN = """\
 Launch plan
 
-Monday     Freeze the feature list
-Tuesday    Test with two servers and one Redis
-Wednesday  Write the announcement
+On Monday we freeze the feature list.
+On Tuesday we test with two servers and one Redis, and pull the plug of each.
+On Wednesday we write the announcement.
 """
 
 
@@ -78,11 +78,15 @@ async def test_two_people_type_in_one_document(people: People) -> None:
     await bob.keyboard.insert_text("😁")
     await expect_text(expected.replace("PLEASE 😀", "PLEASE 😁"), alice, bob)
     await expect(alice.get_by_text("Saved", exact=True)).to_be_visible()
+    mark = alice.locator(".carets [data-user=bob]")
+    await expect(mark).to_be_visible()
+    before = await mark.evaluate("mark => mark.previousSibling.textContent")
+    assert before.endswith("PLEASE 😁")
     await picture(alice, "editor", for_docs=True)
     await picture(bob, "editor-phone")
 
     await bob.get_by_role("link", name="All documents").click()
-    await expect(bob.get_by_role("link", name="Launch plan")).to_contain_text("Launch plan Monday")
+    await expect(bob.get_by_role("link", name="Launch plan")).to_contain_text("Launch plan On Monday")
     await expect(alice.get_by_role("list", name="Who is here")).to_have_text("alice (you)")
     await picture(bob, "editor-list-phone")
 

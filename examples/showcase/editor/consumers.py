@@ -14,6 +14,7 @@ from .models import LARGEST_UPDATE, Document, Refused
 
 # Base64 makes four characters of three bytes.
 LONGEST_FIELD = LARGEST_UPDATE // 3 * 4 + 4
+LONGEST_CARET = 100
 
 
 class EditorConsumer(AsyncJsonWebsocketConsumer):
@@ -26,12 +27,13 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
       page then sends what the server lacks: what was typed without a connection is among it.
     - ``{"type": "update", "update": ...}``: a change. The answer is ``saved``, or ``refused`` with
       a ``text`` that says why. The other pages receive ``update``.
-    - ``{"type": "here"}``, once in a while: somebody looks at the document still. All pages
-      receive ``here``, as when a page comes, and ``left`` when it goes. Of a page whose server
-      has died they hear nothing any more.
+    - ``{"type": "here", "caret": ...}``, once in a while and when the caret moves: somebody looks
+      at this place of the document. All pages receive ``here``, as when a page comes, and ``left``
+      when it goes. Of a page whose server has died they hear nothing any more.
     """
 
     group = ""
+    caret = ""
 
     async def connect(self) -> None:
         await self.accept()
@@ -48,7 +50,7 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
         # "compare". What is in both does no harm.
         self.group = f"document.{self.pk}"
         await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.tell_all("editor.arrived", user=self.user.get_username(), to=self.channel_name)
+        await self.tell_all("editor.arrived", **self.presence(), to=self.channel_name)
 
     async def disconnect(self, code: int) -> None:
         if self.group:
@@ -65,7 +67,7 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
             elif kind == "update":
                 await self.change(decoded(content.get("update")))
             elif kind == "here":
-                await self.tell_all("editor.here", user=self.user.get_username())
+                await self.look(content.get("caret"))
             else:
                 text = "The server does not know what this page wants. Reload it."
                 await self.send_json({"type": "error", "text": text})
@@ -87,6 +89,18 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
             await self.tell_all("editor.update", update=change)
         await self.send_json({"type": "saved"})
 
+    async def look(self, caret: Any) -> None:
+        """Tell all where the caret is. Only pages know what its text means."""
+        if isinstance(caret, str) and len(caret) <= LONGEST_CARET:
+            self.caret = caret
+            await self.tell_all("editor.here", **self.presence())
+        else:
+            await self.send_json({"type": "error", "text": "This is no place in a document."})
+
+    def presence(self) -> dict[str, str]:
+        """Who looks at the document, and where."""
+        return {"user": self.user.get_username(), "caret": self.caret}
+
     # From the consumers of this document's pages, this one among them
 
     async def tell_all(self, kind: str, **content: Any) -> None:
@@ -103,13 +117,14 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
         """A page has come, this one perhaps, and wants to know who is here."""
         await self.editor_here(message)
         if message["page"] != self.page:
-            here = {"type": "editor.here", "page": self.page, "user": self.user.get_username()}
+            here = {"type": "editor.here", "page": self.page, **self.presence()}
             with contextlib.suppress(ChannelFull):  # It will hear of this page later.
                 await self.channel_layer.send(message["to"], here)
 
     async def editor_here(self, message: dict[str, Any]) -> None:
         """Somebody is here."""
-        await self.send_json({"type": "here", "page": message["page"], "user": message["user"]})
+        here = {name: message[name] for name in ("page", "user", "caret")}
+        await self.send_json({"type": "here", **here})
 
     async def editor_left(self, message: dict[str, Any]) -> None:
         """A page has gone."""

@@ -130,7 +130,8 @@ class EditorTests(TestCase):
                 with self.subTest(kind=kind, value=str(value)[:20]):
                     await alice.socket.send_json_to({"type": kind, field: value})
                     self.assertIn("text", await alice.hear("refused"))
-        for content in ({}, [], None, 1, "x", {"type": []}, {"type": "save"}, {"text": "Hi"}):
+        nowhere = [{"type": "here", "caret": caret} for caret in (None, 1, [], "A" * 101)]
+        for content in (*nowhere, {}, [], None, 1, "x", {"type": []}, {"type": "save"}):
             with self.subTest(content=content):
                 await alice.socket.send_json_to(content)
                 self.assertIn("text", await alice.hear("error"))
@@ -147,8 +148,13 @@ class EditorTests(TestCase):
         self.assertEqual((await bob.hear("here"))["user"], "alice")
         arrived = await alice.hear("here")
         self.assertEqual(arrived["user"], "bob")
-        await bob.tell("here")
-        self.assertEqual(await alice.hear("here"), arrived)
+        await bob.tell("here", caret=b"end")
+        caret = b64encode(b"end").decode()
+        self.assertEqual(await alice.hear("here"), arrived | {"caret": caret})
+        carol = await self.enter(self.alice)
+        self.assertEqual({(await carol.hear("here"))["caret"] for _ in range(2)}, {"", caret})
+        await carol.socket.disconnect()
+        await alice.hear("left")
         await bob.socket.disconnect()
         self.assertEqual(await alice.hear("left"), {"type": "left", "page": arrived["page"]})
         await alice.socket.disconnect()
@@ -160,7 +166,7 @@ class EditorTests(TestCase):
         # More than its mailbox takes, before it has a turn.
         with self.assertLogs("channels.layers", "WARNING"):
             for _ in range(200):
-                here = {"type": "editor.here", "page": "x", "user": "bob"}
+                here = {"type": "editor.here", "page": "x", "user": "bob", "caret": ""}
                 await layer.group_send(f"document.{self.document.pk}", here)
             await alice.hear("lost")
         await alice.compare()

@@ -3,12 +3,14 @@
 // The text of Yjs takes changes in any order and ends up the same everywhere. So the page sends what
 // is typed as it is typed, and after each break the two sides only compare what they have.
 
+import { showCarets } from "./carets.js";
 import { connect, problem } from "showcase";
 import * as Y from "yjs";
 
 const BOX = "box"; // origin of what is typed here
 const SERVER = "server"; // origin of what others have typed
 const HERE_EVERY_MS = 20_000;
+const CARET_EVERY_MS = 100;
 const GONE_AFTER_MS = 150_000; // Browsers wake a page in the background once a minute.
 
 const find = (selector) => document.querySelector(selector);
@@ -34,6 +36,7 @@ function begin() {
   });
   text.observe(({ delta, transaction }) => {
     if (transaction.origin !== BOX) show(delta, transaction.origin === undo);
+    showPlaces();
   });
 }
 
@@ -50,6 +53,7 @@ const socket = connect(find("#main").dataset.socket, {
     if (lacking.length > 2) typed.push(lacking); // Two bytes are no change.
     box.disabled = false;
     send();
+    look();
   },
   update: ({ update }) => receive(update),
   saved() {
@@ -68,7 +72,10 @@ const socket = connect(find("#main").dataset.socket, {
   },
   lost: compare,
   error: (event) => problem(event.text),
-  here: ({ page, user }) => people.set(page, { user, seen: Date.now() }) && showPeople(),
+  here({ page, user, caret }) {
+    people.set(page, { user, caret, seen: Date.now() });
+    showPeople();
+  },
   left: ({ page }) => people.delete(page) && showPeople(),
   status(status) {
     if (status === "open") return;
@@ -189,10 +196,24 @@ box.addEventListener("keydown", (event) => {
 
 // ---- Who is here ----------------------------------------------------------------------------
 
-const people = new Map();
+const people = new Map(); // by page
+let looking; // timer
+
+/** Tell the others where the caret is: next to which character, for that stays true when they type. */
+function look() {
+  clearTimeout(looking);
+  looking = undefined;
+  if (!agreed) return;
+  const place = Y.createRelativePositionFromTypeIndex(text, box.selectionEnd);
+  socket.tell({ type: "here", caret: base64Of(Y.encodeRelativePosition(place)) });
+}
+
+document.addEventListener("selectionchange", () => {
+  if (document.activeElement === box) looking ??= setTimeout(look, CARET_EVERY_MS);
+});
 
 setInterval(() => {
-  if (agreed) socket.tell({ type: "here" });
+  look();
   const longAgo = Date.now() - GONE_AFTER_MS;
   for (const [page, { seen }] of people) if (seen < longAgo) people.delete(page);
   showPeople();
@@ -202,8 +223,37 @@ function showPeople() {
   const names = new Set([...people.values()].map(({ user }) => user));
   const items = [...names].sort().map((name) => {
     const item = document.createElement("li");
-    item.textContent = name === document.body.dataset.user ? `${name} (you)` : name;
+    item.style.setProperty("--hue", hueOf(name));
+    item.textContent = isMe(name) ? `${name} (you)` : name;
     return item;
   });
   find("#people").replaceChildren(...items);
+  showPlaces();
+}
+
+function showPlaces() {
+  const carets = [...people.values()]
+    .filter(({ user }) => !isMe(user))
+    .map(({ user, caret }) => ({ user, hue: hueOf(user), index: indexOf(caret) }))
+    .filter(({ index }) => index !== undefined);
+  showCarets(box, find("#carets"), carets);
+}
+
+/** Where a caret is, if this page knows the place already. */
+function indexOf(caret) {
+  try {
+    const place = Y.decodeRelativePosition(bytesOf(caret));
+    return Y.createAbsolutePositionFromRelativePosition(place, doc)?.index;
+  } catch {
+    return undefined; // It is no caret.
+  }
+}
+
+const isMe = (name) => name === document.body.dataset.user;
+
+// The same person has the same colour in every window.
+function hueOf(name) {
+  let hash = 0;
+  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
+  return (hash * 137) % 360;
 }
