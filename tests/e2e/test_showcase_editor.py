@@ -86,7 +86,9 @@ async def test_two_people_type_in_one_document(people: People) -> None:
     await picture(bob, "editor-phone")
 
     await bob.get_by_role("link", name="All documents").click()
-    await expect(bob.get_by_role("link", name="Launch plan")).to_contain_text("Launch plan On Monday")
+    await expect(bob.get_by_role("link", name="Launch plan")).to_contain_text(
+        "Launch plan On Monday"
+    )
     await expect(alice.get_by_role("list", name="Who is here")).to_have_text("alice (you)")
     await picture(bob, "editor-list-phone")
 

@@ -10,6 +10,8 @@ from channels.db import database_sync_to_async
 from channels.exceptions import ChannelFull
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
+from showcase.sessions import group_of
+
 from .models import LARGEST_UPDATE, Document, Refused
 
 # Base64 makes four characters of three bytes.
@@ -43,8 +45,10 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
             return
         self.pk = self.scope["url_route"]["kwargs"]["pk"]
         if not await Document.objects.filter(pk=self.pk).aexists():
-            await self.close(CloseCode.NOT_FOUND)
+            await self.close(CloseCode.NOT_FOUND, "There is no such document.")
             return
+        session = group_of(self.scope["session"].session_key)
+        await self.channel_layer.group_add(session, self.channel_name)
         self.page = secrets.token_hex(8)
         # What others change from now on arrives, and what they have changed is in the answer to
         # "compare". What is in both does no harm.
@@ -60,17 +64,18 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
     # From the page
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        kind = content.get("type") if isinstance(content, dict) else None
         try:
-            if kind == "compare":
-                await self.compare(decoded(content.get("state")))
-            elif kind == "update":
-                await self.change(decoded(content.get("update")))
-            elif kind == "here":
-                await self.look(content.get("caret"))
-            else:
-                text = "The server does not know what this page wants. Reload it."
-                await self.send_json({"type": "error", "text": text})
+            match content:
+                case {"type": "compare", "state": str(state)}:
+                    await self.compare(decoded(state))
+                case {"type": "update", "update": str(update)}:
+                    await self.change(decoded(update))
+                case {"type": "here", "caret": str(caret)} if len(caret) <= LONGEST_CARET:
+                    self.caret = caret
+                    await self.tell_all("editor.here", **self.presence())
+                case _:
+                    text = "The server does not understand this page. Reload it."
+                    await self.send_json({"type": "error", "text": text})
         except Refused as refused:
             await self.send_json({"type": "refused", "text": str(refused)})
         except Document.DoesNotExist:
@@ -89,16 +94,8 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
             await self.tell_all("editor.update", update=change)
         await self.send_json({"type": "saved"})
 
-    async def look(self, caret: Any) -> None:
-        """Tell all where the caret is. Only pages know what its text means."""
-        if isinstance(caret, str) and len(caret) <= LONGEST_CARET:
-            self.caret = caret
-            await self.tell_all("editor.here", **self.presence())
-        else:
-            await self.send_json({"type": "error", "text": "This is no place in a document."})
-
     def presence(self) -> dict[str, str]:
-        """Who looks at the document, and where."""
+        """Who looks at the document, and where: only pages know what the text of a caret means."""
         return {"user": self.user.get_username(), "caret": self.caret}
 
     # From the consumers of this document's pages, this one among them
@@ -134,20 +131,22 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
         """Messages to this page have been lost: let it compare what it has."""
         await self.send_json({"type": "lost"})
 
+    async def signed_out(self, message: dict[str, Any]) -> None:
+        """The session has ended, so this ends as well."""
+        await self.close(CloseCode.UNAUTHORIZED)
+
 
 def encoded(data: bytes) -> str:
     """``data`` in base64."""
     return b64encode(data).decode()
 
 
-def decoded(text: Any) -> bytes:
+def decoded(text: str) -> bytes:
     """The bytes of a text in base64.
 
     Raises:
         Refused: it is not one, or too long.
     """
-    if not isinstance(text, str):
-        raise Refused("This is no part of a document.")
     if len(text) > LONGEST_FIELD:
         raise Refused("This change is too large.")
     try:

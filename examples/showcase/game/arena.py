@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -48,7 +49,7 @@ class Arena:
     def __post_init__(self) -> None:
         self.stars.extend(somewhere() for _ in range(STARS - len(self.stars)))
 
-    def hear(self, key: str, name: str, direction: tuple[float, float] | None = None) -> None:
+    def hear(self, key: str, name: str, direction: Sequence[float] | None = None) -> None:
         """Somebody is here, and flies in a new direction unless that is ``None``.
 
         Whoever is not in the game yet comes in, if there is room. However long the vector is, a

@@ -11,14 +11,18 @@ from channels.close_codes import CloseCode
 from channels.consumer import AsyncConsumer
 from channels.exceptions import ChannelFull
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+
+from showcase.sessions import group_of
 
 from .arena import MOST_PLAYERS, RATE, SIZE, Arena
 from .models import SavedGame
 
 logger = logging.getLogger(__name__)
 
-#: The channel of the game, and the group of those who watch it.
-CHANNEL, WATCHING = "game", "game.watching"
+#: The channel of the game, and the group of those who watch it. They use a layer of their own: who
+#: is slow gets the latest states, not the oldest.
+CHANNEL, WATCHING, LAYER = "game", "game.watching", "game"
 #: Steps after which the game is saved: two seconds.
 SAVE_EVERY = 2 * RATE
 #: What a page may send in a second, and at once.
@@ -73,7 +77,8 @@ class GameConsumer(AsyncConsumer):
     async def tell(self, arena: Arena) -> None:
         """Tell everybody who watches. It is encoded once, however many they are."""
         state = json.dumps(arena.as_event(), separators=(",", ":"))
-        await self.channel_layer.group_send(WATCHING, {"type": "game.state", "state": state})
+        message = {"type": "game.state", "state": state}
+        await get_channel_layer(LAYER).group_send(WATCHING, message)
 
     async def stop(self) -> None:
         """End, and save the game, if it has begun."""
@@ -99,6 +104,8 @@ class PlayerConsumer(AsyncJsonWebsocketConsumer):
     and then each ``state`` of the game.
     """
 
+    channel_layer_alias = LAYER
+
     async def connect(self) -> None:
         await self.accept()
         user = self.scope["user"]
@@ -108,32 +115,30 @@ class PlayerConsumer(AsyncJsonWebsocketConsumer):
         # Windows of the same person steer the same ship, also after they have been away.
         self.player, self.name = str(user.pk), user.get_username()
         self.allowance, self.asked = INPUTS_AT_ONCE, time.monotonic()
-        await self.channel_layer.group_add(WATCHING, self.channel_name)
+        for group in (WATCHING, group_of(self.scope["session"].session_key)):
+            await self.channel_layer.group_add(group, self.channel_name)
         rules = {"size": SIZE, "rate": RATE, "room": MOST_PLAYERS}
         await self.send_json({"type": "welcome", "player": self.player, **rules})
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if self.is_too_fast():
             return  # An answer to each would help those who flood.
-        kind = content.get("type") if isinstance(content, dict) else None
-        if kind == "steer":
-            direction = direction_of(content)
-            if direction is None:
-                await self.send_json({"type": "error", "text": "This is no direction."})
-            else:
-                await self.tell_game("game.player", name=self.name, direction=direction)
-        elif kind == "here":
-            await self.tell_game("game.player", name=self.name, direction=None)
-        elif kind == "leave":
-            await self.tell_game("game.leave")
-        else:
-            text = "The server does not know what this page wants. Reload it."
-            await self.send_json({"type": "error", "text": text})
+        match content:
+            case {"type": "steer", "dx": dx, "dy": dy} if is_part(dx) and is_part(dy):
+                await self.tell_game("game.player", name=self.name, direction=[dx, dy])
+            case {"type": "here"}:
+                await self.tell_game("game.player", name=self.name, direction=None)
+            case {"type": "leave"}:
+                await self.tell_game("game.leave")
+            case _:
+                text = "The server does not understand this page. Reload it."
+                await self.send_json({"type": "error", "text": text})
 
     async def tell_game(self, kind: str, **content: Any) -> None:
         """Send a message to the game."""
         with contextlib.suppress(ChannelFull):  # It is away or late. The page goes on telling it.
-            await self.channel_layer.send(CHANNEL, {"type": kind, "player": self.player, **content})
+            message = {"type": kind, "player": self.player, **content}
+            await get_channel_layer().send(CHANNEL, message)
 
     def is_too_fast(self) -> bool:
         """Whether the page sends more than anybody can play ("token bucket")."""
@@ -149,11 +154,11 @@ class PlayerConsumer(AsyncJsonWebsocketConsumer):
         """The game has gone on."""
         await self.send(text_data=message["state"])
 
+    async def signed_out(self, message: dict[str, Any]) -> None:
+        """The session has ended, so this ends as well."""
+        await self.close(CloseCode.UNAUTHORIZED)
 
-def direction_of(content: dict[str, Any]) -> tuple[float, float] | None:
-    """The direction that a page has sent, if it is one."""
-    parts = content.get("dx"), content.get("dy")
-    for part in parts:
-        if type(part) not in (int, float) or not -1 <= part <= 1:
-            return None
-    return parts
+
+def is_part(value: Any) -> bool:
+    """Whether ``value`` is one half of a direction."""
+    return type(value) in (int, float) and -1 <= value <= 1

@@ -55,6 +55,11 @@ CHANNEL_LAYERS: dict[str, Any] = {
         "BACKEND": "channels.layers.InMemoryChannelLayer",
         "CONFIG": {"capacity": 20, "overflow": "drop_oldest"},
     },
+    # For the game: of its twenty states in a second only the latest matter.
+    "game": {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": 5, "overflow": "drop_oldest"},
+    },
 }
 if REDIS:
     for alias, layer in CHANNEL_LAYERS.items():

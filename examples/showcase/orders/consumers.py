@@ -6,6 +6,8 @@ from channels.close_codes import CloseCode
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.db.models import QuerySet
 
+from showcase.sessions import group_of as group_of_session
+
 from .models import CUSTOMERS_MOVES, STAFF, STAFFS_MOVES, Moves, Order, group_of, moves_from
 
 #: How many orders a page shows at first.
@@ -39,6 +41,8 @@ class OrdersConsumer(AsyncJsonWebsocketConsumer):
         if refusal is not None:
             await self.close(refusal)
             return
+        session = group_of_session(self.scope["session"].session_key)
+        await self.channel_layer.group_add(session, self.channel_name)
         # Join first, read second. A change in between comes twice, and its version tells.
         await self.channel_layer.group_add(self.group(), self.channel_name)
         await self.send_all()
@@ -63,6 +67,10 @@ class OrdersConsumer(AsyncJsonWebsocketConsumer):
     async def layer_gap(self, message: dict[str, Any]) -> None:
         """Messages have been lost: tell the page everything again."""
         await self.send_all()
+
+    async def signed_out(self, message: dict[str, Any]) -> None:
+        """The session has ended, so this ends as well."""
+        await self.close(CloseCode.UNAUTHORIZED)
 
 
 class OwnOrdersConsumer(OrdersConsumer):

@@ -7,12 +7,16 @@ from channels.close_codes import CloseCode
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
-from django.test import TestCase
+from django.test import Client, TestCase, override_settings
 from pycrdt import Doc, Text
 
 from editor.consumers import LONGEST_FIELD
 from editor.models import Document
-from showcase.testing import socket_of
+from showcase.testing import sign_out, socket_of
+
+SMALL_LAYER = {
+    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 5}}
+}
 
 
 class Page:
@@ -62,8 +66,9 @@ class EditorTests(TestCase):
         cls.alice, cls.bob = create_user("alice"), create_user("bob")
         cls.document = Document.objects.create(name="Plan")
 
-    async def open(self, user: Any, pk: int | None = None) -> Page:
-        socket = await socket_of(user, f"/ws/editor/{self.document.pk if pk is None else pk}/")
+    async def open(self, user: Any, pk: int | None = None, client: Client | None = None) -> Page:
+        path = f"/ws/editor/{self.document.pk if pk is None else pk}/"
+        socket = await socket_of(user, path, client=client)
         accepted, _ = await socket.connect()
         self.assertTrue(accepted)
         return Page(socket)
@@ -124,14 +129,19 @@ class EditorTests(TestCase):
     async def test_rubbish_is_refused_and_nobody_hears_of_it(self) -> None:
         bob, alice = await self.enter(self.bob), await self.enter(self.alice)
         await bob.hear("here")
-        bad = ["", "AAA", "ÄÄÄÄ", "QUJD", "A" * (LONGEST_FIELD + 4), None, 1, [], {"a": 1}]
+        bad = ["", "AAA", "ÄÄÄÄ", "QUJD", "A" * (LONGEST_FIELD + 4)]
         for kind, field in (("update", "update"), ("compare", "state")):
             for value in bad:
                 with self.subTest(kind=kind, value=str(value)[:20]):
                     await alice.socket.send_json_to({"type": kind, field: value})
                     self.assertIn("text", await alice.hear("refused"))
-        nowhere = [{"type": "here", "caret": caret} for caret in (None, 1, [], "A" * 101)]
-        for content in (*nowhere, {}, [], None, 1, "x", {"type": []}, {"type": "save"}):
+        wrong = [
+            {"type": kind, field: value}
+            for kind, field in (("update", "update"), ("compare", "state"), ("here", "caret"))
+            for value in (None, 1, [], {"a": 1})
+        ]
+        wrong.append({"type": "here", "caret": "A" * 101})
+        for content in (*wrong, {}, [], None, 1, "x", {"type": []}, {"type": "save"}):
             with self.subTest(content=content):
                 await alice.socket.send_json_to(content)
                 self.assertIn("text", await alice.hear("error"))
@@ -159,16 +169,16 @@ class EditorTests(TestCase):
         self.assertEqual(await alice.hear("left"), {"type": "left", "page": arrived["page"]})
         await alice.socket.disconnect()
 
+    @override_settings(CHANNEL_LAYERS=SMALL_LAYER)
     async def test_a_page_that_has_missed_something_compares_again(self) -> None:
         alice = await self.enter(self.alice)
         await alice.compare()
-        layer = get_channel_layer()
         # More than its mailbox takes, before it has a turn.
         with self.assertLogs("channels.layers", "WARNING"):
-            for _ in range(200):
-                here = {"type": "editor.here", "page": "x", "user": "bob", "caret": ""}
-                await layer.group_send(f"document.{self.document.pk}", here)
-            await alice.hear("lost")
+            for _ in range(10):
+                left = {"type": "editor.left", "page": "x"}
+                await get_channel_layer().group_send(f"document.{self.document.pk}", left)
+        await alice.hear("lost")
         await alice.compare()
         await alice.socket.disconnect()
 
@@ -180,6 +190,13 @@ class EditorTests(TestCase):
         ):
             with self.subTest(code=code, pk=pk):
                 await self.assert_closed(await self.open(user, pk), code)
+
+    async def test_who_signs_out_is_gone(self) -> None:
+        client = Client()
+        alice = await self.open(self.alice, client=client)
+        await alice.hear("here")
+        await sign_out(self, client)
+        await self.assert_closed(alice, CloseCode.UNAUTHORIZED)
 
     async def test_a_document_that_is_deleted_while_it_is_open(self) -> None:
         alice = await self.enter(self.alice)

@@ -1,8 +1,5 @@
 """The game as pages and the worker see it."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -10,27 +7,13 @@ from channels.close_codes import CloseCode
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
-from channels.worker import Worker
 from django.contrib.auth import get_user_model
-from django.test import TestCase
+from django.test import Client, TestCase
 from django.urls import reverse
 
 from game.consumers import CHANNEL, INPUTS_AT_ONCE
 from game.models import SavedGame
-from mysite import workers
-from showcase.testing import socket_of
-
-
-@contextlib.asynccontextmanager
-async def the_game() -> AsyncIterator[None]:
-    """The worker that runs the game."""
-    worker = Worker(workers.application, [CHANNEL], get_channel_layer())
-    working = asyncio.create_task(worker.handle())
-    try:
-        yield
-    finally:
-        worker.stop()
-        await working
+from showcase.testing import sign_out, socket_of, working
 
 
 class GameTests(TestCase):
@@ -42,8 +25,8 @@ class GameTests(TestCase):
     def setUp(self) -> None:
         async_to_sync(get_channel_layer().flush)()
 
-    async def open(self, user: Any) -> WebsocketCommunicator:
-        socket = await socket_of(user, "/ws/game/")
+    async def open(self, user: Any, client: Client | None = None) -> WebsocketCommunicator:
+        socket = await socket_of(user, "/ws/game/", client=client)
         await socket.connect()
         welcome = await socket.receive_json_from()
         self.assertEqual((welcome["type"], welcome["player"]), ("welcome", str(user.pk)))
@@ -63,7 +46,7 @@ class GameTests(TestCase):
 
     async def test_players_see_each_other_fly_and_leave(self) -> None:
         alice, bob = await self.open(self.alice), await self.open(self.bob)
-        async with the_game():
+        async with working(CHANNEL):
             await alice.send_json_to({"type": "here"})
             (before,) = await self.see(bob, "alice")
             # Away from the edge that is closer.
@@ -88,7 +71,7 @@ class GameTests(TestCase):
 
     async def test_it_goes_on_after_a_restart(self) -> None:
         alice = await self.open(self.alice)
-        async with the_game():
+        async with working(CHANNEL):
             await alice.send_json_to({"type": "here"})
             await self.see(alice, "alice")
         saved = await SavedGame.objects.aget()
@@ -97,7 +80,7 @@ class GameTests(TestCase):
         await saved.asave()
         while not await alice.receive_nothing():
             await alice.receive_json_from()
-        async with the_game():
+        async with working(CHANNEL):
             await alice.send_json_to({"type": "steer", "dx": 0, "dy": 0})
             (player,) = await self.see(alice, "alice")
             self.assertGreaterEqual(player["points"], 7)
@@ -142,7 +125,7 @@ class GameTests(TestCase):
                 await layer.send(CHANNEL, {"type": "game.leave", "player": "0"})
         await alice.send_json_to({"type": "here"})
         self.assertTrue(await alice.receive_nothing())
-        async with the_game():
+        async with working(CHANNEL):
             while not await alice.receive_nothing(timeout=0.01):
                 pass
             await alice.send_json_to({"type": "here"})
@@ -151,7 +134,7 @@ class GameTests(TestCase):
 
     async def test_a_message_that_cannot_be_handled_does_not_end_the_game(self) -> None:
         alice = await self.open(self.alice)
-        async with the_game():
+        async with working(CHANNEL):
             await alice.send_json_to({"type": "here"})
             await self.see(alice, "alice")
             with self.assertLogs("channels.worker", "ERROR"):
@@ -167,6 +150,13 @@ class GameTests(TestCase):
         await socket.connect()
         self.assertEqual((await socket.receive_output())["code"], CloseCode.UNAUTHORIZED)
         await socket.disconnect()
+
+    async def test_who_signs_out_is_gone(self) -> None:
+        client = Client()
+        alice = await self.open(self.alice, client)
+        await sign_out(self, client)
+        self.assertEqual((await alice.receive_output())["code"], CloseCode.UNAUTHORIZED)
+        await alice.disconnect()
 
     async def test_page(self) -> None:
         page = reverse("game")

@@ -7,11 +7,15 @@ from channels.close_codes import CloseCode
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
-from django.test import TestCase
+from django.test import Client, TestCase, override_settings
 from django.urls import reverse
 
 from orders.models import CUSTOMERS_MOVES, STAFF, STAFFS_MOVES, Item, Order, Status
-from showcase.testing import socket_of
+from showcase.testing import sign_out, socket_of
+
+SMALL_LAYER = {
+    "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 5}}
+}
 
 
 class OrdersTests(TestCase):
@@ -22,8 +26,10 @@ class OrdersTests(TestCase):
         cls.bob = create_user("bob", is_staff=True)
         cls.order = Order.objects.create(customer=cls.alice, item=Item.MUG)
 
-    async def open(self, user: Any, path: str = "/ws/orders/") -> WebsocketCommunicator:
-        socket = await socket_of(user, path)
+    async def open(
+        self, user: Any, path: str = "/ws/orders/", client: Client | None = None
+    ) -> WebsocketCommunicator:
+        socket = await socket_of(user, path, client=client)
         accepted, _ = await socket.connect()
         self.assertTrue(accepted)
         return socket
@@ -90,14 +96,15 @@ class OrdersTests(TestCase):
         self.assertEqual((await carol.receive_json_from())["orders"], [])
         await carol.disconnect()
 
+    @override_settings(CHANNEL_LAYERS=SMALL_LAYER)
     async def test_a_page_that_has_missed_something_is_told_everything(self) -> None:
         staff = await self.enter(self.bob, "/ws/orders/all/")
         message = {"type": "order.changed", "order": {"status": "paid"}}
         with self.assertLogs("channels.layers", "WARNING"):
-            for _ in range(200):  # more than its mailbox takes, before it has a turn
+            for _ in range(10):  # more than its mailbox takes, before it has a turn
                 await get_channel_layer().group_send(STAFF, message)
-            while (await staff.receive_json_from())["type"] != "orders":
-                pass
+        while (await staff.receive_json_from())["type"] != "orders":
+            pass
         await staff.disconnect()
 
     async def test_pages_have_nothing_to_say(self) -> None:
@@ -106,6 +113,14 @@ class OrdersTests(TestCase):
             with self.subTest(content=content):
                 await alice.send_json_to(content)
                 self.assertEqual((await alice.receive_json_from())["type"], "error")
+        await alice.disconnect()
+
+    async def test_who_signs_out_is_gone(self) -> None:
+        client = Client()
+        alice = await self.open(self.alice, client=client)
+        await alice.receive_json_from()
+        await sign_out(self, client)
+        self.assertEqual((await alice.receive_output())["code"], CloseCode.UNAUTHORIZED)
         await alice.disconnect()
 
     async def test_who_may_not_watch(self) -> None:
