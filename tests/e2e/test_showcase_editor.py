@@ -1,7 +1,7 @@
 """The editor as people use it: two of them type in one document, with and without a server."""
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from .people import PHONE, People, picture
 from .servers import ServerProcess
@@ -93,16 +93,18 @@ async def test_two_people_type_in_one_document(people: People) -> None:
     await picture(bob, "editor-list-phone")
 
 
-async def test_what_is_typed_without_a_server_is_not_lost(
-    people: People, showcase: ServerProcess
+async def test_two_servers_and_what_is_typed_without_any(
+    browser: Browser, two_servers: tuple[ServerProcess, ServerProcess]
 ) -> None:
-    alice = await people.sign_in("alice", "/editor/")
-    bob = await people.sign_in("bob", "/editor/")
+    first, second = (People(browser, server) for server in two_servers)
+    alice = await first.sign_in("alice", "/editor/")
+    bob = await second.sign_in("bob", "/editor/")
     url = await begin(alice, "Shopping list")
-    await open_at(bob, url)
+    await open_at(bob, url.replace(first.site.origin, second.site.origin))
     await alice.get_by_role("textbox").fill("Milk\nEggs\n")
     await expect_text("Milk\nEggs\n", bob)
-    showcase.stop()
+    for server in two_servers:
+        server.stop()
     for page in (alice, bob):
         await expect(page.locator("#status")).to_have_text("Reconnecting…")
     await put_caret(alice, "Milk")
@@ -113,13 +115,16 @@ async def test_what_is_typed_without_a_server_is_not_lost(
     await bob.keyboard.press("Backspace")
     await bob.keyboard.insert_text("Oat m")
     await expect(alice.get_by_text("Not saved yet")).to_be_visible()
-    showcase.start()
+    for server in two_servers:
+        server.start()
     for page in (alice, bob):
         await expect(page.get_by_text("Saved", exact=True)).to_be_visible(timeout=20_000)
     await expect_text("Oat milk, two bottles\nEggs and bread\n", alice, bob)
     await alice.reload()
     await expect_text("Oat milk, two bottles\nEggs and bread\n", alice)
-    people.forgive("ERR_CONNECTION_REFUSED")
+    for people in (first, second):
+        people.forgive("ERR_CONNECTION_REFUSED")
+        assert people.errors == []
 
 
 async def test_bad_input(people: People) -> None:

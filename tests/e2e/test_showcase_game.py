@@ -1,15 +1,40 @@
 """The game as people play it: keyboard on a desktop, finger on a phone, one arena."""
 
+import contextlib
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, WebSocket, expect
+from playwright.async_api import Browser, Page, WebSocket, expect
 
-from .people import PHONE, People, picture
-from .servers import ServerProcess
+from .people import PHONE, PROJECT, People, picture
+from .servers import ServerProcess, environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
+
+
+@contextlib.contextmanager
+def the_worker(server: ServerProcess, log: Path) -> Iterator[None]:
+    """The process that runs the game for several servers."""
+    command = [sys.executable, "-W", "error", "manage.py", "runworker", "game"]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=environment(**server.env),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 class Player:
@@ -29,6 +54,12 @@ class Player:
             self.id = event["player"]
         elif event["type"] == "state":
             self.state = event
+
+    async def wait_for_state(self) -> None:
+        """Wait for the next state."""
+        self.state = {"players": [], "stars": []}
+        while not self.state["players"]:
+            await self.page.wait_for_timeout(50)
 
     @property
     def ship(self) -> dict[str, Any]:
@@ -66,6 +97,24 @@ class Player:
         await self.page.keyboard.up(key)
 
 
+async def send_rubbish(page: Page) -> None:
+    """Send frames that no page sends, and see what they are answered with."""
+    answers = await page.evaluate(
+        """() => new Promise((done) => {
+            const socket = new WebSocket(document.querySelector("#main").dataset.socket);
+            const seen = [];
+            socket.onopen = () => {
+                socket.send(JSON.stringify({ type: "steer", dx: 1e9, dy: 0 }));
+                socket.send(JSON.stringify({ type: "win" }));
+                socket.send("no JSON");
+            };
+            socket.onmessage = ({ data }) => seen.push(JSON.parse(data).type);
+            socket.onclose = ({ code }) => done([...seen.filter((type) => type === "error"), code]);
+        })"""
+    )
+    assert answers == ["error", "error", 1007]
+
+
 async def test_two_people_play(people: People) -> None:
     alice = Player(await people.sign_in("alice", "/game/"))
     bob = Player(await people.sign_in("bob", "/game/", PHONE, "dark"))
@@ -75,6 +124,7 @@ async def test_two_people_play(people: People) -> None:
     await alice.play()
     await bob.expect_score("alice")
     await bob.play()
+    await send_rubbish(bob.page)
     await expect(alice.page.locator("#news")).to_contain_text("bob plays.")
     await alice.fly("ArrowLeft")
     await alice.fly("KeyS")
@@ -98,34 +148,35 @@ async def test_the_game_goes_on_after_a_restart(people: People, showcase: Server
     assert points > 0
     showcase.stop()
     await expect(alice.page.locator("#status")).to_have_text("Reconnecting…")
-    alice.state = {"players": [], "stars": []}
     showcase.start()
     await expect(alice.page.locator("#status")).to_have_text("Connected", timeout=20_000)
     await alice.page.locator("canvas").focus()
     await alice.page.keyboard.press("KeyW")
     await expect(alice.page.get_by_role("list")).to_contain_text("alice (you)")
-    while not alice.state["players"]:
-        await alice.page.wait_for_timeout(50)
+    await alice.wait_for_state()
     assert alice.ship["points"] >= points
     people.forgive("ERR_CONNECTION_REFUSED")
 
 
-async def test_bad_input(people: People) -> None:
-    alice = Player(await people.sign_in("alice", "/game/"))
-    await alice.open()
-    await alice.play()
-    answers = await alice.page.evaluate(
-        """() => new Promise((done) => {
-            const socket = new WebSocket(document.querySelector("#main").dataset.socket);
-            const seen = [];
-            socket.onopen = () => {
-                socket.send(JSON.stringify({ type: "steer", dx: 1e9, dy: 0 }));
-                socket.send(JSON.stringify({ type: "win" }));
-                socket.send("no JSON");
-            };
-            socket.onmessage = ({ data }) => seen.push(JSON.parse(data).type);
-            socket.onclose = ({ code }) => done([...seen.filter((type) => type === "error"), code]);
-        })"""
+async def test_two_servers_and_a_worker(
+    browser: Browser, two_servers: tuple[ServerProcess, ServerProcess], tmp_path: Path
+) -> None:
+    first, second = (People(browser, server) for server in two_servers)
+    alice = Player(await first.sign_in("alice", "/game/"))
+    bob = Player(await second.sign_in("bob", "/game/"))
+    with the_worker(two_servers[0], tmp_path / "worker.log"):
+        await alice.open()
+        await bob.open()
+        await alice.play()
+        await bob.expect_score("alice")
+        await bob.play()
+        await alice.fly_to_a_star()
+        points = alice.ship["points"]
+    await expect(alice.page.get_by_role("alert")).to_have_text(
+        "The game does not answer.", timeout=20_000
     )
-    assert answers == ["error", "error", 1007]
-    await alice.fly("ArrowLeft")
+    with the_worker(two_servers[0], tmp_path / "worker.log"):
+        await expect(alice.page.get_by_role("alert")).to_be_hidden(timeout=20_000)
+        await alice.wait_for_state()
+        assert alice.ship["points"] >= points
+    assert first.errors == second.errors == []
