@@ -1,5 +1,7 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import ImagesConsumer
+
+websocket_urlpatterns = [path("ws/images/", ImagesConsumer.as_asgi(), name="images-socket")]

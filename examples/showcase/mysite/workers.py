@@ -14,11 +14,13 @@ from django.conf import settings
 
 from feed.consumers import FeedConsumer
 from game.consumers import GameConsumer
+from images.consumers import PainterConsumer
 
 #: The consumers, by their channels. Apps add theirs here.
 CONSUMERS: dict[str, Any] = {
     "feed": FeedConsumer.as_asgi(),
     "game": GameConsumer.as_asgi(),
+    "images": PainterConsumer.as_asgi(),
 }
 
 application = ChannelNameRouter(CONSUMERS)
