@@ -24,7 +24,7 @@ class ParametersForm(forms.Form):
         min_value=0, max_value=16, initial=Parameters.zoom, widget=slider("0.25")
     )
     detail = forms.IntegerField(
-        min_value=25, max_value=300, initial=Parameters.detail, widget=slider("25")
+        min_value=25, max_value=1000, initial=Parameters.detail, widget=slider("25")
     )
     x = forms.FloatField(label="Centre, x", min_value=-2.5, max_value=2.5, initial=Parameters.x)
     y = forms.FloatField(label="Centre, y", min_value=-2.5, max_value=2.5, initial=Parameters.y)

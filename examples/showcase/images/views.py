@@ -11,4 +11,4 @@ class ImagesPage(LoginRequiredMixin, TemplateView):
     """Somebody's pictures, and what they are made from."""
 
     template_name = "images/images.html"
-    extra_context = {"form": ParametersForm(), "width": WIDTH, "height": HEIGHT}
+    extra_context = {"form": ParametersForm(label_suffix=""), "width": WIDTH, "height": HEIGHT}

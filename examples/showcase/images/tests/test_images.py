@@ -21,7 +21,7 @@ from showcase.testing import sign_out, socket_of, working
 
 # Little work, and more than anybody waits for.
 QUICK = asdict(Parameters(x=2.5, y=2.5, zoom=6, detail=25))
-LONG = asdict(Parameters(zoom=10, x=0, y=0, detail=300))
+LONG = asdict(Parameters(zoom=10, x=0, y=0, detail=1000))
 
 
 class PaintingTests(SimpleTestCase):
@@ -41,7 +41,7 @@ class PaintingTests(SimpleTestCase):
             "shape": ["Teapot", "", None, []],
             "colours": ["Mud"],
             "zoom": [-1, 17, "nan", "inf", "", None, "deep"],
-            "detail": [24, 301, 30.5, 10**30],
+            "detail": [24, 1001, 30.5, 10**30],
             "x": [-2.6, 2.6, "nan"],
             "y": [{}, "1,5"],
         }
