@@ -10,3 +10,9 @@ class DashboardConfig(AppConfig):
     verbose_name = "Operations"
     summary = "Connections, rates and drops of this very process."
     index = "dashboard"
+
+    def ready(self) -> None:
+        """Begin to count."""
+        from .metrics import metrics  # noqa: PLC0415
+
+        metrics.listen()

@@ -1,5 +1,9 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import DashboardConsumer
+
+websocket_urlpatterns = [
+    path("ws/dashboard/", DashboardConsumer.as_asgi(), name="dashboard-socket")
+]
