@@ -1,7 +1,9 @@
 """The editor as people use it: two of them type in one document, with and without a server."""
 
+import json
+
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from .people import PHONE, People, picture
 from .servers import ServerProcess
@@ -78,10 +80,12 @@ async def test_two_people_type_in_one_document(people: People) -> None:
     await bob.keyboard.insert_text("😁")
     await expect_text(expected.replace("PLEASE 😀", "PLEASE 😁"), alice, bob)
     await expect(alice.get_by_text("Saved", exact=True)).to_be_visible()
-    mark = alice.locator(".carets [data-user=bob]")
-    await expect(mark).to_be_visible()
-    before = await mark.evaluate("mark => mark.previousSibling.textContent")
-    assert before.endswith("PLEASE 😁")
+    await alice.wait_for_function(
+        """() => {
+            const mark = document.querySelector(".carets [data-user=bob]");
+            return mark?.previousSibling.textContent.endsWith("PLEASE 😁");
+        }"""
+    )
     await picture(alice, "editor", for_docs=True)
     await picture(bob, "editor-phone")
 
@@ -125,6 +129,30 @@ async def test_two_servers_and_what_is_typed_without_any(
     for people in (first, second):
         people.forgive("ERR_CONNECTION_REFUSED")
         assert people.errors == []
+
+
+async def test_a_change_that_gets_lost_on_its_way(people: People) -> None:
+    alice = await people.sign_in("alice", "/editor/")
+    bob = await people.sign_in("bob", "/editor/")
+    lost: list[str] = []
+
+    def lose_the_first_change(socket: WebSocketRoute) -> None:
+        def pass_on(frame: str) -> None:
+            if json.loads(frame)["type"] == "update" and not lost:
+                lost.append(frame)
+            else:
+                socket.send(frame)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    url = await begin(alice, "Poem")
+    await bob.route_web_socket("**/ws/editor/**", lose_the_first_change)
+    await open_at(bob, url)
+    await alice.get_by_role("textbox").press_sequentially("Roses")
+    await expect(alice.get_by_text("Saved", exact=True)).to_be_visible()
+    await alice.keyboard.insert_text(" are red")
+    await expect_text("Roses are red", alice, bob)
+    assert lost
 
 
 async def test_bad_input(people: People) -> None:

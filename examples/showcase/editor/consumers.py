@@ -34,6 +34,9 @@ class EditorConsumer(AsyncJsonWebsocketConsumer):
       when it goes. Of a page whose server has died they hear nothing any more.
     """
 
+    # Also when the page goes meanwhile, what was stored is told to the others.
+    disconnect_grace = 5.0
+
     group = ""
     caret = ""
 

@@ -39,16 +39,20 @@ class Document(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def load(self) -> Doc:
-        """The present state."""
-        doc = Doc()
-        for part in (self.snapshot, *self.updates.values_list("data", flat=True)):
-            doc.apply_update(bytes(part))
-        return doc
-
     def text(self) -> str:
         """The present text."""
-        return str(self.load().get("text", type=Text))
+        return str(Document.load(self.pk).get("text", type=Text))
+
+    @classmethod
+    def load(cls, pk: int) -> Doc:
+        """The present state of the document ``pk``."""
+        # In this order: what becomes part of the snapshot meanwhile is in both then, not in none.
+        updates = list(Update.objects.filter(document=pk).values_list("data", flat=True))
+        snapshot = cls.objects.values_list("snapshot", flat=True).get(pk=pk)
+        doc = Doc()
+        for part in (snapshot, *updates):
+            doc.apply_update(bytes(part))
+        return doc
 
     @classmethod
     def compare(cls, pk: int, state: bytes) -> tuple[bytes, bytes]:
@@ -57,7 +61,7 @@ class Document(models.Model):
         Raises:
             Refused: ``state`` is no state vector.
         """
-        doc = cls.objects.get(pk=pk).load()
+        doc = cls.load(pk)
         with _refusing_rubbish(state):
             return doc.get_update(state), doc.get_state()
 
@@ -75,8 +79,8 @@ class Document(models.Model):
             raise Refused("This change is too large.")
         with transaction.atomic():
             # One process at a time: two that compacted at once would lose what came in between.
-            document = cls.objects.select_for_update().get(pk=pk)
-            doc = document.load()
+            document = cls.objects.defer("snapshot").select_for_update().get(pk=pk)
+            doc = cls.load(pk)
             change = _apply(doc, update)
             if change:
                 document._keep(doc, change)
@@ -86,14 +90,16 @@ class Document(models.Model):
         text, state = _plain(doc), doc.get_update()
         if len(text) > LONGEST_TEXT or len(state) > LARGEST_DOCUMENT:
             raise Refused("The document is full.")
+        fields = ["beginning", "changed_at"]
         if self.updates.count() >= UPDATES_KEPT:
             self.snapshot = state
             self.updates.all().delete()
+            fields.append("snapshot")
         else:
             self.updates.create(data=change)
         self.beginning = " ".join(text[:120].split())
         self.changed_at = timezone.now()
-        self.save()
+        self.save(update_fields=fields)
 
 
 class Update(models.Model):

@@ -117,6 +117,15 @@ class EditorTests(TestCase):
         for page in (alice, bob, carol):
             await page.socket.disconnect()
 
+    async def test_what_a_page_sends_as_it_goes_gets_to_the_others(self) -> None:
+        alice, bob = await self.enter(self.alice), await self.enter(self.bob)
+        alice.text += "Bye"
+        await alice.tell("update", update=alice.doc.get_update())
+        await alice.socket.disconnect()
+        await bob.take()
+        self.assertEqual(str(bob.text), "Bye")
+        await bob.socket.disconnect()
+
     async def test_another_document_hears_nothing(self) -> None:
         other = await Document.objects.acreate(name="Other")
         alice, bob = await self.enter(self.alice), await self.enter(self.bob, other.pk)

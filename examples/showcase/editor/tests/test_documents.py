@@ -1,17 +1,27 @@
 """Documents without a socket: what they take, keep and refuse."""
 
+from typing import Any
+
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import TestCase
 from django.urls import reverse
 from pycrdt import Doc, Map, Text
 
 from editor import demo
-from editor.models import LARGEST_UPDATE, LONGEST_TEXT, UPDATES_KEPT, Document, Refused
+from editor.models import (
+    LARGEST_UPDATE,
+    LONGEST_TEXT,
+    UPDATES_KEPT,
+    Document,
+    Refused,
+    Update,
+)
 
 
 def typed(text: str, base: Document | None = None) -> bytes:
     """What a page sends whose user puts ``text`` in front of everything."""
-    doc = base.load() if base else Doc()
+    doc = Document.load(base.pk) if base else Doc()
     before = doc.get_state()
     doc.get("text", type=Text).insert(0, text)
     return doc.get_update(before)
@@ -23,11 +33,11 @@ class DocumentTests(TestCase):
         cls.document = Document.objects.create(name="Plan")
 
     def assert_refused(self, update: bytes, text: str) -> None:
-        before = self.document.load().get_update()
+        before = Document.load(self.document.pk).get_update()
         with self.assertRaisesMessage(Refused, text):
             Document.append(self.document.pk, update)
         self.document.refresh_from_db()
-        self.assertEqual(self.document.load().get_update(), before)
+        self.assertEqual(Document.load(self.document.pk).get_update(), before)
 
     def test_changes_converge_in_any_order_and_more_than_once(self) -> None:
         one, two = typed("one "), typed("two ")
@@ -54,6 +64,23 @@ class DocumentTests(TestCase):
         words = [str(number) for number in reversed(range(UPDATES_KEPT + 2))]
         self.assertEqual(self.document.text().split(), words)
         self.assertTrue(self.document.beginning.startswith("101 100 99"))
+
+    def test_changes_that_are_compacted_while_the_document_is_read(self) -> None:
+        Document.append(self.document.pk, typed("Hello"))
+        state = Document.load(self.document.pk).get_update()
+        queries = []
+
+        def compact(execute: Any, sql: str, *arguments: Any) -> Any:
+            """Another process does it before the second query."""
+            queries.append(sql)
+            if len(queries) == 2:
+                Document.objects.update(snapshot=state)
+                Update.objects.all().delete()
+            return execute(sql, *arguments)
+
+        with connection.execute_wrapper(compact):
+            doc = Document.load(self.document.pk)
+        self.assertEqual(doc.get_update(), state)
 
     def test_rubbish_is_refused(self) -> None:
         Document.append(self.document.pk, typed("Hello"))

@@ -4,7 +4,7 @@
 // is typed as it is typed, and after each break the two sides only compare what they have.
 
 import { showCarets } from "./carets.js";
-import { connect, problem } from "showcase";
+import { connect, hueOf, problem } from "showcase";
 import * as Y from "yjs";
 
 const BOX = "box"; // origin of what is typed here
@@ -55,7 +55,10 @@ const socket = connect(find("#main").dataset.socket, {
     send();
     look();
   },
-  update: ({ update }) => receive(update),
+  update({ update }) {
+    receive(update);
+    if (agreed && doc.store.pendingStructs) compare(); // It builds on one that did not come.
+  },
   saved() {
     sent = undefined;
     send();
@@ -250,10 +253,3 @@ function indexOf(caret) {
 }
 
 const isMe = (name) => name === document.body.dataset.user;
-
-// The same person has the same colour in every window.
-function hueOf(name) {
-  let hash = 0;
-  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
-  return (hash * 137) % 360;
-}

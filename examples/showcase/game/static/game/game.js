@@ -1,6 +1,6 @@
 // The page of the game: draws what the server says, and tells it where the player wants to go.
 
-import { connect, problem } from "showcase";
+import { connect, hueOf, problem } from "showcase";
 
 const SEND_EVERY_MS = 60; // at most; the server ignores what comes much faster
 const HERE_EVERY_MS = 1000;
@@ -182,7 +182,7 @@ function showScores() {
   const items = scores.map(({ id, name, points }) => {
     const item = document.createElement("li");
     item.className = id === player ? "own" : "";
-    item.style.setProperty("--hue", hueOf(id));
+    item.style.setProperty("--hue", hueOf(name));
     item.textContent = id === player ? `${name} (you)` : name;
     const count = document.createElement("span");
     count.textContent = ` ${counted(points)}`;
@@ -215,8 +215,6 @@ function tellNews(latest) {
 
 const counted = (points) => `${points} ${points === 1 ? "point" : "points"}`;
 
-const hueOf = (id) => (Number(id) * 137) % 360;
-
 // ---- Drawing --------------------------------------------------------------------------------
 
 function draw(time) {
@@ -243,7 +241,7 @@ function draw(time) {
       return [from.x + (to.x - from.x) * part, from.y + (to.y - from.y) * part];
     });
     const [x, y] = trail[0] ?? [ship.x, ship.y];
-    pen.fillStyle = `oklch(60% 0.15 ${hueOf(ship.id)})`;
+    pen.fillStyle = `oklch(60% 0.15 ${hueOf(ship.name)})`;
     for (const [index, [x, y]] of trail.entries()) drawDot(x, y, 16 - index, 0.25 - index / 50);
     drawDot(x, y, 16, 1);
     if (ship.id === player) drawRing(x, y, colour("--ink"));

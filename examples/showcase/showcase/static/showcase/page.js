@@ -99,3 +99,10 @@ export function problem(words) {
   const element = document.querySelector("#problem");
   if (element) element.textContent = words;
 }
+
+/** The hue of somebody's colour: the same in every window. */
+export function hueOf(name) {
+  let hash = 0;
+  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
+  return (hash * 137) % 360;
+}
