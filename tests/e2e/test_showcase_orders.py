@@ -42,7 +42,7 @@ async def test_an_order_moves_on_in_every_tab(people: People) -> None:
     staff = await people.sign_in("bob", "/orders/all/")
     alice = await people.sign_in("alice", "/orders/", PHONE, "dark")
     await alice.get_by_label("What would you like?").select_option("Coffee beans, 1 kg")
-    await alice.get_by_role("button", name="Order").click()
+    await alice.get_by_role("button", name="Order", exact=True).click()
     await expect(first(staff)).to_contain_text("Coffee beans, 1 kg")
     await expect(first(staff)).to_contain_text("alice")
     tab = await alice.context.new_page()
@@ -63,7 +63,7 @@ async def test_an_order_moves_on_in_every_tab(people: People) -> None:
     await picture(alice, "orders-phone")
 
     await tab.get_by_label("What would you like?").select_option("Kettle")
-    await tab.get_by_role("button", name="Order").click()
+    await tab.get_by_role("button", name="Order", exact=True).click()
     await expect(first(alice)).to_contain_text("Kettle")
     await press(alice, "Cancel")
     for page in (alice, tab, staff):
@@ -119,7 +119,7 @@ async def test_a_page_that_was_away_sees_how_things_are(
     # A press without a session leads to the sign-in page.
     await open_at(alice, f"{showcase.origin}/orders/")
     await alice.get_by_label("What would you like?").select_option("Kettle")
-    await alice.get_by_role("button", name="Order").click()
+    await alice.get_by_role("button", name="Order", exact=True).click()
     await expect_step("Placed", alice)
     await alice.context.clear_cookies(name="sessionid")
     await press(alice, "Pay")

@@ -34,6 +34,9 @@ function show(order) {
     item.querySelector("form").action = `${location.pathname}${order.id}/`;
     item.querySelector("form").addEventListener("submit", post);
     item.querySelector(".item").textContent = order.item;
+    for (const button of item.querySelectorAll("button")) {
+      button.ariaLabel = `${button.textContent} order ${order.id}`;
+    }
     list.prepend(item);
   }
   find("#none").hidden = true;
