@@ -85,7 +85,7 @@ class Player:
         scale = box["width"] / 800
         await self.page.mouse.move(box["x"] + near[0] * scale, box["y"] + near[1] * scale)
         await self.page.mouse.down()
-        await expect(self.page.locator("#news")).to_contain_text("You have")
+        await expect(self.page.locator("#news")).to_contain_text("You have", timeout=20_000)
         await self.page.mouse.up()
 
     async def fly(self, key: str) -> None:
@@ -148,6 +148,9 @@ async def test_the_game_goes_on_after_a_restart(people: People, showcase: Server
     assert points > 0
     showcase.stop()
     await expect(alice.page.locator("#status")).to_have_text("Reconnecting…")
+    await alice.page.locator("canvas").focus()
+    for _ in range(60):
+        await alice.page.keyboard.press("ArrowUp")
     showcase.start()
     await expect(alice.page.locator("#status")).to_have_text("Connected", timeout=20_000)
     await alice.page.locator("canvas").focus()
@@ -155,6 +158,7 @@ async def test_the_game_goes_on_after_a_restart(people: People, showcase: Server
     await expect(alice.page.get_by_role("list")).to_contain_text("alice (you)")
     await alice.wait_for_state()
     assert alice.ship["points"] >= points
+    await expect(alice.page.get_by_role("alert")).to_be_hidden()
     people.forgive("ERR_CONNECTION_REFUSED")
 
 

@@ -68,6 +68,7 @@ function steer(dx, dy) {
 }
 
 function tellDirection() {
+  if (socket.status !== "open") return; // What is pressed meanwhile means nothing afterwards.
   told = direction;
   socket.tell({ type: "steer", dx: told[0], dy: told[1] });
   later = setTimeout(() => {
