@@ -1,5 +1,7 @@
 """Which consumer serves which URL."""
 
-from typing import Any
+from django.urls import path
 
-websocket_urlpatterns: list[Any] = []
+from .consumers import DevicesConsumer
+
+websocket_urlpatterns = [path("ws/devices/", DevicesConsumer.as_asgi(), name="devices-socket")]

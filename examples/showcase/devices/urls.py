@@ -1,5 +1,7 @@
 """Which view serves which page."""
 
-from typing import Any
+from django.urls import path
 
-urlpatterns: list[Any] = []
+from . import views
+
+urlpatterns = [path("", views.DevicesPage.as_view(), name="devices")]

@@ -66,6 +66,9 @@ if REDIS:
         layer["BACKEND"] = "channels_redis.core.RedisChannelLayer"
         layer["CONFIG"] |= {"hosts": [REDIS], "prefix": f"showcase-{alias}"}
 
+# The broker of the devices, as HOST:PORT. Without one, the worker brings one along.
+MQTT = os.environ.get("SHOWCASE_MQTT")
+
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -12,12 +12,14 @@ from channels.routing import ChannelNameRouter
 from channels.worker import Worker
 from django.conf import settings
 
+from devices.consumers import BridgeConsumer
 from feed.consumers import FeedConsumer
 from game.consumers import GameConsumer
 from images.consumers import PainterConsumer
 
 #: The consumers, by their channels. Apps add theirs here.
 CONSUMERS: dict[str, Any] = {
+    "devices": BridgeConsumer.as_asgi(),
     "feed": FeedConsumer.as_asgi(),
     "game": GameConsumer.as_asgi(),
     "images": PainterConsumer.as_asgi(),
