@@ -48,13 +48,20 @@ async def keep_connected(
     """Connect and call ``converse``, again whenever the connection breaks, for ever."""
     first, last = BACKOFF
     limit = first
+
+    async def connect() -> None:
+        nonlocal limit
+        async with aiomqtt.Client(
+            *address, will=will, timeout=TIMEOUT, keepalive=KEEPALIVE
+        ) as client:
+            limit = first
+            await converse(client)
+
     while True:
         try:
-            async with aiomqtt.Client(
-                *address, will=will, timeout=TIMEOUT, keepalive=KEEPALIVE
-            ) as client:
-                limit = first
-                await converse(client)
+            # In a task of its own, which a TaskGroup that fails leaves marked as if it had been
+            # cancelled (Python 3.11 and 3.12).
+            await asyncio.create_task(connect())
         except* aiomqtt.MqttError:
             pass
         if asyncio.current_task().cancelling():
