@@ -18,7 +18,7 @@ BIN := $(abspath $(VENV))/bin
 SHOWCASE := cd examples/showcase && $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
+.PHONY: help demo demo-cluster test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
@@ -36,6 +36,9 @@ demo: $(VENV)/.installed-demo ## Start the showcase (another port: PORT=8001)
 	@echo "  Stop:            Ctrl-C"
 	@echo
 	@$(SHOWCASE) runserver $(PORT)
+
+demo-cluster: $(VENV)/.installed-demo $(VENV)/.installed-redis ## Start it as a cluster: two servers, a worker, nginx and Redis
+	@$(BIN)/python examples/showcase/cluster.py $(PORT)
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
 	$(BIN)/python $(COVER) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
@@ -77,7 +80,7 @@ bench: $(VENV)/.installed-test ## Compare the speed with other stacks, side by s
 	$(BIN)/python -m benchmarks $(ARGS)
 
 e2e: $(VENV)/.installed-test ## Run the browser tests (Chromium); screenshots in test-results
-	$(BIN)/python -m pytest -m e2e $(ARGS)
+	$(BIN)/python -m pytest -n $(if $(filter 0,$(JOBS)),0,2) --dist loadfile -m e2e $(ARGS)
 
 screenshots: ## Take the pictures of the documentation anew
 	UPDATE_SCREENSHOTS=1 $(MAKE) e2e

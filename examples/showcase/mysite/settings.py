@@ -104,5 +104,7 @@ LOGOUT_REDIRECT_URL = "sign-in"
 DEMO_ACCOUNTS = {"alice": "wonderland", "bob": "builder-bob"} if DEBUG else {}
 
 STATIC_URL = "static/"
+# Where `collectstatic` puts the files that nginx serves.
+STATIC_ROOT = os.environ.get("SHOWCASE_STATIC")
 USE_TZ = True
 TIME_ZONE = "UTC"
