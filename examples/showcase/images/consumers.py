@@ -14,7 +14,7 @@ from django.db.models import F
 from showcase.sessions import group_of
 
 from .forms import ParametersForm
-from .models import Job, TooMany
+from .models import MOST_KEPT, Job, TooMany
 from .painting import Parameters, paint
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,8 @@ class ImagesConsumer(AsyncJsonWebsocketConsumer):
     async def send_jobs(self) -> None:
         """Show all there is, and see to it that what is unfinished goes on."""
         jobs = [job async for job in self.own]
-        await self.send_json({"type": "jobs", "jobs": [job.as_event() for job in jobs]})
+        events = [job.as_event() for job in jobs]
+        await self.send_json({"type": "jobs", "jobs": events, "most": MOST_KEPT})
         for job in jobs:
             if job.state in Job.UNFINISHED:
                 await self.tell_painter(job.pk)

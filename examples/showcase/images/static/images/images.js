@@ -20,12 +20,14 @@ const controls = find("#controls");
 const picture = find("#picture");
 
 const jobs = new Map(); // by id, the newest last
+let most; // that the server keeps
 let chosen; // the id of the picture that is shown large
 let wantsNewest = false; // whether the next new picture is the one that was ordered here
 let due; // a change that is about to be sent
 
 const socket = connect(find("#main").dataset.socket, {
   jobs(event) {
+    most = event.most;
     jobs.clear();
     find("#jobs").replaceChildren();
     for (const job of event.jobs.reverse()) keep(job);
@@ -37,7 +39,7 @@ const socket = connect(find("#main").dataset.socket, {
     // A preview of a version that has been replaced.
     if (!isNew && job.version < jobs.get(job.id).version) return;
     keep(job);
-    if ((isNew && wantsNewest) || chosen === undefined) {
+    if ((isNew && wantsNewest) || !jobs.has(chosen)) {
       wantsNewest = false;
       choose(job.id);
     } else if (job.id === chosen) show();
@@ -72,7 +74,6 @@ function keep(job) {
 
 // The server keeps a few, and throws the oldest away.
 function removeOld() {
-  const most = 6;
   for (const [id, { item }] of [...jobs].slice(0, Math.max(0, jobs.size + 1 - most))) {
     item.remove();
     jobs.delete(id);
@@ -83,9 +84,14 @@ function choose(id) {
   clearTimeout(due);
   chosen = id;
   for (const [other, { item }] of jobs) item.querySelector("button").ariaPressed = other === id;
-  const job = jobs.get(id);
-  if (job) for (const [name, value] of Object.entries(job.parameters)) controls.elements[name].value = value;
+  fillIn(jobs.get(id));
   show();
+}
+
+function fillIn(job) {
+  for (const [name, value] of Object.entries(job?.parameters ?? {})) {
+    controls.elements[name].value = value;
+  }
 }
 
 function show() {
@@ -102,8 +108,7 @@ function show() {
   find("#cancel").disabled = !isUnfinished;
   find("#remove").disabled = !job;
   // Another window may have changed it. Who is choosing here is not disturbed.
-  if (!job || controls.matches(":focus-within")) return;
-  for (const [name, value] of Object.entries(job.parameters)) controls.elements[name].value = value;
+  if (!controls.matches(":focus-within")) fillIn(job);
 }
 
 // ---- What is chosen -------------------------------------------------------------------------
