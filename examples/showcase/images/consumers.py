@@ -125,7 +125,7 @@ class ImagesConsumer(AsyncJsonWebsocketConsumer):
         match content:
             case {"type": "order", "parameters": dict(parameters), "id": int(pk)}:
                 await self.order(parameters, pk)
-            case {"type": "order", "parameters": dict(parameters)}:
+            case {"type": "order", "parameters": dict(parameters)} if "id" not in content:
                 await self.order(parameters)
             case {"type": "cancel", "id": int(pk)}:
                 await self.cancel(pk)

@@ -185,6 +185,7 @@ class ImagesTests(TestCase):
         for content in (
             {"type": "draw"}, {"type": "order"}, {"type": "order", "parameters": []},
             {"type": "order", "parameters": {**QUICK, "zoom": 99}}, {"type": "cancel", "id": "1"},
+            {"type": "order", "parameters": QUICK, "id": "1"},
             {}, [], 1, None, "order",
         ):  # fmt: skip
             with self.subTest(content=content):
