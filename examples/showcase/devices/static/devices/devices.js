@@ -4,6 +4,8 @@ import { connect, problem } from "showcase";
 
 // The server goes on for a minute after it was last asked.
 const ASK_MS = 5000;
+// A device that is missed for longer is gone.
+const GONE_MS = 10_000;
 // Between two wishes while a slider is moved.
 const PACE_MS = 100;
 // The line of a thermometer: how often it goes on, its points, and the least height in degrees.
@@ -24,12 +26,7 @@ const socket = connect(find("#main").dataset.socket, {
     find("#rubbish").textContent = rubbish;
     for (const device of devices) show(device, broker.is_there);
     const names = new Set(devices.map((device) => device.name));
-    // While the broker is away nobody knows which devices there are.
-    for (const [name, card] of broker.is_there ? cards : []) {
-      if (names.has(name)) continue;
-      card.remove();
-      cards.delete(name);
-    }
+    for (const [name, card] of cards) if (!names.has(name)) miss(name, card);
   },
   error: ({ text }) => problem(text),
 });
@@ -52,11 +49,26 @@ function show({ name, online, state }, isKnown) {
     card = undefined;
   }
   if (!card) card = add(name, state.kind);
+  clearTimeout(card.end);
+  card.end = undefined;
   const isOnline = online && isKnown;
-  card.classList.toggle("offline", !isOnline);
-  card.querySelector(".online").textContent = isOnline ? "Online" : "Offline";
+  showOnline(card, isOnline);
   if (state.kind === "lamp") showLamp(card, state, isOnline);
   else showThermometer(card, state);
+}
+
+function showOnline(card, isOnline) {
+  card.classList.toggle("offline", !isOnline);
+  card.querySelector(".online").textContent = isOnline ? "Online" : "Offline";
+}
+
+// It is not there any more, or the broker has begun anew, and the device is about to come back.
+function miss(name, card) {
+  showOnline(card, false);
+  card.end ??= setTimeout(() => {
+    card.remove();
+    cards.delete(name);
+  }, GONE_MS);
 }
 
 function add(name, kind) {
