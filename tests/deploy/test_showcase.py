@@ -1,5 +1,6 @@
 """The showcase as a cluster: `make demo-cluster`."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -108,10 +109,16 @@ async def open_socket(cluster: Cluster, browser: httpx.AsyncClient, path: str) -
 
 async def event(socket: ClientConnection, kind: str) -> dict[str, Any]:
     """The next event of this kind."""
-    while True:
-        content: dict[str, Any] = json.loads(await socket.recv())
-        if content["type"] == kind:
-            return content
+    others = []
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                content: dict[str, Any] = json.loads(await socket.recv())
+                if content["type"] == kind:
+                    return content
+                others.append(content["type"])
+    except TimeoutError:
+        raise AssertionError(f"no {kind!r}, but {others}") from None
 
 
 async def test_people_on_two_servers_see_each_other(cluster: Cluster) -> None:
@@ -134,6 +141,8 @@ async def test_people_on_two_servers_see_each_other(cluster: Cluster) -> None:
         bob = await open_socket(cluster, bob_browser, path)
         served_by = {socket.response.headers["X-Served-By"] for socket in (alice, bob)}
         assert len(served_by) == 2, "nginx prefers the server with fewer connections"
+        for socket in (alice, bob):
+            await event(socket, "history")  # From now on it is told what is new.
         for one, other, text in ((alice, bob, "Hello"), (bob, alice, "Hello yourself")):
             say = {"type": "say", "key": uuid.uuid4().hex, "text": text}
             await one.send(json.dumps(say))
