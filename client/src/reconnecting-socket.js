@@ -311,7 +311,11 @@ export class ReconnectingSocket extends EventTarget {
     if (next === REFUSED && ++this.#refused >= TOO_MANY) next = FINAL;
     const own = this.#options.reconnects?.(event);
     if (own !== undefined && own !== (next !== FINAL)) next = own ? AGAIN : FINAL;
-    if (!opened && next !== FINAL && this.#options.fallback) {
+    if (opened && this.#streams) {
+      // WebSockets may not be blocked any more. If they are, one handshake shows it.
+      this.#streams = false;
+      this.#blocked = TOO_MANY - 1;
+    } else if (!opened && next !== FINAL && this.#options.fallback) {
       if (!this.#streams) this.#ask();
       else if (link?.refused) next = FINAL;
       else {

@@ -270,7 +270,7 @@ async def test_it_falls_back_to_events_where_websockets_are_blocked(
         page.do("reconnect", name="a")
         assert (await page.expect("a", "open", 2))["transport"] == "sse"
         page.do("close", name="a", code=3333)
-        assert (await page.expect("a", "close", 5))["code"] in {3333, 1006}
+        assert (await page.expect("a", "close", 6))["code"] in {3333, 1006}
 
 
 async def test_a_403_that_is_not_the_applications_is_no_refusal(
@@ -293,6 +293,17 @@ async def test_a_fallback_comes_back_when_its_server_restarts(
         server.wait()
         server.start()
         await page.expect("a", "open", 2)
+
+
+async def test_a_websocket_is_tried_again_when_a_fallback_has_ended(
+    page: Page, server: RunningServer
+) -> None:
+    async with Blocker(("127.0.0.1", server.port)) as proxy:
+        await opened(page, proxy)
+        assert page.of("a", "open")[0]["transport"] == "sse"
+        proxy.on_request = None  # it blocks nothing any more
+        page.do("send", name="a", data="close 1011 again")
+        assert (await page.expect("a", "open", 2))["transport"] == "websocket"
 
 
 async def test_a_server_that_is_down_is_no_reason_for_the_fallback(
