@@ -220,7 +220,11 @@ export class ReconnectingSocket extends EventTarget {
     const whileThisOne = (handle) => (event) => attempt === this.#attempt && handle(event);
     link.onopen = whileThisOne(() => this.#opened());
     link.onmessage = whileThisOne(({ data }) => this.#received(data));
-    link.onerror = whileThisOne(() => this.#emit("error"));
+    link.onerror = whileThisOne(() => {
+      this.#emit("error");
+      // Browsers send a close with it, Node.js does not after a handshake that has failed.
+      setTimeout(whileThisOne(() => this.#lost(closeEvent(1006, "", false))));
+    });
     link.onclose = whileThisOne(({ code, reason, wasClean }) =>
       this.#lost(closeEvent(code, reason, wasClean)),
     );
