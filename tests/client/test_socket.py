@@ -243,7 +243,7 @@ async def test_a_token_that_is_refused_ends_the_attempts(page: Page, server: Run
     page.do("open", name="a", url=url_of(server, "?token=wrong"), options=QUICK)
     await page.expect("a", "close", reconnects=False)
     assert page.of("a", "status")[-1]["status"] == "failed"
-    assert len(page.of("a", "close")) == 4, "three handshakes, and a request for a stream"
+    assert len(page.of("a", "close")) >= 4, "three handshakes, and a request for a stream"
 
 
 async def test_it_falls_back_to_events_where_websockets_are_blocked(
@@ -253,7 +253,7 @@ async def test_it_falls_back_to_events_where_websockets_are_blocked(
         page.do("open", name="a", url=url_of(proxy), protocols=["one"], options=QUICK)
         opened = await page.expect("a", "open")
         assert (opened["transport"], opened["protocol"]) == ("sse", "one")
-        assert len(page.of("a", "close")) == 3
+        assert len(page.of("a", "close")) >= 3
         for data in ("hello", "zwei\nZeilen\r\u2028ü", [0, 255]):
             page.do("send", name="a", data=data)
         await page.expect("a", "message", data="echo hello")
@@ -265,12 +265,12 @@ async def test_it_falls_back_to_events_where_websockets_are_blocked(
         texts = [e["data"] for e in page.of("a", "message")]
         assert texts[-50:] == [f"echo {number}" for number in range(50)]
         page.do("send", name="a", data="close 4400 wrong")
-        closed = await page.expect("a", "close", 4)
-        assert (closed["code"], closed["reason"], closed["reconnects"]) == (4400, "wrong", False)
+        closed = await page.expect("a", "close", code=4400)
+        assert (closed["reason"], closed["reconnects"]) == ("wrong", False)
         page.do("reconnect", name="a")
         assert (await page.expect("a", "open", 2))["transport"] == "sse"
         page.do("close", name="a", code=3333)
-        assert (await page.expect("a", "close", 6))["code"] in {3333, 1006}
+        await page.expect("a", "close", state=3, reconnects=False, code=3333)
 
 
 async def test_a_403_that_is_not_the_applications_is_no_refusal(
@@ -289,7 +289,7 @@ async def test_a_fallback_comes_back_when_its_server_restarts(
     async with Blocker(("127.0.0.1", server.port)) as proxy:
         await opened(page, proxy)
         server.terminate()
-        assert (await page.expect("a", "close", 4))["code"] == 1012
+        await page.expect("a", "close", code=1012)
         server.wait()
         server.start()
         await page.expect("a", "open", 2)

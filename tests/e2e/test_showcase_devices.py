@@ -3,7 +3,9 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,18 @@ from tests.processes import ServerProcess
 
 from .people import PHONE, PROJECT, People, picture
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.server,
+    pytest.mark.skipif(
+        not (
+            os.environ.get("CI")
+            or find_spec("amqtt")
+            or shutil.which("mosquitto", path=f"{os.environ.get('PATH')}:/usr/sbin")
+        ),
+        reason="no MQTT broker: install mosquitto",
+    ),
+]
 
 
 def device(page: Page, name: str) -> Locator:

@@ -10,6 +10,8 @@ import shutil
 import socket
 import tempfile
 
+from django.core.exceptions import ImproperlyConfigured
+
 from .mqtt import Address
 
 HOST = "127.0.0.1"
@@ -78,7 +80,13 @@ class Amqtt:
         self.address = Address(HOST, port)
 
     async def __aenter__(self) -> Address:
-        from amqtt.broker import Broker  # noqa: PLC0415 - takes a moment, and is rarely needed
+        try:
+            from amqtt.broker import Broker  # noqa: PLC0415 - takes a moment, and is rarely needed
+        except ImportError:
+            raise ImproperlyConfigured(
+                "There is no MQTT broker: install mosquitto, or the Python package amqtt, or set "
+                "SHOWCASE_MQTT to the HOST:PORT of one."
+            ) from None
 
         logging.getLogger("amqtt").setLevel(logging.ERROR)  # It warns of what is normal.
         listener = {"type": "tcp", "bind": str(self.address)}

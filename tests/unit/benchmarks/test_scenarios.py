@@ -1,4 +1,5 @@
 import threading
+import time
 from collections import defaultdict
 from contextlib import contextmanager
 
@@ -84,6 +85,9 @@ def test_a_storm_opens_and_closes_all_its_connections():
         tally = Storm(load, Scenario("a storm", members=20, in_flight=5)).run(0)
     assert (tally.count, tally.lost) == (20, 0)
     assert len(tally.latencies_ns) == 20
+    deadline = time.monotonic() + 10
+    while server.rooms["/chat/lobby/"] and time.monotonic() < deadline:
+        time.sleep(0.01)  # a thread of the server's notices each close
     assert server.rooms == {"/chat/lobby/": set()}
 
 

@@ -5,8 +5,10 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from io import StringIO
 from typing import Any
+from unittest import skipIf
 
 import aiomqtt
 from asgiref.sync import async_to_sync
@@ -26,6 +28,7 @@ from devices.mqtt import Address
 from devices.simulation import Device, Lamp, Thermometer
 from showcase.testing import sign_out, socket_of, working
 
+AMQTT = find_spec("amqtt")
 LAMP = b'{"kind": "lamp", "on": true, "brightness": 30}'
 
 
@@ -120,6 +123,7 @@ class Shown:
                 return event | {"devices": devices}
 
 
+@skipIf(AMQTT is None and find_mosquitto() is None, "there is no MQTT broker")
 class DevicesTests(TestCase):
     @classmethod
     def setUpTestData(cls) -> None:
@@ -166,6 +170,7 @@ class DevicesTests(TestCase):
         finally:
             consumers.PATIENCE = patience
 
+    @skipIf(AMQTT is None, "amqtt is not installed")
     async def test_amqtt(self) -> None:
         await self.check_everything(Amqtt(free_port()))
 
