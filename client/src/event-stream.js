@@ -58,7 +58,8 @@ export class EventStreamSocket {
   #id;
   #abort = new AbortController();
   #outgoing = [];
-  #close;
+  #close; // what there is to tell the server
+  #said; // the code and reason of a close by the page
   #posting = false;
 
   /**
@@ -73,7 +74,7 @@ export class EventStreamSocket {
   }
 
   async #run(protocols) {
-    let ended = {};
+    let ended;
     try {
       const response = await this.#post({ protocols }, "text/event-stream");
       // Others may answer for it: a proxy, or Django, whose protection against CSRF says 403.
@@ -93,7 +94,7 @@ export class EventStreamSocket {
     } catch {
       // The connection broke.
     }
-    this.#ended(ended);
+    this.#ended(ended ?? this.#said ?? {});
   }
 
   #opened({ id, protocol }) {
@@ -134,6 +135,7 @@ export class EventStreamSocket {
     if (this.readyState !== OPEN) return this.#ended({});
     this.readyState = CLOSING;
     this.#close = { code, reason };
+    this.#said = { code: code ?? 1005, reason };
     this.#flush();
   }
 
