@@ -1,7 +1,7 @@
 // The page of one room: shows what comes through the socket, sends what is typed.
 // Text from other people goes to the page as text (textContent), never as HTML.
 
-import { connect, problem } from "showcase";
+import { connect, hueOf, problem } from "showcase";
 
 // A page tells at most this often that somebody types, and forgets it a little later.
 const TYPING_EVERY_MS = 3000;
@@ -103,13 +103,6 @@ function show({ author, text, sent_at }, list) {
     : sent.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   list.append(item);
   return item;
-}
-
-// The same person has the same colour in every window.
-function hueOf(name) {
-  let hash = 0;
-  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
-  return (hash * 137) % 360;
 }
 
 // ---- The end of the conversation ------------------------------------------------------------
