@@ -21,6 +21,7 @@ __all__ = [
     "InvalidHookError",
     "InvalidMethodError",
     "InvalidNameError",
+    "InvalidWorkerOption",
     "ListenerFailed",
     "MessageTooLarge",
     "NoClient",
@@ -110,6 +111,10 @@ class InvalidMethodError(ChannelsError, TypeError):
 
 class ListenerFailed(ChannelsError):
     """A worker cannot receive from one of its channels and has given up trying."""
+
+
+class InvalidWorkerOption(ChannelsError, ValueError):
+    """A worker cannot run with an option that it was given; says which, and why."""
 
 
 class NoClient(ChannelsError, NotImplementedError):

@@ -20,6 +20,13 @@ Signal                   Arguments (``sender`` is the class of the consumer, rou
 ``server_started``       none; the server's lifespan has started
 ``server_draining``      ``connections`` (int), ``plan``: told to end, this process closes them
 ``server_stopping``      none; the server's lifespan is ending
+``worker_started``       ``worker``: it begins to listen
+``worker_stopping``      ``worker``: it takes no more messages, and lets handlers finish
+``job_finished``         ``channel``, ``message_type``, ``seconds``, ``outcome``: a worker has
+                         handled a message
+``listener_failed``      ``worker``, ``channel``, ``exception``, ``failures`` (in a row),
+                         ``seconds`` (until it starts again; None if it does not)
+``listener_recovered``   ``worker``, ``channel``, ``failures`` (there were)
 =======================  ==========================================================================
 """
 
@@ -37,12 +44,17 @@ __all__ = [
     "consumer_crashed",
     "emit",
     "handler_cancelled",
+    "job_finished",
+    "listener_failed",
+    "listener_recovered",
     "message_dropped",
     "send_dropped",
     "server_draining",
     "server_started",
     "server_stopping",
     "sync_threads_busy",
+    "worker_started",
+    "worker_stopping",
 ]
 
 logger = logging.getLogger("channels.signals")
@@ -89,6 +101,11 @@ sync_threads_busy = _Event()
 server_started = _Event()
 server_draining = _Event()
 server_stopping = _Event()
+worker_started = _Event()
+worker_stopping = _Event()
+job_finished = _Event()
+listener_failed = _Event()
+listener_recovered = _Event()
 
 
 def emit(signal: Signal, sender: Any, **arguments: Any) -> None:

@@ -1,5 +1,7 @@
 """``manage.py runworker``: consumers fed from named channels, in a process of their own."""
 
+import math
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -34,11 +36,31 @@ class Command(BaseCommand):
             default=DEFAULT_CHANNEL_LAYER,
             help=f"Alias of the layer in CHANNEL_LAYERS (default: {DEFAULT_CHANNEL_LAYER}).",
         )
-        parser.add_argument("channels", nargs="+", help="Names of the channels to listen to.")
+        parser.add_argument(
+            "--concurrency",
+            type=_number,
+            default=1,
+            metavar="N",
+            help="Messages of a channel that are handled at a time (default: 1, in order).",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            metavar="SECONDS",
+            help="Cancel a handler that takes longer for a message (default: no limit).",
+        )
+        parser.add_argument(
+            "channels",
+            nargs="+",
+            type=_channel,
+            metavar="CHANNEL[:N]",
+            help="A channel to listen to, and how many of its messages are handled at a time.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker."""
-        alias, channels = options["layer"], list(dict.fromkeys(options["channels"]))
+        alias, concurrency = options["layer"], dict(options["channels"])
+        channels = list(concurrency)
         layer = self._find_layer(alias)
         backend = adapt(layer)
         for name in channels:
@@ -54,7 +76,16 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         self._check_routes(application, channels)
-        worker = self.worker_class(application=application, channels=channels, channel_layer=layer)
+        # Worker classes of projects may not know of arguments that are new.
+        extras: dict[str, Any] = {}
+        numbers = {name: n or options["concurrency"] for name, n in concurrency.items()}
+        if max(numbers.values()) > 1:
+            extras["concurrency"] = numbers
+        if options["timeout"] is not None:
+            extras["handler_timeout"] = options["timeout"]
+        worker = self.worker_class(
+            application=application, channels=channels, channel_layer=layer, **extras
+        )
         self.stdout.write(f"Listening to {', '.join(channels)}. Quit with CONTROL-C.")
         try:
             worker.run()
@@ -114,3 +145,25 @@ class Command(BaseCommand):
             backend.require_valid_channel_name(name)
         except TypeError as error:
             raise CommandError(f"{name!r} is no valid channel name: {error}") from error
+
+
+def _channel(text: str) -> tuple[str, int | None]:
+    """The name of a channel and its concurrency, if that is given."""
+    name, colon, number = text.partition(":")
+    return name, _number(number) if colon else None
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds

@@ -1,56 +1,46 @@
-"""Consumers that are fed from named channels, in a process of their own.
-
-A :class:`Worker` listens to channels of a channel layer and hands each message to the application
-with the scope ``{"type": "channel", "channel": name}``. Per channel there is at most one
-application instance at a time, which gets the messages in order.
-"""
+"""The worker: it listens to channels, feeds the application, and ends in order."""
 
 import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from asgiref.compatibility import guarantee_single_callable
 from asgiref.server import StatelessServer
 
-from . import signals
-from ._runtime import lograte, timers
-from ._runtime.backstage import ignore_failure
-from ._runtime.exits import contained, is_crash
-from ._runtime.faults import origin
-from ._runtime.logtext import printable
-from ._runtime.types import ASGIApplication, Message, Scope
-from .exceptions import (
-    BrokerError,
+from .. import signals
+from .._runtime import lograte, timers
+from .._runtime.backstage import ignore_failure
+from .._runtime.faults import origin
+from .._runtime.logtext import printable
+from .._runtime.types import ASGIApplication, Message, Scope
+from ..exceptions import (
     InvalidChannelLayerError,
-    InvalidNameError,
-    ListenerFailed,
+    InvalidWorkerOption,
     NoClient,
     NoRouteFound,
-    StopConsumer,
     UnknownMessageType,
 )
-from .layers import ChannelLayer
-from .layers.third_party import adapt
+from ..layers import ChannelLayer
+from ..layers.third_party import adapt
+from .concurrency import Concurrency, per_channel
+from .listening import Listening
+from .slots import END, Slot
 
-__all__ = ["ListenerFailed", "NoClient", "Worker"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger("channels.worker")
-
-# Ends the input of an application instance: nothing comes after it.
-_END: Message = {"type": "end of input"}
 
 # Seconds for what was taken and not begun to go back to the channel layer.
 _GIVING_BACK = 0.9
 
-# Trying again cannot make these good.
-_PERMANENT = (InvalidNameError, InvalidChannelLayerError, NotImplementedError)
+# Seconds for what was cancelled to end.
+_ENDING = 0.3
 
 
 class Worker(StatelessServer):
@@ -62,9 +52,14 @@ class Worker(StatelessServer):
         channel_layer: the channel layer to receive from.
         max_applications: application instances kept at most; those beyond it that wait for a
             message are ended, the least recently used first.
+        concurrency: messages of each channel that are handled at a time, each by an application
+            instance of its own: a number for all channels, or a mapping from channels to numbers.
+            With 1, messages are handled in order; with more, in any order.
+        handler_timeout: seconds that a handler may take for a message before it is cancelled.
 
     Raises:
         InvalidChannelLayerError: there is no channel layer.
+        InvalidWorkerOption: another argument is not possible.
     """
 
     #: Seconds that handlers may go on after SIGTERM. Docker and supervisord kill after 10.
@@ -82,14 +77,25 @@ class Worker(StatelessServer):
         channels: Iterable[str],
         channel_layer: ChannelLayer | None,
         max_applications: int = 1000,
+        *,
+        concurrency: Concurrency = 1,
+        handler_timeout: float | None = None,
     ) -> None:
         super().__init__(application, max_applications)  # type: ignore[no-untyped-call]
         if channel_layer is None:
             raise InvalidChannelLayerError("A worker needs a channel layer: see CHANNEL_LAYERS.")
+        if handler_timeout is not None and not handler_timeout > 0:
+            raise InvalidWorkerOption(
+                f"handler_timeout must be more than 0 seconds, not {handler_timeout!r}."
+            )
         self.channels = list(channels)
         self.channel_layer = channel_layer
+        self.concurrency = per_channel(self.channels, concurrency)
+        self.handler_timeout = handler_timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
-        self._failures: dict[str, int] = {}
+        self._listening: dict[str, Listening] = {}
+        self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._last_resort: threading.Timer | None = None
 
     # The process
@@ -126,9 +132,13 @@ class Worker(StatelessServer):
     def stop(self) -> None:
         """Make :meth:`handle` stop listening, and return when the running handlers have finished.
 
-        Call it in the event loop that runs :meth:`handle`.
+        From any thread.
         """
-        self._stopping.set()
+        loop = self._loop
+        if loop is None or loop.is_closed() or loop is _running_loop():
+            self._stopping.set()
+        else:
+            loop.call_soon_threadsafe(self._stopping.set)
 
     async def handle(self) -> None:
         """Listen to all channels until :meth:`stop`, then drain.
@@ -136,19 +146,24 @@ class Worker(StatelessServer):
         Raises:
             ListenerFailed: a channel cannot be received from; the others have been drained.
         """
-        listeners = [asyncio.create_task(self._keep_listening(name)) for name in self.channels]
+        self._loop = asyncio.get_running_loop()
+        self._listening = {name: Listening(self, name) for name in self.channels}
+        signals.emit(signals.worker_started, type(self), worker=self)
+        listeners = [asyncio.create_task(self._listening[name].run()) for name in self.channels]
         for listener in listeners:  # one failure is raised; others may have come with it
             listener.add_done_callback(ignore_failure)
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*listeners, stopping), return_when=asyncio.FIRST_COMPLETED)
             failed = next((task for task in listeners if task.done()), None)
+            signals.emit(signals.worker_stopping, type(self), worker=self)
             await _cancel(listeners)
             await asyncio.gather(self._stop_receiving(), self._drain())
         finally:
             instances = dict(self.application_instances)
-            serving = [details["future"] for details in instances.values()]
-            await _cancel([*listeners, stopping, *serving])
+            await _cancel([*listeners, stopping])
+            for task in await _cancel([details["future"] for details in instances.values()]):
+                logger.error("A handler goes on although it was cancelled: %r", task)
             await self._stop_receiving()
             await self._give_back(instances)
         if failed is not None:
@@ -186,9 +201,9 @@ class Worker(StatelessServer):
     async def _drain(self) -> None:
         """Let every application instance handle what it has, up to the deadline."""
         serving = {}
-        for channel, details in self.application_instances.items():
-            details["input_queue"].put_nowait(_END)
-            serving[details["future"]] = channel
+        for details in self.application_instances.values():
+            details["input_queue"].put_nowait(END)
+            serving[details["future"]] = details["scope"]["channel"]
         late: set[asyncio.Future[None]] = set()
         if serving:
             _, late = await asyncio.wait(serving, timeout=self.drain_timeout)
@@ -209,75 +224,71 @@ class Worker(StatelessServer):
 
     async def _give_back(self, instances: dict[str, dict[str, Any]]) -> None:
         """Send again what no application instance has begun with."""
-        for channel, details in instances.items():
-            queue = details["input_queue"]
+        for details in instances.values():
+            queue, channel = details["input_queue"], details["scope"]["channel"]
             while not queue.empty():
                 message = queue.get_nowait()
-                if message is _END:
+                if message is END:
                     continue
                 try:
                     async with timers.timeout(_GIVING_BACK):
                         await self.channel_layer.send(channel, message)
                 except Exception as error:  # noqa: BLE001 - whatever a layer or a broker raises
-                    self._drop(channel, f"it cannot go back: {type(error).__name__}: {error}")
+                    self.drop(channel, f"it cannot go back: {type(error).__name__}: {error}")
 
     # Listening
 
     async def listener(self, channel: str) -> None:
         """Receive from one channel, for ever, and hand each message to the application.
 
-        A message is received when the application waits for one, or has ended and is to be
-        started again. Until then it stays in the channel layer, where other workers find it.
+        A message is received when an application instance waits for one, or is to be started.
+        Until then it stays in the channel layer, where other workers find it.
         """
         while True:
-            await self._until_free(channel)
+            place = await self._free_place(channel)
             message: Any = await self.channel_layer.receive(channel)
-            self._failures[channel] = 0
+            listening = self._listening.get(channel)
+            if listening is not None:
+                listening.received()
             if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-                self._drop(channel, "it has no type")
+                self.drop(channel, "it has no type")
                 continue
             scope = {"type": "channel", "channel": channel}
-            self.get_or_create_application_instance(channel, scope).put_nowait(message)
-            details = self.application_instances.get(channel, {})
-            if "free" in details:
-                details["free"].clear()
+            self.get_or_create_application_instance(place, scope).put_nowait(message)
+            slot = self._slot(place)
+            if slot is not None:
+                slot.free = False
 
-    async def _until_free(self, channel: str) -> None:
-        """Wait until the application instance of ``channel`` waits for a message, or has ended."""
-        while free := self.application_instances.get(channel, {}).get("free"):
-            if free.is_set():
-                return
-            await free.wait()
+    @property
+    def failing(self) -> list[str]:
+        """The channels whose listeners have failed, and are not known to be well again."""
+        return [name for name, listening in self._listening.items() if listening.failing]
 
-    async def _keep_listening(self, channel: str) -> None:
-        """Run :meth:`listener`, and start it again when it fails."""
-        task = asyncio.current_task()
+    async def _free_place(self, channel: str) -> str:
+        """Wait until one more message of ``channel`` can be handled; the instance's scope id."""
+        freed = self._freed[channel]
+        places = self._places(channel)
         while True:
-            try:
-                await self.listener(channel)
-                error: Exception = RuntimeError("the listener returned")
-            except BaseException as caught:
-                if not is_crash(caught, task):
-                    raise
-                error = contained(caught, f"The listener of channel {channel}")
-            failures = self._failures[channel] = self._failures.get(channel, 0) + 1
-            if failures > self.max_failures or isinstance(error, _PERMANENT):
-                raise ListenerFailed(
-                    f"Cannot receive from channel {channel!r}: {type(error).__name__}: {error}"
-                ) from error
-            first, last = self.backoff
-            pause = random.uniform(0, min(last, first * 2**failures))  # noqa: S311 - no secret
-            told = isinstance(error, BrokerError)  # its text says it all
-            logger.error(
-                "Listener of channel %s failed (%d of %d in a row); it starts again in %.1f s%s",
-                channel,
-                failures,
-                self.max_failures,
-                pause,
-                f": {error}" if told else "",
-                exc_info=None if told else error,
-            )
-            await timers.sleep(pause)
+            freed.clear()
+            for place in places:
+                slot = self._slot(place)
+                if slot is None or slot.free:
+                    return place
+            await freed.wait()
+
+    def _places(self, channel: str) -> list[str]:
+        """The scope ids of the application instances that a channel may have."""
+        # No name of a channel has a space.
+        others = range(2, self.concurrency.get(channel, 1) + 1)
+        return [channel, *(f"{channel} {number}" for number in others)]
+
+    def _slot(self, scope_id: str) -> Slot | None:
+        slot: Slot | None = self.application_instances.get(scope_id, {}).get("slot")
+        return slot
+
+    def freed(self, channel: str) -> None:
+        """An application instance of ``channel`` waits for a message, or has ended."""
+        self._freed[channel].set()
 
     # Serving
 
@@ -288,95 +299,32 @@ class Worker(StatelessServer):
         details = self.application_instances.get(scope_id)
         if details is None:
             self._make_room()
-            details = {
-                "input_queue": asyncio.Queue(),
-                "scope": scope,
-                "waiting": False,
-                # Set when it waits for a message that is not on its way yet, and when it has ended.
-                "free": asyncio.Event(),
-            }
-            self.application_instances[scope_id] = details
-            details["future"] = asyncio.create_task(self._serve(scope_id, details))
+            slot = Slot(self, scope, own_thread=self.concurrency.get(scope["channel"], 1) > 1)
+            self.application_instances[scope_id] = details = slot.details
+            details["future"] = asyncio.create_task(self._serve(scope_id, slot))
         details["last_used"] = time.time()
         queue: asyncio.Queue[Message] = details["input_queue"]
         return queue
+
+    async def _serve(self, scope_id: str, slot: Slot) -> None:
+        try:
+            await slot.serve()
+        finally:
+            if self.application_instances.get(scope_id) is slot.details:
+                del self.application_instances[scope_id]
 
     def _make_room(self) -> None:
         """End instances that wait for a message, the least recently used first."""
         surplus = len(self.application_instances) - self.max_applications + 1
         if surplus > 0:
-            waiting = [item for item in self.application_instances.values() if item["waiting"]]
+            waiting = [
+                details
+                for details in self.application_instances.values()
+                if "slot" in details and details["slot"].waiting
+            ]
             waiting.sort(key=lambda details: details["last_used"])
             for details in waiting[:surplus]:
-                details["input_queue"].put_nowait(_END)
-
-    async def _serve(self, channel: str, details: dict[str, Any]) -> None:
-        """Run one application instance after another for as long as there are messages."""
-        queue = details["input_queue"]
-        try:
-            while True:
-                took_one = await self._run_instance(details)
-                if not (took_one or queue.empty()):
-                    # Such an application would be started for ever.
-                    queue.task_done()
-                    if queue.get_nowait() is not _END:
-                        self._drop(channel, "the application ended without receiving it")
-                if queue.empty():
-                    return
-        finally:
-            if self.application_instances.get(channel) is details:
-                del self.application_instances[channel]
-            details["free"].set()
-
-    async def _run_instance(self, details: dict[str, Any]) -> bool:
-        """Run one application instance to its end; tell whether it received anything."""
-        queue = details["input_queue"]
-        scope = dict(details["scope"])
-        took_one = False
-
-        async def receive() -> Message:
-            nonlocal took_one
-            details["waiting"] = True
-            if queue.empty():
-                details["free"].set()
-            try:
-                message: Message = await queue.get()
-            finally:
-                details["waiting"] = False
-                details["free"].clear()
-            took_one = True
-            queue.task_done()
-            if message is _END:
-                raise StopConsumer
-            return message
-
-        async def send(message: Message) -> None:
-            await self.application_send(scope, message)
-
-        async def run() -> None:
-            application = guarantee_single_callable(self.application)  # type: ignore[no-untyped-call]
-            try:
-                await application(scope, receive, send)
-            except BaseException as error:
-                # What ends the event loop must not leave the task.
-                if isinstance(error, Exception) or not is_crash(error, asyncio.current_task()):
-                    raise
-                raise contained(error, f"The application of channel {scope['channel']}") from error
-
-        try:
-            # In a task, so that context variables it sets end with it.
-            await asyncio.create_task(run())
-        except StopConsumer:
-            pass
-        except asyncio.CancelledError as error:  # pragma: no cover - Python 3.11 hides what runs
-            # It reports no call of the outer coroutines when an exception is thrown into the inner
-            # one, after which coverage misses lines that tests do run.
-            if not is_crash(error, asyncio.current_task()):
-                raise
-            await self.application_exception(error, details)  # it has cancelled itself
-        except Exception as error:  # noqa: BLE001 - the boundary to the application
-            await self.application_exception(error, details)
-        return took_one
+                details["input_queue"].put_nowait(END)
 
     async def application_send(self, scope: Scope, message: Message) -> None:
         """Refuse what the application sends: a worker has no client.
@@ -401,9 +349,14 @@ class Worker(StatelessServer):
             text = "Application failed on a message of channel %s"
             _log_error(f"{origin(exception)} {channel}", text, channel, exc_info=exception)
 
-    def _drop(self, channel: str, reason: str) -> None:
+    def drop(self, channel: str, reason: str) -> None:
+        """Tell the log and listeners that a message is lost."""
         shown = printable(channel)
         _log_error(f"dropped {shown}", "Message on channel %s dropped: %s", shown, reason)
+        self.count_drop(channel, reason)
+
+    def count_drop(self, channel: str, reason: str) -> None:
+        """Tell listeners that a message is lost."""
         signals.emit(
             signals.message_dropped,
             type(self),
@@ -421,6 +374,13 @@ def _log_error(
     lograte.log(logger, logging.ERROR, kind, message, *arguments, exc_info=exc_info)
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 async def _join(task: "asyncio.Task[None]") -> None:
     await task
 
@@ -431,9 +391,20 @@ def _end_now(why: str) -> None:
     os._exit(1)
 
 
-async def _cancel(tasks: "Iterable[asyncio.Future[Any]]") -> None:
-    """Cancel the tasks and wait until they have ended, whatever they raise."""
-    pending = [task for task in tasks if not task.done()]
+async def _cancel(tasks: "Iterable[asyncio.Future[Any]]") -> "set[asyncio.Future[Any]]":
+    """Cancel the tasks and wait until they have ended, whatever they raise.
+
+    One that goes on is cancelled a second time.
+
+    Returns:
+        Those that have not ended even then.
+    """
+    pending = {task for task in tasks if not task.done()}
     for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+        task.add_done_callback(ignore_failure)
+    for _ in range(2):
+        if pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=_ENDING)
+    return pending
