@@ -170,7 +170,7 @@ PARAMETERS = {
     "channels.testing.live.make_application": "*, static_wrapper",
     "channels.utils.await_many_dispatch": "consumer_callables, dispatch",
     "channels.utils.name_that_thing": "thing",
-    "channels.worker.Worker": "application, channels, channel_layer, max_applications=1000",
+    "channels.worker.Worker": "application, channels, channel_layer, max_applications=1000, ...",
     "channels.worker.Worker.listener": "channel",
     "channels.worker.Worker.application_send": "scope, message",
     "channels.worker.Worker.application_exception": "exception, application_details",

@@ -28,6 +28,7 @@ class Noting(Worker):
 
     def run(self):
         self.noted.append((self.application, self.channels, self.channel_layer))
+        Noting.options = (self.concurrency, self.handler_timeout)
 
 
 class Noted(Command):
@@ -44,6 +45,42 @@ def noted(settings):
 def test_the_worker_gets_the_application_the_channels_and_the_layer(noted):
     call_command(Noted(), "thumbs", "other", "thumbs")
     assert noted == [(WITH_CHANNEL, ["thumbs", "other"], channel_layers["default"])]
+
+
+def test_each_channel_may_have_a_concurrency_and_the_others_have_a_common_one(settings, noted):
+    settings.ASGI_APPLICATION = f"{__name__}.WRAPPED"
+    call_command(Noted(), "thumbs:4", "other", "--timeout", "2.5")
+    assert Noting.options == ({"thumbs": 4, "other": 1}, 2.5)
+    call_command(Noted(), "thumbs:4", "other", "--concurrency", "2")
+    assert Noting.options == ({"thumbs": 4, "other": 2}, None)
+    assert [channels for _, channels, _ in noted] == [["thumbs", "other"]] * 2
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "", "1.5", "²"])
+def test_a_concurrency_that_is_none(noted, number):
+    for arguments in ([f"thumbs:{number}"], ["thumbs", f"--concurrency={number}"]):
+        with pytest.raises(CommandError, match="is no whole number from 1"):
+            call_command(Noted(), *arguments)
+    assert noted == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "inf", "nan"])
+def test_a_timeout_that_is_none(noted, seconds):
+    with pytest.raises(CommandError, match="is no number of seconds above 0"):
+        call_command(Noted(), "thumbs", f"--timeout={seconds}")
+    assert noted == []
+
+
+def test_a_worker_class_need_not_know_arguments_that_are_not_used(noted):
+    class Old(Noting):
+        def __init__(self, application, channels, channel_layer, max_applications=1000):
+            super().__init__(application, channels, channel_layer, max_applications)
+
+    class OldCommand(Command):
+        worker_class = Old
+
+    call_command(OldCommand(), "thumbs")
+    assert len(noted) == 1
 
 
 def test_another_layer_is_named_by_its_alias(noted, settings):

@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.exceptions import (
     BrokerError,
     InvalidChannelLayerError,
+    InvalidWorkerOption,
     ListenerFailed,
     NoClient,
     StopConsumer,
@@ -22,20 +23,8 @@ from channels.layers import InMemoryChannelLayer
 from channels.routing import ChannelNameRouter
 from channels.worker import Worker
 
-DEADLINE = 5.0
-
-
-@contextlib.asynccontextmanager
-async def working(worker):
-    """Run the worker; at the end tell it to stop and let it drain."""
-    task = asyncio.create_task(worker.handle())
-    try:
-        yield task
-        worker.stop()
-        await asyncio.wait_for(task, DEADLINE)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+from ...asgi import until
+from .working import DEADLINE, Scripted, hearing, working
 
 
 class Recorder:
@@ -369,23 +358,6 @@ async def test_sending_is_refused_with_the_reason(layer, caplog):
     (record,) = errors(caplog)
     assert isinstance(record.exc_info[1], NoClient)
     assert isinstance(record.exc_info[1], NotImplementedError)
-
-
-class Scripted:
-    """A layer whose ``receive`` does what a script says: raises, or returns."""
-
-    def __init__(self, *script):
-        self.script = list(script)
-        self.calls = 0
-
-    async def receive(self, channel):
-        self.calls += 1
-        if not self.script:
-            await asyncio.Event().wait()
-        step = self.script.pop(0)
-        if isinstance(step, BaseException):
-            raise step
-        return step
 
 
 @pytest.mark.parametrize("rubbish", [None, 3, "text", [], {}, {"type": None}, {"n": 1}])
@@ -730,3 +702,54 @@ async def test_a_deleted_application_instance_leaves_its_successor_alone(layer):
     assert worker.application_instances == {"a": successor}
     async with working(worker):
         assert await application.next() == ("a", 1)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_timeout_that_is_none_is_refused(layer, seconds):
+    with pytest.raises(InvalidWorkerOption, match="handler_timeout must be more than 0 seconds"):
+        Worker(Recorder(), ["a"], layer, handler_timeout=seconds)
+
+
+async def test_signals_tell_that_a_worker_begins_and_ends(layer):
+    worker = Worker(Recorder(), ["a"], layer)
+    with hearing(signals.worker_started) as started, hearing(signals.worker_stopping) as stopping:
+        async with working(worker):
+            await until(lambda: started)
+            assert stopping == []
+    assert started == stopping == [{"worker": worker}]
+
+
+async def test_a_worker_may_be_stopped_from_any_thread(layer):
+    worker = Worker(Recorder(), ["a"], layer)
+    task = asyncio.create_task(worker.handle())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(worker.stop)
+    await asyncio.wait_for(task, DEADLINE)
+
+
+def test_a_worker_that_was_stopped_before_it_begins_ends_at_once(layer):
+    worker = Worker(Recorder(), ["a"], layer)
+    for _ in range(2):  # the second time, it has an event loop that is closed
+        worker.stop()
+        asyncio.run(asyncio.wait_for(worker.handle(), DEADLINE))
+
+
+async def test_a_handler_that_cannot_be_cancelled_does_not_hold_up_the_end(layer, caplog):
+    began, release, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def application(scope, receive, send):
+        await receive()
+        began.set()
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        ended.set()
+
+    worker = Worker(application, ["a"], layer)
+    worker.drain_timeout = 0.02
+    async with working(worker):
+        await layer.send("a", {"type": "x"})
+        await asyncio.wait_for(began.wait(), DEADLINE)
+    assert "A handler goes on although it was cancelled" in caplog.text
+    release.set()
+    await asyncio.wait_for(ended.wait(), DEADLINE)
