@@ -22,7 +22,7 @@ TERMS = [
 MESSAGES = messages_in(ROOT / "src")
 CHECKS = {message.check for message in MESSAGES} - {""}
 
-PUT_TOGETHER = ("Channel name must be", "Group name must be")
+PUT_TOGETHER = tuple(f"{kind} name must be" for kind in ("Channel", "Group", "Collection", "Field"))
 """How the messages begin that the source makes of parts which nothing here can follow."""
 
 

@@ -47,7 +47,7 @@ class ChannelLayer(Protocol):
         """Send ``message`` to every member of ``group``."""
 
     async def flush(self) -> None:
-        """Forget every message and every group."""
+        """Forget every message, every group and every state."""
 
 
 class _NameRule:
@@ -88,6 +88,13 @@ class BaseChannelLayer:
 
     #: Whether a message can be sent so that it arrives later. No layer does so yet.
     supports_delayed: ClassVar[bool] = False
+
+    #: Whether the layer keeps states: dicts with a name, which any process may set and read.
+    supports_state: ClassVar[bool] = False
+
+    #: Fields that a collection of states holds. One more takes the place of the one that would
+    #: expire first.
+    state_capacity: int = 1000
 
     #: The coroutines of this class that never wait for anything and need no event loop, so that
     #: sync code may run them in its own thread. A subclass that overrides one declares it again.
@@ -239,6 +246,17 @@ class BaseChannelLayer:
             raise InvalidNameError(self._name_error("Group", name))
         return True
 
+    def require_valid_state_name(self, collection: str, field: str | None = None) -> None:
+        """Check the names of a state, which are made like those of groups.
+
+        Raises:
+            TypeError: one of them is not valid; the text says what is.
+        """
+        for kind, name in (("Collection", collection), ("Field", field)):
+            valid = self.match_type_and_length(name) and self.group_name_regex.match(str(name))
+            if not valid and not (kind == "Field" and name is None):
+                raise InvalidNameError(self._name_error(kind, name))
+
     def _name_error(self, kind: str, name: object) -> str:
         rule = str(self.invalid_name_error).format(kind)
         shown = ascii(name)
@@ -289,7 +307,7 @@ class BaseChannelLayer:
         raise NotImplementedError("new_channel() should be implemented in a channel layer")
 
     async def flush(self) -> None:
-        """Forget every message and every group (extension ``flush``)."""
+        """Forget every message, every group and every state (extension ``flush``)."""
         raise NotImplementedError("flush() not implemented (flush extension)")
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -303,6 +321,49 @@ class BaseChannelLayer:
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
         raise NotImplementedError("group_send() not implemented (groups extension)")
+
+    # States
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        value: dict[str, Any],
+        expiry: float,
+        *,
+        revision: int | None = None,
+    ) -> bool:
+        """Keep ``value`` under a name, for every process to read (see :attr:`supports_state`).
+
+        Args:
+            collection: the name of what belongs together, such as the jobs of one user.
+            field: the name of the state within its collection.
+            value: what a message may hold; it needs no ``type``.
+            expiry: seconds after which it is gone, unless it is set again.
+            revision: a whole number from 0 to 2**53. A state that was set with a greater one, or
+                with the same one and another value, stays as it is: so of several writers the one
+                that has the newest value wins, in whichever order they arrive. (Encrypted values
+                are never the same.) None sets the state in any case, and counts as 0 afterwards.
+
+        Returns:
+            Whether it was set.
+
+        Raises:
+            TypeError: a name is not valid, or the value is not a dict that can be carried.
+        """
+        raise NotImplementedError("set_state() not implemented (supports_state)")
+
+    async def get_states(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All states of a collection, by field. None of them has expired."""
+        raise NotImplementedError("get_states() not implemented (supports_state)")
+
+    async def get_state(self, collection: str, field: str) -> dict[str, Any] | None:
+        """One state, or None if there is none (any more)."""
+        raise NotImplementedError("get_state() not implemented (supports_state)")
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state. No error if there is none."""
+        raise NotImplementedError("delete_state() not implemented (supports_state)")
 
 
 def _deprecated(old: str, new: str) -> None:

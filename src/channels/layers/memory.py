@@ -15,6 +15,7 @@ from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
 from .messages import taken
 from .option_checks import Options
+from .states import LocalStates, require_revision, require_state_expiry
 
 __all__ = ["InMemoryChannelLayer"]
 
@@ -45,8 +46,13 @@ class InMemoryChannelLayer(LocalChannels):
 
     #: Sync code runs these to their end in its own thread.
     immediate: ClassVar[frozenset[str]] = frozenset(
-        {"send", "new_channel", "group_add", "group_discard", "group_send"}
-    )
+        {
+            "send", "new_channel", "group_add", "group_discard", "group_send",
+            "set_state", "get_states", "get_state", "delete_state",
+        }
+    )  # fmt: skip
+
+    supports_state: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class InMemoryChannelLayer(LocalChannels):
         **others: Any,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
+        self._states = LocalStates()
 
     @classmethod
     def check(cls, options: Options) -> list[CheckMessage]:
@@ -131,8 +138,55 @@ class InMemoryChannelLayer(LocalChannels):
             if not self._groups and not self._mailboxes:
                 nowhere.tell_once(group)
 
+    # States
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        value: dict[str, Any],
+        expiry: float,
+        *,
+        revision: int | None = None,
+    ) -> bool:
+        """Keep ``value`` under a name; see :meth:`BaseChannelLayer.set_state`."""
+        self.require_valid_state_name(collection, field)
+        require_state_expiry(expiry)
+        require_revision(revision)
+        copy = taken(value)
+        with self.lock:
+            return self._states.set(collection, field, copy, expiry, revision, self.state_capacity)
+
+    async def get_states(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All states of a collection, by field."""
+        self.require_valid_state_name(collection)
+        with self.lock:
+            found = self._states.get(collection)
+        return {field: copy() for field, copy in found.items()}
+
+    async def get_state(self, collection: str, field: str) -> dict[str, Any] | None:
+        """One state, or None if there is none (any more)."""
+        self.require_valid_state_name(collection, field)
+        with self.lock:
+            copy = self._states.get(collection).get(field)
+        return None if copy is None else copy()
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state. No error if there is none."""
+        self.require_valid_state_name(collection, field)
+        with self.lock:
+            self._states.delete(collection, field)
+
+    # The whole
+
+    async def flush(self) -> None:
+        """Forget every message, every group and every state. Consumers stay connected."""
+        with self.lock:
+            self._states.clear()
+        await super().flush()
+
     async def aclose(self) -> None:
-        """Forget every message and every group. The layer can be used again."""
+        """Forget everything. The layer can be used again."""
         await self.flush()
 
     async def close(self) -> None:

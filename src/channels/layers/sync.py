@@ -63,7 +63,8 @@ class SyncChannelLayer:
         #: The layer itself.
         self.layer = layer
         self.timeout = timeout
-        self._is_immediate = adapt(layer).is_immediate
+        self._backend = adapt(layer)
+        self._is_immediate = self._backend.is_immediate
 
     def __repr__(self) -> str:
         return f"<SyncChannelLayer of {self.layer!r}>"
@@ -105,6 +106,31 @@ class SyncChannelLayer:
         """
         _refuse_event_loop("receive")
         return bridge.call(_awaited(self.layer.receive, channel), timeout)
+
+    def set_state(
+        self,
+        collection: str,
+        field: str,
+        value: dict[str, Any],
+        expiry: float,
+        *,
+        revision: int | None = None,
+    ) -> bool:
+        """Keep ``value`` under a name; see :meth:`BaseChannelLayer.set_state`."""
+        setting = self._backend.set_state
+        return self._call("set_state", setting, collection, field, value, expiry, revision=revision)
+
+    def get_states(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All states of a collection, by field."""
+        return self._call("get_states", self._backend.get_states, collection)
+
+    def get_state(self, collection: str, field: str) -> dict[str, Any] | None:
+        """One state, or None if there is none (any more)."""
+        return self._call("get_state", self._backend.get_state, collection, field)
+
+    def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state. No error if there is none."""
+        self._call("delete_state", self._backend.delete_state, collection, field)
 
     def _call(
         self,

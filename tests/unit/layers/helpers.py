@@ -6,7 +6,7 @@ import threading
 import time
 
 from channels._runtime import lograte
-from channels.layers import local, mailbox, memory
+from channels.layers import local, mailbox, memory, states
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
     @classmethod
     def install(cls, patch):
         clock = cls()
-        for module in (local, memory, mailbox, lograte):
+        for module in (local, memory, mailbox, states, lograte):
             patch(module, "clock", clock)
         patch(local, "time", clock)
         return clock

@@ -201,10 +201,25 @@ async def test_what_a_layer_does_not_implement_says_so(layer):
         layer.group_add("g", "a"),
         layer.group_discard("g", "a"),
         layer.group_send("g", {}),
+        layer.set_state("c", "f", {}, 1),
+        layer.get_states("c"),
+        layer.get_state("c", "f"),
+        layer.delete_state("c", "f"),
     ]
     for call in calls:
         with pytest.raises(NotImplementedError, match=call.__name__):
             await call
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 100, None, 7, "ä"])
+def test_names_of_states_are_like_those_of_groups(layer, name):
+    layer.require_valid_state_name("jobs.user-7", "import_1")
+    layer.require_valid_state_name("jobs.user-7")
+    with pytest.raises(TypeError, match="Collection name must be"):
+        layer.require_valid_state_name(name, "field")
+    if name is not None:
+        with pytest.raises(TypeError, match="Field name must be"):
+            layer.require_valid_state_name("jobs", name)
 
 
 def test_extensions_default_to_none(layer):
@@ -217,7 +232,7 @@ class TestCapabilities:
     def test_a_layer_that_says_nothing_sends_and_receives(self, layer):
         assert layer.extensions == []
         assert layer.supports_processes
-        for name in ("groups", "flush", "sync", "delayed"):
+        for name in ("groups", "flush", "sync", "delayed", "state"):
             assert getattr(layer, f"supports_{name}") is False
 
     @pytest.mark.parametrize(
@@ -235,6 +250,7 @@ class TestCapabilities:
         assert layer.supports_flush
         assert layer.supports_processes is processes
         assert layer.supports_sync is sync
+        assert layer.supports_state
         assert not layer.supports_delayed
 
     def test_extensions_count_as_they_are_now(self, layer):

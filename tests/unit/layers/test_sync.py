@@ -29,6 +29,7 @@ from channels.layers import (
 )
 from channels.layers.sync import CallTimeout, EventLoopRunning
 
+from .broker.loopback import LoopbackLayer
 from .helpers import message
 
 DEADLINE = 10
@@ -398,3 +399,19 @@ def test_in_a_test_case_callbacks_are_captured(django_capture_on_commit_callback
         send_on_commit("c", message(1))
     assert len(callbacks) == 1
     assert waiting_in(get_channel_layer(), "c") == 1
+
+
+@pytest.mark.parametrize("make", [InMemoryChannelLayer, LoopbackLayer])
+def test_states_are_set_read_and_deleted(make):
+    layer = SyncChannelLayer(make())
+    assert layer.set_state("jobs", "one", {"n": 2}, 60, revision=2)
+    assert not layer.set_state("jobs", "one", {"n": 1}, 60, revision=1)
+    assert layer.get_state("jobs", "one") == {"n": 2}
+    assert layer.get_states("jobs") == {"one": {"n": 2}}
+    layer.delete_state("jobs", "one")
+    assert layer.get_state("jobs", "one") is None
+
+
+def test_a_layer_without_states_says_so():
+    with pytest.raises(NotImplementedError, match="supports_state"):
+        SyncChannelLayer(Foreign()).get_state("jobs", "one")

@@ -658,6 +658,73 @@ class IsDeafAfterARestart(FullLayer):
         return None if self.broker.restarts else super().take(channel)
 
 
+# States
+
+
+@found_by("a_state_is_read_as_it_was_set")
+class KeepsStatesAsTheyAre(FullLayer):
+    """And those that are not dicts it refuses."""
+
+    def encode(self, message):
+        super().encode(message)
+        return message
+
+    def decode(self, data):
+        return data
+
+
+@found_by("what_was_never_set_is_not_there")
+class HasOneCollection(FullLayer):
+    async def set_state(self, collection, field, value, expiry, *, revision=None):
+        return await super().set_state("all", field, value, expiry, revision=revision)
+
+    async def get_states(self, collection):
+        return await super().get_states("all")
+
+
+@found_by("a_deleted_state_is_gone")
+class DeletesNoState(FullLayer):
+    async def delete_state(self, collection, field):
+        pass
+
+
+@found_by("states_expire")
+class KeepsStatesForEver(FullLayer):
+    async def set_state(self, collection, field, value, expiry, *, revision=None):
+        expiry = expiry and 3600
+        return await super().set_state(collection, field, value, expiry, revision=revision)
+
+
+@found_by("a_full_collection_drops_what_would_expire_first")
+class KeepsAnyNumberOfStates(FullLayer):
+    @property
+    def state_capacity(self):
+        return 1000
+
+    @state_capacity.setter
+    def state_capacity(self, capacity):
+        pass
+
+
+@found_by("flush_forgets_states")
+class FlushesNoStates(FullLayer):
+    async def flush(self):
+        self.broker.queues.clear()
+        self.broker.groups.clear()
+
+
+@found_by("what_cannot_be_a_state_is_refused")
+class TakesAnyFieldForAState(FullLayer):
+    def require_valid_state_name(self, collection, field=None):
+        super().require_valid_state_name(collection)
+
+
+@found_by("every_state_is_read_by_a_peer", "the_newest_revision_of_each_state_stays")
+class IgnoresRevisions(FullLayer):
+    async def set_state(self, collection, field, value, expiry, *, revision=None):
+        return await super().set_state(collection, field, value, expiry)
+
+
 def _replace(value, kind, convert):
     """``value`` with everything of exactly the type ``kind`` converted."""
     if type(value) is kind:

@@ -7,11 +7,13 @@ import time
 import unittest
 import uuid
 from collections import defaultdict, deque
+from functools import partial
 
 import msgspec
 
 from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer
+from channels.layers.states import LocalStates, require_state_expiry
 from channels.testing.conformance import LayerConformance
 
 
@@ -22,6 +24,7 @@ class Broker:
         self.lock = threading.RLock()
         self.queues = defaultdict(deque)
         self.groups = defaultdict(dict)
+        self.states = LocalStates()
         self.restarts = 0
 
 
@@ -107,9 +110,10 @@ class MinimalLayer(BaseChannelLayer):
 
 
 class FullLayer(MinimalLayer):
-    """The optional rest: flush, aclose, statistics."""
+    """The optional rest: states, flush, aclose, statistics."""
 
     extensions = ("groups", "flush")
+    supports_state = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -136,9 +140,28 @@ class FullLayer(MinimalLayer):
         super().expire(queue)
         self.statistics.dropped["expired"] += before - len(queue)
 
+    async def set_state(self, collection, field, value, expiry, *, revision=None):
+        self.require_valid_state_name(collection, field)
+        require_state_expiry(expiry)
+        copy = partial(self.decode, self.encode(value))
+        states, capacity = self.broker.states, self.state_capacity
+        return states.set(collection, field, copy, expiry, revision, capacity)
+
+    async def get_states(self, collection):
+        self.require_valid_state_name(collection)
+        found = self.broker.states.get(collection)
+        return {field: value() for field, value in found.items()}
+
+    async def get_state(self, collection, field):
+        return (await self.get_states(collection)).get(field)
+
+    async def delete_state(self, collection, field):
+        self.broker.states.delete(collection, field)
+
     async def flush(self):
         self.broker.queues.clear()
         self.broker.groups.clear()
+        self.broker.states.clear()
 
     async def aclose(self):
         pass

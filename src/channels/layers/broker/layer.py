@@ -1,6 +1,7 @@
 """What every layer with a broker is: the interface, over a transport that it holds."""
 
 import asyncio
+import logging
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from django.core.checks import CheckMessage
 
-from ..._runtime import clock
+from ..._runtime import clock, lograte
 from ..._runtime.forks import in_child
 from ..._runtime.loops import bridge, passing_loops
 from ..._runtime.types import Mailbox
@@ -28,6 +29,7 @@ from ..option_checks import Options, check_values
 from ..options import require_capacities, require_text
 from ..receiving import OverriddenMailbox
 from ..serializers import Key, MsgPackSerializer, registry
+from ..states import require_revision, require_state_expiry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .process import ProcessChannels, process_of
 from .sealing import Seal, TooOld
@@ -37,8 +39,10 @@ __all__ = ["BrokerLayer"]
 
 _T = TypeVar("_T")
 
+logger = logging.getLogger("channels.layers")
+
 #: What a message may be for.
-Destination: TypeAlias = Literal["channel", "group"]
+Destination: TypeAlias = Literal["channel", "group", "state"]
 
 
 class BrokerLayer(BaseChannelLayer):
@@ -60,6 +64,8 @@ class BrokerLayer(BaseChannelLayer):
     """
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
+
+    supports_state: ClassVar[bool] = True
 
     #: The options that have to be more than 0.
     limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
@@ -310,6 +316,57 @@ class BrokerLayer(BaseChannelLayer):
             change = transport.dismiss(process, group, channel)
         await self._off_passing_loop(change)
 
+    # States
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        value: dict[str, Any],
+        expiry: float,
+        *,
+        revision: int | None = None,
+    ) -> bool:
+        """Keep ``value`` under a name; see :meth:`BaseChannelLayer.set_state`."""
+        self.require_valid_state_name(collection, field)
+        require_state_expiry(expiry)
+        require_revision(revision)
+        data = self._as_bytes(self.serialize(value))
+        if self._seal is not None:
+            data = self._seal.close("state", f"{collection} {field}", data, expiry)
+        setting = self.transport.set_state(
+            collection, field, data, expiry, revision, self.state_capacity
+        )
+        return await self._off_passing_loop(setting)
+
+    async def get_states(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All states of a collection, by field. One that cannot be read is left out, and logged."""
+        self.require_valid_state_name(collection)
+        return await self._get_states(collection, None)
+
+    async def get_state(self, collection: str, field: str) -> dict[str, Any] | None:
+        """One state, or None if there is none (any more)."""
+        self.require_valid_state_name(collection, field)
+        return (await self._get_states(collection, field)).get(field)
+
+    async def _get_states(self, collection: str, field: str | None) -> dict[str, dict[str, Any]]:
+        found = await self._off_passing_loop(self.transport.get_states(collection, field))
+        values = {}
+        for name, data in found.items():
+            try:
+                values[name] = self._open("state", f"{collection} {name}", data)
+            except TooOld:
+                continue
+            except SerializationError as error:
+                said = "Left out a state that cannot be read: %s"
+                lograte.log(logger, logging.WARNING, "state", said, error)
+        return values
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state. No error if there is none."""
+        self.require_valid_state_name(collection, field)
+        await self._off_passing_loop(self.transport.delete_state(collection, field))
+
     # Receiving
 
     async def new_channel(self, prefix: str = "specific") -> str:
@@ -415,7 +472,7 @@ class BrokerLayer(BaseChannelLayer):
     # The whole
 
     async def flush(self) -> None:
-        """Forget every message and every group. Consumers stay connected."""
+        """Forget every message, every group and every state. Consumers stay connected."""
         await self._off_passing_loop(self.transport.flush())
 
     async def aclose(self) -> None:

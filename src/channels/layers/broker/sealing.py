@@ -51,16 +51,18 @@ class Seal:
         self._prefix = prefix.encode("utf-8", "surrogatepass")
         self._life = max(int(min(expiry, LONGEST) * 1000), 0)
 
-    def close(self, kind: str, name: str, data: bytes) -> bytes:
+    def close(self, kind: str, name: str, data: bytes, expiry: float | None = None) -> bytes:
         """Seal a message.
 
         Args:
-            kind: of the destination: ``"group"`` or ``"channel"``.
+            kind: of the destination: ``"group"``, ``"channel"`` or ``"state"``.
             name: of the destination.
             data: the message.
+            expiry: seconds for which it is accepted, if not the layer's.
         """
         now = int(wall() * 1000)
-        head = _HEAD.pack(_MARK, now, now + self._life)
+        life = self._life if expiry is None else int(min(expiry, LONGEST) * 1000)
+        head = _HEAD.pack(_MARK, now, now + life)
         return head + self._tag(self._keys[0], head, kind, name, data) + data
 
     def open(self, kind: str, name: str, sealed: bytes) -> bytes:

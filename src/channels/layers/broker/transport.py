@@ -112,10 +112,42 @@ class Transport(Protocol):
     async def stop_receiving(self, channel: str) -> None:
         """Give back messages of a named channel that this event loop has and nobody here awaits."""
 
+    # States
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        data: bytes,
+        expiry: float,
+        revision: int | None,
+        capacity: int,
+    ) -> bool:
+        """Keep a state; see ``BaseChannelLayer.set_state``. Repeating the call changes nothing.
+
+        Args:
+            collection: its name.
+            field: the name of the state in it.
+            data: the value.
+            expiry: seconds after which the state is gone.
+            revision: of the value, or None.
+            capacity: fields that the collection may hold. One more takes the place of the one
+                that would expire first.
+
+        Returns:
+            False if a newer one is there.
+        """
+
+    async def get_states(self, collection: str, field: str | None) -> dict[str, bytes]:
+        """The states of a collection that have not expired, or the one of ``field``, by field."""
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state, if there is one."""
+
     # The whole
 
     async def flush(self) -> None:
-        """Forget every message and every group, at the broker and in :attr:`Recipient.local`."""
+        """Forget every message, every group and every state, at the broker and in ``local``."""
 
     async def rest(self) -> None:
         """Close the connections of the running event loop that nobody here needs."""

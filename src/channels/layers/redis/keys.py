@@ -36,6 +36,8 @@ __all__ = [
     "queue_member",
     "refusals_key",
     "sender_key",
+    "state_expiry_key",
+    "state_key",
 ]
 
 # Names for which keys that are needed with each message are remembered. A name costs 200 bytes.
@@ -121,6 +123,16 @@ def sender_key(base: str, sender: str) -> str:
 def refusals_key(sender: str) -> str:
     """What the calls of the sender with the key ``sender`` came to. Scripts build it."""
     return f"{sender}:refusals"
+
+
+def state_key(base: str, collection: str) -> str:
+    """The hash of a collection of states: of each, its revision, a space, and its value."""
+    return f"{base}:state:{collection}"
+
+
+def state_expiry_key(states: str) -> str:
+    """When each state of the collection with the key ``states`` expires."""
+    return f"{states}:expiry"
 
 
 #: The consumer group of a queue.

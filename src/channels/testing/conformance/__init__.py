@@ -17,7 +17,8 @@ With the standard library or Django's test runner::
 
 What a layer does not do it says with the attributes of
 :class:`~channels.testing.conformance.base.LayerHarness`, such as ``enforces_capacity = False``;
-groups and flush are looked up in the layer's ``extensions``. Tests of those are then skipped.
+groups and flush are looked up in the layer's ``extensions``, and states in its attribute
+``supports_state``. Tests of those are then skipped.
 """
 
 from .base import LayerHarness
@@ -29,6 +30,7 @@ from .messages import MessageTests
 from .names import NameTests
 from .peers import PeerTests
 from .queues import QueueTests
+from .states import StateTests
 
 __all__ = ["LayerConformance", "LayerHarness"]
 
@@ -41,6 +43,7 @@ class LayerConformance(
     GroupTests,
     LifecycleTests,
     PeerTests,
+    StateTests,
     LawTests,
 ):
     """Every promise of a channel layer, as tests. Subclass it and define ``make_layer``."""

@@ -6,9 +6,11 @@ import threading
 import time
 import weakref
 from collections import defaultdict, deque
+from functools import partial
 
 from channels.layers.broker.layer import BrokerLayer
 from channels.layers.broker.transport import Recipient, Transport
+from channels.layers.states import LocalStates
 from channels.layers.statistics import CLOSED, EXPIRED
 
 
@@ -22,6 +24,7 @@ class Broker:
         self.bound = defaultdict(dict)
         self.queues = defaultdict(deque)
         self.waiting = defaultdict(deque)
+        self.states = LocalStates()
 
 
 class Loopback:
@@ -143,6 +146,30 @@ class Loopback:
     async def stop_receiving(self, channel: str) -> None:
         self.given_back.append(channel)
 
+    # States
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        data: bytes,
+        expiry: float,
+        revision: int | None,
+        capacity: int,
+    ) -> bool:
+        with self.broker.lock:
+            value = partial(bytes, data)
+            return self.broker.states.set(collection, field, value, expiry, revision, capacity)
+
+    async def get_states(self, collection: str, field: str | None) -> dict[str, bytes]:
+        with self.broker.lock:
+            found = self.broker.states.get(collection)
+        return {name: value() for name, value in found.items() if field in (None, name)}
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        with self.broker.lock:
+            self.broker.states.delete(collection, field)
+
     # The whole
 
     async def flush(self) -> None:
@@ -150,6 +177,7 @@ class Loopback:
             self.broker.members.clear()
             self.broker.bound.clear()
             self.broker.queues.clear()
+            self.broker.states.clear()
             await self.recipient.local.flush()
 
     async def rest(self) -> None:

@@ -16,6 +16,7 @@ from channels.exceptions import (
     InvalidNameError,
     SerializationError,
 )
+from channels.layers.broker import sealing
 
 from ..helpers import balanced, message, until
 from .loopback import Broker, Loopback, LoopbackLayer
@@ -417,3 +418,44 @@ async def test_flush_forgets_what_the_process_has(make):
     await layer.group_send("group", message())
     assert layer.count_pending() == 0
     assert layer.statistics.dropped == {"closed": 1}
+
+
+# States
+
+
+async def test_states_are_for_one_place_in_encrypted_layers(make, broker, caplog):
+    layer = make(symmetric_encryption_keys=["key"])
+    assert await layer.set_state("jobs", "one", {"n": 1}, 3600)
+    (data,) = (await layer.transport.get_states("jobs", None)).values()
+    assert b"\xa1n" not in data
+    await layer.transport.set_state("jobs", "two", data, 60, None, 9)
+    assert await layer.get_states("jobs") == {"one": {"n": 1}}
+    assert await layer.get_state("jobs", "two") is None
+    assert caplog.text.count("Left out a state that cannot be read") == 2
+
+
+async def test_a_state_that_is_older_than_its_seal_is_not_there(make, monkeypatch, caplog):
+    layer = make(symmetric_encryption_keys=["key"], expiry=7200)
+    await layer.set_state("jobs", "one", {"n": 1}, 60)
+    now = sealing.wall()
+    monkeypatch.setattr(sealing, "wall", lambda: now + 65)
+    assert await layer.get_state("jobs", "one") == {"n": 1}, "clocks may differ a little"
+    monkeypatch.setattr(sealing, "wall", lambda: now + 75)
+    assert await layer.get_states("jobs") == {}
+    assert not caplog.text
+
+
+async def test_what_is_no_state_is_left_out(make, caplog):
+    layer = make()
+    await layer.set_state("jobs", "one", {"n": 1}, 60)
+    await layer.transport.set_state("jobs", "two", b"\xc1", 60, None, 9)
+    assert await layer.get_states("jobs") == {"one": {"n": 1}}
+    assert "Left out a state that cannot be read" in caplog.text
+
+
+def test_states_are_kept_from_synchronous_code(make):
+    layer = make()
+    assert async_to_sync(layer.set_state)("jobs", "one", {"n": 1}, 60)
+    assert async_to_sync(layer.get_state)("jobs", "one") == {"n": 1}
+    async_to_sync(layer.delete_state)("jobs", "one")
+    assert async_to_sync(layer.get_states)("jobs") == {}

@@ -56,6 +56,8 @@ BASE = "{asgi:0}"
         (keys.queue_expiry_key("{asgi:0}:queue:jobs"), "{asgi:0}:queue:jobs:expiry"),
         (keys.sender_key(BASE, "ef56"), "{asgi:0}:sender:ef56"),
         (keys.refusals_key("{asgi:0}:sender:ef56"), "{asgi:0}:sender:ef56:refusals"),
+        (keys.state_key(BASE, "jobs"), "{asgi:0}:state:jobs"),
+        (keys.state_expiry_key("{asgi:0}:state:jobs"), "{asgi:0}:state:jobs:expiry"),
         (keys.process_topic(BASE, "ab12"), "{asgi:0}:process:ab12"),
         (keys.group_topic(BASE, "chat"), "{asgi:0}:group:chat"),
         (keys.process_member("ab12"), "p:ab12"),

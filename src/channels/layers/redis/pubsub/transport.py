@@ -31,6 +31,7 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
+from ..states import States
 from .callbacks import Background, Callbacks
 from .notices import LossNotices
 from .requests import PLAIN, SHARDED, Commands
@@ -75,6 +76,9 @@ class PubSubTransport:
         self.named = NamedChannels(self._partitions, self._process, self._local)
         self.enqueue, self.dequeue = self.named.enqueue, self.named.dequeue
         self.stop_receiving = self.named.stop_receiving
+        states = States(self._partitions)
+        self.set_state, self.get_states = states.set, states.get
+        self.delete_state = states.delete
         #: The kind of pub/sub; None until the servers have been asked what they have.
         self.commands: Commands | None = SHARDED if sharded else PLAIN
         if sharded is None and isinstance(servers[0], ClusterServer):
@@ -343,7 +347,7 @@ class PubSubTransport:
     # The whole
 
     async def flush(self) -> None:
-        """Forget every message and every group."""
+        """Forget every message, every group and every state."""
         await self.receiver.run(self._flush)
 
     async def _flush(self) -> None:

@@ -32,6 +32,7 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
+from ..states import States
 from .inbox import InboxReader
 
 __all__ = ["StreamsTransport"]
@@ -71,6 +72,9 @@ class StreamsTransport:
         self.named = NamedChannels(self._partitions, self._process, self._local)
         self.enqueue, self.dequeue = self.named.enqueue, self.named.dequeue
         self.stop_receiving = self.named.stop_receiving
+        states = States(self._partitions)
+        self.set_state, self.get_states = states.set, states.get
+        self.delete_state = states.delete
         #: What reads the inboxes.
         self.receiver = Receiver(self._make_readers, self._local.waiting_loops)
         self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
@@ -257,7 +261,7 @@ class StreamsTransport:
     # The whole
 
     async def flush(self) -> None:
-        """Forget every message and every group."""
+        """Forget every message, every group and every state."""
         await self.receiver.run(self._flush)
 
     async def _flush(self) -> None:
