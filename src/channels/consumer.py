@@ -44,6 +44,9 @@ _INSTANCE_ATTRIBUTES = frozenset(
     {"base_send", "channel_layer", "channel_name", "channel_receive", "scope"}
 )
 
+# No message may call it, not even where a project overrides it.
+_HOOK = "on_worker_shutdown"
+
 
 def get_handler_name(message: Mapping[str, Any]) -> str:
     """The name of the method that handles ``message``: its type with ``.`` replaced by ``_``.
@@ -133,7 +136,7 @@ def _permitted_name(cls: type, message: Mapping[str, Any]) -> str:
 
 def _is_the_projects(cls: type, name: str) -> bool:
     """Whether it is a project's class that gives ``cls`` this method."""
-    if name in _INSTANCE_ATTRIBUTES:
+    if name in _INSTANCE_ATTRIBUTES or name == _HOOK:
         return False
     for base in cls.__mro__:
         if name in vars(base):
@@ -224,6 +227,23 @@ class AsyncConsumer:
         Override it to fetch what the client may have missed.
         """
 
+    async def on_worker_shutdown(self) -> None:
+        """Called once when this consumer ends in a worker, and nowhere else.
+
+        The worker ends, a handler has failed, or the consumer has to make room for others. Override
+        it to stop what handlers have started, and to save what must not get lost. What
+        :attr:`channel_layer` offers works. When the worker ends, this counts among the seconds
+        that handlers have for it (``Worker.drain_timeout``).
+        """
+
+    async def _shut_down(self) -> None:
+        hook: Callable[[], Any] = self.on_worker_shutdown
+        try:
+            await hook()
+        except TypeError as error:
+            refuse_plain(self, _HOOK, error)
+            raise
+
     async def send(self, message: Message) -> None:
         """Send an ASGI message to the client, as a dict with a ``type``."""
         await self.base_send(message)
@@ -301,6 +321,18 @@ class SyncConsumer(AsyncConsumer):
 
         Override it to fetch what the client may have missed.
         """
+
+    def on_worker_shutdown(self) -> None:  # type: ignore[override]
+        """Called once when this consumer ends in a worker, and nowhere else.
+
+        The worker ends, a handler has failed, or the consumer has to make room for others. Override
+        it to stop what handlers have started, and to save what must not get lost. When the worker
+        ends, this counts among the seconds that handlers have for it (``Worker.drain_timeout``).
+        """
+
+    async def _shut_down(self) -> None:
+        hook: Callable[[], Any] = self.on_worker_shutdown
+        refuse_coroutine(self, _HOOK, await threads.run(hook, pooled=False, owner=self))
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         """Send an ASGI message to the client, as a dict with a ``type``."""

@@ -50,13 +50,11 @@ class BridgeConsumer(AsyncConsumer):
             self.address, self.kind = self.broker.address, self.broker.kind
             self.household = household()
 
-    async def __call__(self, *args: Any) -> None:
-        try:
-            await super().__call__(*args)
-        finally:  # The process ends, or a message could not be handled.
-            if self.running is not None:
-                self.running.cancel()
-                await asyncio.wait([self.running])
+    async def on_worker_shutdown(self) -> None:
+        """End: the process ends, or a message could not be handled."""
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.wait([self.running])
 
     async def devices_watch(self, message: dict[str, Any]) -> None:
         """Somebody watches. A page that has just begun is told how things are."""

@@ -46,13 +46,11 @@ class FeedConsumer(AsyncConsumer):
         self.past: deque[tuple[int, int, list[float]]] = deque(maxlen=RATE * WINDOW)
         self.loop: asyncio.Task[None] | None = None
 
-    async def __call__(self, *args: Any) -> None:
-        try:
-            await super().__call__(*args)
-        finally:  # The process ends, or a message could not be handled.
-            if self.loop is not None:
-                self.loop.cancel()
-                await asyncio.wait([self.loop])
+    async def on_worker_shutdown(self) -> None:
+        """End: the process ends, or a message could not be handled."""
+        if self.loop is not None:
+            self.loop.cancel()
+            await asyncio.wait([self.loop])
 
     async def feed_watch(self, message: dict[str, Any]) -> None:
         """Somebody watches. A page that has just begun gets what it has missed."""

@@ -39,12 +39,6 @@ class GameConsumer(AsyncConsumer):
     arena: Arena | None = None
     loop: asyncio.Task[None] | None = None
 
-    async def __call__(self, *args: Any) -> None:
-        try:
-            await super().__call__(*args)
-        finally:
-            await self.stop()  # The process ends, or a message could not be handled.
-
     async def game_player(self, message: dict[str, Any]) -> None:
         """A player is here, and may have chosen a direction."""
         if self.arena is None:
@@ -80,8 +74,8 @@ class GameConsumer(AsyncConsumer):
         message = {"type": "game.state", "state": state}
         await get_channel_layer(LAYER).group_send(WATCHING, message)
 
-    async def stop(self) -> None:
-        """End, and save the game, if it has begun."""
+    async def on_worker_shutdown(self) -> None:
+        """End, and save the game: the process ends, or a message could not be handled."""
         if self.loop is not None and not self.loop.done():
             self.loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):

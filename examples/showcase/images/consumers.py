@@ -42,13 +42,11 @@ class PainterConsumer(AsyncConsumer):
         self.jobs: dict[int, asyncio.Task[None]] = {}
         self.changed: set[int] = set()
 
-    async def __call__(self, *args: Any) -> None:
-        try:
-            await super().__call__(*args)
-        finally:  # The process ends, or a message could not be handled.
-            for task in self.jobs.values():
-                task.cancel()
-            await asyncio.gather(*self.jobs.values(), return_exceptions=True)
+    async def on_worker_shutdown(self) -> None:
+        """End: the process ends, or a message could not be handled."""
+        for task in self.jobs.values():
+            task.cancel()
+        await asyncio.gather(*self.jobs.values(), return_exceptions=True)
 
     async def images_ordered(self, message: dict[str, Any]) -> None:
         """There is a new version of a job."""

@@ -266,8 +266,13 @@ class Connection:
 
     async def _disconnect(self) -> None:
         """Give the consumer its disconnect, if no event has brought it."""
-        if self._life.disconnect_owed:
-            await self._dispatcher.disconnect(self._life.make_disconnect())
+        life = self._life
+        if life.disconnect_owed:
+            await self._dispatcher.disconnect(life.make_disconnect())
+        elif life.protocol == "channel" and life.opened_at is not None:
+            await self._consumer._shut_down()
+            if database.opened:
+                await database.release()
 
     async def _close_mailbox(self) -> None:
         """Close the consumer's channel, which leaves all its groups."""

@@ -40,6 +40,9 @@ class Consumer(Protocol):
     async def dispatch(self, message: Message) -> None:
         """Handle one message."""
 
+    async def _shut_down(self) -> None:
+        """Be told of its end, in a worker."""
+
 
 class Mailbox(Protocol):
     """Where a connection finds the messages that its channel layer delivered."""
