@@ -121,5 +121,9 @@ class timeout:  # noqa: N801 - it takes the place of asyncio.timeout
         self._timer.cancel()
         await self._timeout.__aexit__(exc_type, exc_value, traceback)
 
+    def expired(self) -> bool:
+        """Whether the seconds have passed, so that the ``TimeoutError`` is of this timeout."""
+        return self._timeout.expired()
+
     def _expire(self) -> None:
         self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -125,6 +125,20 @@ def test_timeout_cancels_nothing_in_time_when_the_clock_jumps(freeze, loop_facto
     assert run(wait(), loop_factory) == "in time"
 
 
+def test_timeout_knows_whether_it_is_its_own():
+    async def main():
+        own, other = timeout(SHORT), timeout(LONG)
+        with contextlib.suppress(TimeoutError):
+            async with other:
+                raise TimeoutError
+        with contextlib.suppress(TimeoutError):
+            async with own:
+                await asyncio.sleep(LONG)
+        return own.expired(), other.expired()
+
+    assert asyncio.run(main()) == (True, False)
+
+
 def test_timeout_passes_on_what_is_raised_within():
     async def fail():
         async with timeout(LONG):
