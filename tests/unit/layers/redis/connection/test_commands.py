@@ -150,6 +150,21 @@ async def test_a_repeat_keeps_its_number_when_the_server_has_forgotten_the_scrip
     assert names == [b"first", b"second", b"third", b"fourth"]
 
 
+async def test_connections_that_break_before_their_first_answer_are_made_again(
+    proxied, proxy, prefix
+):
+    cuts = []
+
+    def cut(request):
+        if b"INCR" in request and len(cuts) < 3:
+            cuts.append(request)
+            proxy.cut()
+
+    proxy.on_request = cut
+    assert await proxied.call("INCR", prefix) == 1
+    assert len(cuts) == 3
+
+
 async def test_a_call_that_may_not_be_repeated_fails_as_unconfirmed(proxied, proxy, redis, prefix):
     await proxied.call("PING")
     proxy.on_reply = lambda reply: proxy.cut()
