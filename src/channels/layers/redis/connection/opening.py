@@ -103,6 +103,10 @@ class Opener:
         except Exception as error:  # noqa: BLE001 - told in other words
             encrypted = isinstance(connection, _connection.SSLConnection)
             failure = explain_opening(address_of(connection), error, encrypted=encrypted)
+        except BaseException:
+            # Cancelled, because time is up or the event loop ends: redis-py leaves the socket open.
+            await connection.disconnect(nowait=True)
+            raise
         else:
             return connection
         # Out of reach of what redis-py raised, which may hold the password.

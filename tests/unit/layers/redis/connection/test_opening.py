@@ -1,5 +1,7 @@
 """How one connection is opened. What needs TLS is in tests/topologies."""
 
+import asyncio
+
 import pytest
 from redis import exceptions as redis_errors
 
@@ -21,6 +23,24 @@ class TestOpener:
     async def test_an_error_says_the_address_where_no_server_is(self):
         with pytest.raises(redis_errors.ConnectionError, match=r"127\.0\.0\.1:1"):
             await Opener({}).open(host="127.0.0.1", port=1)
+
+    async def test_a_server_that_never_answers_is_left_when_the_caller_gives_up(self):
+        accepted, left = asyncio.Event(), asyncio.Event()
+
+        async def never_answer(reader, writer):
+            accepted.set()
+            await reader.read()  # until the client closes
+            left.set()
+            writer.close()
+
+        async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            opening = asyncio.create_task(Opener({}).open(host="127.0.0.1", port=port))
+            await asyncio.wait_for(accepted.wait(), 10)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            await asyncio.wait_for(left.wait(), 10)
 
     @pytest.mark.parametrize("options", [{"nonsense": 1}, {"socket_timeout": "soon"}])
     def test_what_redis_py_does_not_know_is_refused_at_once(self, options):
