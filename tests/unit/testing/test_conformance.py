@@ -77,6 +77,25 @@ def test_capability_that_a_layer_lacks_is_skipped(attributes, skipped):
     assert layers.run(layers.FullLayer, skipped, **attributes) == (set(), skipped)
 
 
+@pytest.mark.parametrize("slow", [0, 1, 2, 3])
+def test_messages_get_longer_to_live_on_a_machine_that_is_slow(slow):
+    name, attempts = "test_group_messages_expire", []
+
+    class OnASlowMachine(layers.FullLayer):
+        def __init__(self, expiry):
+            super().__init__(expiry=expiry)
+            attempts.append(expiry)
+
+        async def receive(self, channel):
+            if len(attempts) <= slow:
+                await asyncio.sleep(1.1 * attempts[-1])
+            return await super().receive(channel)
+
+    failed, _ = layers.run(OnASlowMachine, [name], short_expiry=0.1, deadline=0.5)
+    assert failed == ({name} if slow == 3 else set())
+    assert attempts[: slow + 1] == [0.1, 0.2, 0.4][: slow + 1]
+
+
 def test_layer_without_extensions_skips_their_tests():
     class WithoutExtensions:
         """Not even a BaseChannelLayer."""
