@@ -95,7 +95,7 @@ class ServerProcess:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._accepts():
+        while not self.is_up():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"{self.command} did not start:\n{self.output}")
@@ -126,7 +126,8 @@ class ServerProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def _accepts(self) -> bool:
+    def is_up(self) -> bool:
+        """Whether it accepts connections."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
