@@ -29,6 +29,7 @@ from ..exceptions import (
 from ..layers import ChannelLayer
 from ..layers.third_party import adapt
 from .concurrency import Concurrency, per_channel
+from .health import Health
 from .listening import Listening
 from .slots import END, Slot
 
@@ -56,6 +57,11 @@ class Worker(StatelessServer):
             instance of its own: a number for all channels, or a mapping from channels to numbers.
             With 1, messages are handled in order; with more, in any order.
         handler_timeout: seconds that a handler may take for a message before it is cancelled.
+        health_file: a file that is touched every :attr:`health_interval` seconds while the worker
+            is well, and removed when it ends.
+        health_port: a TCP port where ``GET /healthz`` is answered with 200 while the worker is
+            well, and else with 503.
+        health_host: the address for it; by default all of this machine.
 
     Raises:
         InvalidChannelLayerError: there is no channel layer.
@@ -70,6 +76,8 @@ class Worker(StatelessServer):
     #: and the last. The pause is random below the limit, which spreads many workers best ("full
     #: jitter": M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
     backoff = (0.1, 10.0)
+    #: Seconds between two looks at how the worker is.
+    health_interval = 5.0
 
     def __init__(
         self,
@@ -80,6 +88,9 @@ class Worker(StatelessServer):
         *,
         concurrency: Concurrency = 1,
         handler_timeout: float | None = None,
+        health_file: str | os.PathLike[str] | None = None,
+        health_port: int | None = None,
+        health_host: str | None = None,
     ) -> None:
         super().__init__(application, max_applications)  # type: ignore[no-untyped-call]
         if channel_layer is None:
@@ -88,10 +99,16 @@ class Worker(StatelessServer):
             raise InvalidWorkerOption(
                 f"handler_timeout must be more than 0 seconds, not {handler_timeout!r}."
             )
+        if health_port is not None and not 0 < health_port < 65536:
+            raise InvalidWorkerOption(
+                f"health_port must be a number from 1 to 65535, not {health_port!r}."
+            )
         self.channels = list(channels)
         self.channel_layer = channel_layer
         self.concurrency = per_channel(self.channels, concurrency)
         self.handler_timeout = handler_timeout
+        self.health_file = health_file
+        self.health_host, self.health_port = health_host, health_port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._listening: dict[str, Listening] = {}
@@ -145,8 +162,13 @@ class Worker(StatelessServer):
 
         Raises:
             ListenerFailed: a channel cannot be received from; the others have been drained.
+            InvalidWorkerOption: the health file cannot be written, or the port is taken.
         """
         self._loop = asyncio.get_running_loop()
+        async with Health(self):
+            await self._listen()
+
+    async def _listen(self) -> None:
         self._listening = {name: Listening(self, name) for name in self.channels}
         signals.emit(signals.worker_started, type(self), worker=self)
         listeners = [asyncio.create_task(self._listening[name].run()) for name in self.channels]

@@ -12,10 +12,10 @@ and, to test a real WebSocket connection, ``path("ws/health/", WebSocketProbe())
 of the WebSockets.
 """
 
+from ..._runtime.reports import Report, Result
 from .application import HealthApplication
 from .monitor import Health, is_ready, set_ready
 from .probing import CheckFailed, InvalidHealthCheck
-from .report import Report, Result
 from .websocket import WebSocketProbe
 
 __all__ = [

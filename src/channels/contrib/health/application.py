@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..._runtime.reports import Report, answer
 from ..._runtime.types import ASGIApplication, Receive, Scope, Send
 from ...routing import ProtocolTypeRouter
 from .monitor import Health
 from .probing import InvalidHealthCheck
-from .report import Report, answer
 
 __all__ = ["HealthApplication"]
 

@@ -1,10 +1,9 @@
 """What the framework itself can check."""
 
-import uuid
-
 from django.db import connections
 
 from ...layers import get_channel_layer
+from ...layers.probe import carries_messages
 from .probing import CheckFailed
 
 __all__ = ["query_database", "round_trip"]
@@ -22,11 +21,7 @@ async def round_trip(alias: str) -> None:
     layer = get_channel_layer(alias)
     if layer is None:
         raise CheckFailed(f"CHANNEL_LAYERS has no {alias!r}")
-    token = uuid.uuid4().hex
-    channel = await layer.new_channel()
-    await layer.send(channel, {"type": "health.probe", "token": token})
-    message = await layer.receive(channel)
-    if message.get("token") != token:
+    if not await carries_messages(layer):
         raise CheckFailed("the layer delivered another message than was sent")
 
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections import deque
 
-from .report import Result
+from ..._runtime.reports import Result
 
 __all__ = ["LoopLag"]
 

@@ -13,12 +13,12 @@ from django.views.decorators.csrf import csrf_exempt
 from ..._runtime import clock
 from ..._runtime.draining import is_draining
 from ..._runtime.loops import PerLoop, bridge, is_passing
+from ..._runtime.reports import Answer, Report, Result, answer
 from ..._runtime.threads import full_for
 from ...layers import channel_layers
 from .checks import query_database, round_trip
 from .lag import LoopLag
 from .probing import InvalidHealthCheck, Prober
-from .report import Answer, Report, Result, answer
 
 __all__ = ["TIMEOUT", "Health", "is_ready", "set_ready"]
 

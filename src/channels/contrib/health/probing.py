@@ -16,8 +16,8 @@ from django.db import connections
 
 from ..._runtime import clock
 from ..._runtime.logtext import printable
+from ..._runtime.reports import Result
 from ...exceptions import ChannelsError
-from .report import Result
 
 __all__ = ["CheckFailed", "InvalidHealthCheck", "Prober", "describe"]
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels import DEFAULT_CHANNEL_LAYER
-from channels.exceptions import ChannelsError, ListenerFailed
+from channels.exceptions import ChannelsError, InvalidWorkerOption, ListenerFailed
 from channels.layers import (
     BaseChannelLayer,
     ChannelLayer,
@@ -20,6 +20,14 @@ from channels.routing import ChannelNameRouter, get_default_application
 from channels.worker import Worker
 
 __all__ = ["Command"]
+
+# Of Worker, by the option that gives them.
+_ARGUMENTS = {
+    "timeout": "handler_timeout",
+    "health_file": "health_file",
+    "health_port": "health_port",
+    "health_host": "health_host",
+}
 
 
 class Command(BaseCommand):
@@ -48,6 +56,22 @@ class Command(BaseCommand):
             type=_seconds,
             metavar="SECONDS",
             help="Cancel a handler that takes longer for a message (default: no limit).",
+        )
+        parser.add_argument(
+            "--health-file",
+            metavar="PATH",
+            help="A file to touch every few seconds while all is well, and to remove at the end.",
+        )
+        parser.add_argument(
+            "--health-port",
+            type=int,
+            metavar="PORT",
+            help="Answer GET /healthz on this port, with 200 while all is well, else with 503.",
+        )
+        parser.add_argument(
+            "--health-host",
+            metavar="HOST",
+            help="The address for --health-port (default: all of this machine).",
         )
         parser.add_argument(
             "channels",
@@ -81,15 +105,16 @@ class Command(BaseCommand):
         numbers = {name: n or options["concurrency"] for name, n in concurrency.items()}
         if max(numbers.values()) > 1:
             extras["concurrency"] = numbers
-        if options["timeout"] is not None:
-            extras["handler_timeout"] = options["timeout"]
-        worker = self.worker_class(
-            application=application, channels=channels, channel_layer=layer, **extras
-        )
-        self.stdout.write(f"Listening to {', '.join(channels)}. Quit with CONTROL-C.")
+        for option, argument in _ARGUMENTS.items():
+            if options[option] is not None:
+                extras[argument] = options[option]
         try:
+            worker = self.worker_class(
+                application=application, channels=channels, channel_layer=layer, **extras
+            )
+            self.stdout.write(f"Listening to {', '.join(channels)}. Quit with CONTROL-C.")
             worker.run()
-        except ListenerFailed as error:
+        except (ListenerFailed, InvalidWorkerOption) as error:
             raise CommandError(str(error)) from error
 
     def _find_layer(self, alias: str) -> ChannelLayer:

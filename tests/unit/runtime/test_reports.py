@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from channels._runtime.reports import answer
 from channels.contrib.health import Report, Result
-from channels.contrib.health.report import answer
 
 WELL = Report({"disk": Result(True, 1.26, details={"free": 7})})
 ILL = Report({"disk": Result(True, 1), "net": Result(False, 2, "naïve")})
