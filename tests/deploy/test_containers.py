@@ -1,6 +1,7 @@
 """The files for Compose and Kubernetes. No container runs here, but every command in them does."""
 
 import asyncio
+import os
 import re
 import shlex
 import subprocess
@@ -145,11 +146,26 @@ def healthcheck(service: str, process: Deployed) -> subprocess.CompletedProcess[
     )
 
 
+ALIVE = "/tmp/worker.alive"
+
+
+def is_alive(file: str) -> bool:
+    """What the worker's health check finds of this file."""
+    kind, words = SERVICES["worker"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    assert ALIVE in words
+    words = words.replace("$$", "$").replace(ALIVE, file)
+    shell = ["/bin/sh", "-c", words]
+    return subprocess.run(shell, check=False, capture_output=True, timeout=30).returncode == 0
+
+
 async def test_the_containers_work_together(tmp_path: Path, broker: Broker, nginx: str) -> None:
+    alive = str(tmp_path / "alive")
+    work = [word.replace(ALIVE, alive) for word in SERVICES["worker"]["command"]]
     with (
         container(SERVICES["web1"]["command"], tmp_path / "1", broker, free_port()) as one,
         container(SERVICES["web2"]["command"], tmp_path / "2", broker, free_port()) as two,
-        container(SERVICES["worker"]["command"], tmp_path / "worker", broker) as worker,
+        container(work, tmp_path / "worker", broker) as worker,
     ):
         servers = [f"127.0.0.1:{process.address}" for process in (one, two)]
         with Nginx(nginx, tmp_path / "nginx", free_port(), servers) as proxy:
@@ -167,7 +183,11 @@ async def test_the_containers_work_together(tmp_path: Path, broker: Broker, ngin
             )
             await layer.aclose()
 
+            assert is_alive(alive)
+            os.utime(alive, (0, 0))
+            assert not is_alive(alive)
             assert await asyncio.to_thread(worker.stop) == 0
+            assert not is_alive(alive)
             assert "Traceback" not in worker.output
             for process in (one, two):
                 own = [client for client in clients if client.pid == process.process.pid]

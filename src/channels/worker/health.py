@@ -26,7 +26,6 @@ __all__ = ["Health"]
 
 logger = logging.getLogger("channels.worker")
 
-_PATH = "/healthz"
 
 # Seconds that a message through the channel layer may take, and a request until it is complete.
 _TIMEOUT = 2.0
@@ -85,7 +84,11 @@ class Health:
             await asyncio.wait((self._watching,))
         self._remove()
 
-    def report(self) -> Report:
+    async def alive(self) -> Report:
+        """That the event loop turns."""
+        return Report({"process": Result(True, details={"pid": os.getpid()})})
+
+    async def report(self) -> Report:
         """How the worker is."""
         failing = self._worker.failing
         error = f"failing: {', '.join(failing)}" if failing else None
@@ -95,7 +98,7 @@ class Health:
         """Ask the channel layer again and again, and touch the file while all is well."""
         while True:
             self._broker = await self._ask()
-            report = self.report()
+            report = await self.report()
             self._log(report)
             if report.ok and self._path is not None:
                 self._touch(self._path)
@@ -169,13 +172,10 @@ class Health:
     async def _respond(self, head: bytes) -> bytes:
         """The response to the head of a request."""
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
-        path = rest.partition(" ")[0].partition("?")[0]
-        if path.rstrip("/") != _PATH:
+        path = rest.partition(" ")[0].partition("?")[0].rstrip("/")
+        ask = {"/healthz": self.report, "/livez": self.alive}.get(path)
+        if ask is None:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-        async def ask() -> Report:
-            return self.report()
-
         status, headers, body = await answer(method, ask)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -60,7 +60,7 @@ class Worker(StatelessServer):
         health_file: a file that is touched every :attr:`health_interval` seconds while the worker
             is well, and removed when it ends.
         health_port: a TCP port where ``GET /healthz`` is answered with 200 while the worker is
-            well, and else with 503.
+            well, and else with 503, and ``GET /livez`` with 200 while its event loop turns.
         health_host: the address for it; by default all of this machine.
 
     Raises:

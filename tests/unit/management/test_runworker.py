@@ -29,6 +29,7 @@ class Noting(Worker):
     def run(self):
         self.noted.append((self.application, self.channels, self.channel_layer))
         Noting.options = (self.concurrency, self.handler_timeout)
+        Noting.health = (self.health_file, self.health_port, self.health_host)
 
 
 class Noted(Command):
@@ -69,6 +70,21 @@ def test_a_timeout_that_is_none(noted, seconds):
     with pytest.raises(CommandError, match="is no number of seconds above 0"):
         call_command(Noted(), "thumbs", f"--timeout={seconds}")
     assert noted == []
+
+
+def test_where_the_worker_tells_how_it_is(noted):
+    call_command(Noted(), "thumbs", "--health-file=/tmp/alive")
+    assert Noting.health == ("/tmp/alive", None, None)
+    call_command(Noted(), "thumbs", "--health-port=8002", "--health-host=127.0.0.1")
+    assert Noting.health == (None, 8002, "127.0.0.1")
+
+
+def test_an_option_that_the_worker_refuses(noted, tmp_path):
+    with pytest.raises(CommandError, match="health_port must be a number from 1 to 65535"):
+        call_command(Noted(), "thumbs", "--health-port=0")
+    assert noted == []
+    with pytest.raises(CommandError, match=r"The health file .* cannot be written: Is a"):
+        call_command(Command(), "thumbs", f"--health-file={tmp_path}")
 
 
 def test_a_worker_class_need_not_know_arguments_that_are_not_used(noted):

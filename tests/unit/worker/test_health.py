@@ -134,6 +134,8 @@ async def test_a_layer_that_does_not_carry_messages(layer, port, broken, told, c
         await becomes(port, 200)
         layer.broken = broken
         answer = await becomes(port, 503)
+        alive = json.loads((await ask(port, b"GET /livez HTTP/1.1\r\n\r\n"))[1])
+        assert alive["checks"]["process"]["pid"] == os.getpid()
         assert answer["status"] == "unavailable"
         assert answer["checks"]["broker"]["error"] == told
         layer.broken = None
