@@ -30,6 +30,7 @@ def test_migrations_are_complete(project: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", TESTED, ids=lambda project: project.name)
 def test_own_tests_with_djangos_runner(project: Path) -> None:
     assert "\nOK" in manage(project, "test", env={})
