@@ -8,7 +8,7 @@
 ``channels.E005``  A channel layer's backend does not take its ``CONFIG``.
 ``channels.E006``  A channel layer does not carry messages (``check --deploy``).
 ``channels.E007``  ``CHANNELS_DRAIN`` is no such setting.
-``channels.E008``  ``CHANNELS_SYNC_THREADS`` is no number of threads.
+``channels.E008``  ``CHANNELS_SYNC_THREADS`` or ``CHANNELS_BACKGROUND_THREADS`` is no number.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -39,6 +39,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
+from ._runtime.background_threads import thread_limit
 from ._runtime.draining import Plan
 from ._runtime.installed import check_installed
 from ._runtime.threads import thread_count
@@ -57,7 +58,7 @@ __all__ = [
     "check_packages",
     "check_routes",
     "check_runserver",
-    "check_sync_threads",
+    "check_threads",
 ]
 
 _TAG = "channels"
@@ -157,13 +158,15 @@ def _serves_websockets(provider: Any) -> bool:
 
 
 @register(_TAG)
-def check_sync_threads(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Read ``CHANNELS_SYNC_THREADS``."""
-    try:
-        thread_count()
-    except ImproperlyConfigured as error:
-        return [Error(str(error), id="channels.E008")]
-    return []
+def check_threads(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Read ``CHANNELS_SYNC_THREADS`` and ``CHANNELS_BACKGROUND_THREADS``."""
+    messages: list[CheckMessage] = []
+    for read in (thread_count, thread_limit):
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            messages.append(Error(str(error), id="channels.E008"))
+    return messages
 
 
 @register(_TAG)

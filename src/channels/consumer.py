@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import functools
+import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from concurrent.futures import Future
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
+from ._runtime.background import Background, BackgroundTasks
+from ._runtime.background_threads import BackgroundThreads
 from ._runtime.connection import Connection
 from ._runtime.faults import contained, is_interrupt
 from ._runtime.from_thread import SendFromThread
@@ -18,7 +22,7 @@ from ._runtime.types import Mailbox, Message, Receive, Scope, Send, any_name
 
 # Some are imported from here, and replaced here by tests, although they are not used here.
 from .db import aclose_old_connections, database_sync_to_async
-from .exceptions import StopConsumer, UnknownMessageType
+from .exceptions import BackgroundTaskError, StopConsumer, UnknownMessageType
 from .layers import ChannelLayer, get_channel_layer
 from .layers.third_party import adapt
 from .utils import await_many_dispatch
@@ -38,6 +42,9 @@ __all__ = [
 
 _C = TypeVar("_C", bound="AsyncConsumer")
 _T = TypeVar("_T", bound=type)
+_B = TypeVar("_B", bound=Background)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 # Set on the instance by the runtime, so no class namespace shows them.
 _INSTANCE_ATTRIBUTES = frozenset(
@@ -154,6 +161,17 @@ class ConsumerApplication(Protocol, Generic[_C]):
         """Serve one connection with a new consumer."""
 
 
+def _background(consumer: "AsyncConsumer", kind: type[_B]) -> _B:
+    """What runs beside the handlers of ``consumer``."""
+    connection = consumer._channels_connection
+    if connection is None:
+        raise BackgroundTaskError(
+            f"{type(consumer).__qualname__} has no connection, which would end a background task; "
+            "start it in a handler"
+        )
+    return connection.background(kind)
+
+
 @framework("layer_gap")
 class AsyncConsumer:
     """Handles one connection: a coroutine method for every type of message.
@@ -171,6 +189,13 @@ class AsyncConsumer:
     #: Seconds that a handler may go on after its client has gone, before it is cancelled.
     disconnect_grace: float = 0.05
 
+    #: Tasks that may run beside the handlers at a time: see :meth:`start_background_task`.
+    max_background_tasks: int = 20
+
+    #: Seconds that background tasks may take to end when the connection has ended, before they are
+    #: left alone, with a line in the log.
+    background_grace: float = 5.0
+
     #: Seconds within which a WebSocket has to be accepted or closed, before the client is refused
     #: with 503; None for as long as it takes. Browsers may give up sooner (Firefox after 20 s).
     handshake_timeout: float | None = 30.0
@@ -187,10 +212,12 @@ class AsyncConsumer:
     channel_receive: Callable[[], Awaitable[dict[str, Any]]]
     base_send: Callable[[Any], Any]
 
+    _channels_connection: Connection | None = None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the connection from its first event to its end."""
         self.scope = scope
-        connection = Connection(self, send)
+        connection = self._channels_connection = Connection(self, send)
         self.base_send = self._make_base_send(connection)
         await connection.run(receive, self._open_channel)
 
@@ -247,6 +274,31 @@ class AsyncConsumer:
     async def send(self, message: Message) -> None:
         """Send an ASGI message to the client, as a dict with a ``type``."""
         await self.base_send(message)
+
+    def start_background_task(
+        self, target: Callable[_P, Awaitable[_R]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> "asyncio.Task[_R]":
+        """Run a coroutine beside the handlers, until the connection ends at the latest.
+
+        Then it is cancelled and awaited, before ``disconnect()`` is called. What it raises is
+        treated as if a handler had raised it: it is logged, and the connection ends. In
+        ``disconnect()`` none can be started any more.
+
+        Args:
+            target: a coroutine function.
+            *args: what it is called with.
+            **kwargs: what it is called with.
+
+        Returns:
+            The task, which may be awaited or cancelled.
+
+        Raises:
+            TooManyBackgroundTasks: :attr:`max_background_tasks` are running.
+            BackgroundTaskError: the connection has ended, or this is another thread than the event
+                loop's.
+            InvalidMethodError: ``target`` is no coroutine function.
+        """
+        return _background(self, BackgroundTasks).start(target, args, kwargs)
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication[Self]:
@@ -337,3 +389,38 @@ class SyncConsumer(AsyncConsumer):
     def send(self, message: Message) -> None:  # type: ignore[override]
         """Send an ASGI message to the client, as a dict with a ``type``."""
         self.base_send(message)
+
+    def start_background_task(  # type: ignore[override]
+        self, target: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> "Future[_R]":
+        """Call a function in a thread of its own, beside the handlers.
+
+        When the connection has ended, :attr:`background_stopping` is set, and ``disconnect()`` is
+        called when the function has returned, or after :attr:`background_grace` seconds. What the
+        function raises is treated as if a handler had raised it: it is logged, and the connection
+        ends. In ``disconnect()`` none can be started any more.
+
+        Args:
+            target: a function.
+            *args: what it is called with.
+            **kwargs: what it is called with.
+
+        Returns:
+            A future for what the function returns. It cannot be cancelled.
+
+        Raises:
+            TooManyBackgroundTasks: :attr:`max_background_tasks` are running, or as many in this
+                process as the setting ``CHANNELS_BACKGROUND_THREADS`` says.
+            BackgroundTaskError: the connection has ended.
+            InvalidMethodError: ``target`` is a coroutine function.
+        """
+        return _background(self, BackgroundThreads).start(target, args, kwargs)
+
+    @functools.cached_property
+    def background_stopping(self) -> threading.Event:
+        """Set when the connection has ended and its background tasks are to return.
+
+        In a loop, ``self.background_stopping.wait(5)`` takes the place of ``time.sleep(5)``: it
+        returns True as soon as the task is to return.
+        """
+        return _background(self, BackgroundThreads).stopping

@@ -16,6 +16,9 @@ __all__ = ["check_methods"]
 
 _TAG = "channels"
 
+# No handlers: plain methods of both kinds of consumers, whose names projects may give to handlers.
+_PLAIN = frozenset({"background_stopping", "start_background_task"})
+
 
 @register(_TAG)
 def check_methods(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -35,6 +38,8 @@ def _check(cls: Any) -> Iterator[CheckMessage]:
     for name in _overridden(cls):
         method = inspect.getattr_static(cls, name)
         method = getattr(method, "__func__", method)  # of a class method
+        if name in _PLAIN:
+            continue
         if sync and inspect.iscoroutinefunction(method):
             is_, write = f"a coroutine, which {base} does not await", f"`def {name}(...)`"
         elif not sync and _returns_nothing(method):

@@ -9,6 +9,7 @@ from django.contrib.sessions.backends.base import UpdateError
 __all__ = [
     "AcceptConnection",
     "ApplicationExit",
+    "BackgroundTaskError",
     "BridgeClosed",
     "BrokerError",
     "BrokerUnavailable",
@@ -32,6 +33,7 @@ __all__ = [
     "SerializationError",
     "SessionEnded",
     "StopConsumer",
+    "TooManyBackgroundTasks",
     "Unconfirmed",
     "UnknownMessageType",
 ]
@@ -99,6 +101,14 @@ class NoRouteFound(ChannelsError, ValueError):
 
 class ApplicationExit(ChannelsError, RuntimeError):
     """Application code raised what is no error, such as ``SystemExit``; it is the cause of this."""
+
+
+class BackgroundTaskError(ChannelsError, RuntimeError):
+    """A background task cannot be started here: no connection is there that would end it."""
+
+
+class TooManyBackgroundTasks(BackgroundTaskError):
+    """As many background tasks are running as may be, for the consumer or the process."""
 
 
 class InvalidHookError(ChannelsError, TypeError):

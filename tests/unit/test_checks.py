@@ -503,6 +503,14 @@ def test_no_number_of_threads(settings, setting):
     assert message.msg == f"CHANNELS_SYNC_THREADS must be a whole number from 1, not {setting!r}."
 
 
+@pytest.mark.parametrize("setting", [-1, "many", True, None])
+def test_no_number_of_threads_in_the_background(settings, setting):
+    settings.CHANNELS_BACKGROUND_THREADS = setting
+    [message] = run()
+    assert message.id == "channels.E008"
+    assert message.msg.startswith("CHANNELS_BACKGROUND_THREADS must be a whole number from 0")
+
+
 # -- Options
 
 MEMORY = "channels.layers.InMemoryChannelLayer"

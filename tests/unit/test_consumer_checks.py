@@ -123,3 +123,12 @@ def test_what_is_right_is_not_told_of(check):
 def test_without_an_application(settings):
     settings.ASGI_APPLICATION = None
     assert check_methods(None) == []
+
+
+class OwnHandler(AsyncJsonWebsocketConsumer):
+    def start_background_task(self):
+        self.begun = True
+
+
+def test_a_name_that_is_no_handlers_in_either_kind_is_free(check):
+    assert check(OwnHandler) == []

@@ -7,13 +7,15 @@ has a part in waking it; the second, which is woken for each message of a group,
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from .. import signals
 from ..exceptions import StopConsumer
 from . import clock, database, draining
+from .background import Background
 from .backstage import untold
 from .connections import connections
 from .denial import deny
@@ -31,6 +33,10 @@ from .turns import turn
 from .types import Consumer, Mailbox, OpenMailbox, Receive, Send
 
 __all__ = ["Connection"]
+
+_B = TypeVar("_B", bound=Background)
+
+_making = threading.Lock()
 
 
 class Connection:
@@ -160,6 +166,23 @@ class Connection:
             finally:
                 del failure  # it refers to this frame
 
+    def background(self, kind: type[_B]) -> _B:
+        """What runs beside the handlers, made when it is first asked for. From any thread.
+
+        Args:
+            kind: the class of it; one connection has one.
+        """
+        dispatcher = self._dispatcher
+        background = dispatcher.background
+        if background is None:
+            over = dispatcher.background_over
+            background = kind(self._consumer, self._scope, self._life, self._intake, over=over)
+            with _making:  # the consumer's threads may ask for it at the same time
+                if dispatcher.background is None:
+                    dispatcher.background = background
+                background = dispatcher.background
+        return cast("_B", background)
+
     # The end
 
     @property
@@ -177,7 +200,7 @@ class Connection:
             The task that closes it, to be kept until it is done, or None.
         """
         life = self._life
-        again = life.draining
+        again = life.interrupted
         life.drain_requested()
         if life.phase < REFUSED:
             step: Callable[[], Awaitable[None]] | None = None
@@ -198,6 +221,9 @@ class Connection:
             The exception to raise to the caller, if that is no server.
         """
         from_client = not self._intake.from_layer
+        background = self._dispatcher.background
+        if background is not None:
+            background.told(error)
         code = tell_crash(self._consumer, self._scope, error, of_client=from_client)
         if from_server(self._scope):
             await self._attempt(partial(self._outlet.say_goodbye, code))
@@ -225,12 +251,21 @@ class Connection:
         Returns:
             The same, or if there was none, the cancellation that has come meanwhile.
         """
-        steps = self._intake.end, self._close, self._settle, self._disconnect, self._close_mailbox
+        steps = (
+            self._intake.end,
+            self._close,
+            self._dispatcher.end_background,
+            self._settle,
+            self._disconnect,
+            self._close_mailbox,
+        )
         for step in steps:
             cancelled = await self._attempt(step)
             if failure is None:
                 failure = cancelled
-        life = self._life
+        life, background = self._life, self._dispatcher.background
+        if background is not None:
+            background.leave()
         life.ended()
         self._handler.ended()
         self._handler.task = None

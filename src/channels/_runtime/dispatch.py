@@ -11,6 +11,7 @@ import logging
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import database
+from .background import Background
 from .consumer_signals import send_signal
 from .faults import log_about
 from .intake import Intake
@@ -40,7 +41,17 @@ class Dispatcher:
         turns: counts the tasks that handlers create.
     """
 
-    __slots__ = ("_consumer", "_handler", "_intake", "_life", "_outlet", "_scope", "_turns")
+    __slots__ = (
+        "_consumer",
+        "_handler",
+        "_intake",
+        "_life",
+        "_outlet",
+        "_scope",
+        "_turns",
+        "background",
+        "background_over",
+    )
 
     def __init__(
         self,
@@ -58,6 +69,10 @@ class Dispatcher:
         self._outlet = outlet
         self._handler = handler
         self._turns = turns
+        #: What runs beside the handlers; None until the consumer starts the first of it.
+        self.background: Background | None = None
+        #: Whether nothing of that may be started any more.
+        self.background_over = False
 
     async def run(self, mailbox: Mailbox | None) -> None:
         """Handle messages until nothing more is to be handled.
@@ -73,7 +88,7 @@ class Dispatcher:
         while True:
             if mailbox is not None and mailbox.overflowed and life.phase < REFUSED:
                 await self._disconnect_overloaded()
-            if life.draining and life.phase < REFUSED and await self._end_for_restart():
+            if life.interrupted and life.phase < REFUSED and await self._interrupt():
                 return
             message = intake.next()
             if message is None:
@@ -106,6 +121,7 @@ class Dispatcher:
         if message_type == life.disconnect_type and message_type is not None:
             if intake.from_layer and life.protocol == "websocket":
                 await self._outlet.say_goodbye(message["code"], status=403)
+            await self.end_background()
             await self.disconnect(message)
             return False
         if message_type == "http.request" and not message.get("more_body"):
@@ -157,6 +173,12 @@ class Dispatcher:
         if database.opened:
             await database.release()
 
+    async def end_background(self) -> None:
+        """End what runs beside the handlers. From now on, nothing more can be started."""
+        self.background_over = True
+        if self.background is not None:
+            await self.background.end()
+
     def _open(self) -> None:
         self._life.opened()
         send_signal(signals.connection_opened, self._consumer)
@@ -178,13 +200,23 @@ class Dispatcher:
         log_about(self._consumer, logging.WARNING, "overflowed", text)
         await self._outlet.say_goodbye(OVERLOADED)
 
-    async def _end_for_restart(self) -> bool:
-        """End, between two handlers, what can be ended then, because the process ends.
+    async def _interrupt(self) -> bool:
+        """End, between two handlers, because a background task has failed, or the process ends.
 
         Returns:
             Whether nothing more is to be handled.
+
+        Raises:
+            BaseException: what a background task has raised.
         """
         life = self._life
+        failure = None if self.background is None else self.background.take_failure()
+        if failure is not None:
+            self._intake.from_layer = True  # not the client is to blame
+            try:
+                raise failure
+            finally:
+                del failure  # it refers to this frame
         is_open = life.phase is OPEN
         if life.protocol == "http":
             if not life.request_complete:  # it is still being received

@@ -35,6 +35,7 @@ __all__ = [
     "origin",
     "report",
     "tell_crash",
+    "tell_late_crash",
 ]
 
 logger = logging.getLogger("channels.consumer")
@@ -177,15 +178,26 @@ async def attempt(
             if isinstance(error, asyncio.CancelledError):
                 return error
             raise
-        try:
-            explain(consumer, error)
-            kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
-            log_about(consumer, logging.ERROR, kind, text, exc_info=error)
-            if from_server(scope):
-                send_signal(signals.consumer_crashed, consumer, exception=error)
-        except Exception as failure:  # noqa: BLE001 - see tell_crash()
-            _cannot_tell(consumer, failure)
+        tell_late_crash(consumer, scope, error)
     return None
+
+
+def tell_late_crash(consumer: Consumer, scope: Scope, error: BaseException) -> None:
+    """Report what was raised while the connection ended, which is closed in another way already.
+
+    Args:
+        consumer: the consumer of the connection.
+        scope: the scope as the server made it, whatever the consumer has in its place.
+        error: what was raised.
+    """
+    try:
+        explain(consumer, error)
+        kind, text = f"leaving {origin(error)}", "%s failed while it was disconnecting"
+        log_about(consumer, logging.ERROR, kind, text, exc_info=error)
+        if from_server(scope):
+            send_signal(signals.consumer_crashed, consumer, exception=error)
+    except Exception as failure:  # noqa: BLE001 - see tell_crash()
+        _cannot_tell(consumer, failure)
 
 
 def _cannot_tell(consumer: Consumer, failure: Exception) -> None:

@@ -31,7 +31,6 @@ class Intake:
     __slots__ = (
         "_disconnect_type",
         "_events",
-        "_loop",
         "_over",
         "_prefer_mailbox",
         "_read_ahead",
@@ -43,11 +42,13 @@ class Intake:
         "failure",
         "from_layer",
         "hold",
+        "loop",
         "mailbox",
     )
 
     def __init__(self, disconnect_type: str | None) -> None:
-        self._loop = asyncio.get_running_loop()
+        #: The event loop of the connection.
+        self.loop = asyncio.get_running_loop()
         self._disconnect_type = disconnect_type
         # Reading ahead is for noticing a disconnect. Without one (a worker), what was read but not
         # handled would be lost with the consumer, so the next is read when the last was handled.
@@ -87,7 +88,7 @@ class Intake:
         """
         reader = asyncio.current_task()
         if reader is None:  # a task of the server's own kind, for which asyncio can do little
-            await self._loop.create_task(self.read(receive, ended, probed))
+            await self.loop.create_task(self.read(receive, ended, probed))
             return
         others = reader.cancelling()
         while not self._over:
@@ -121,8 +122,8 @@ class Intake:
             return False
         stopped = self._stopped
         if stopped is None:  # else another task is stopping it at this moment
-            self._stopped = stopped = self._loop.create_future()
-            self._resumed = self._loop.create_future()
+            self._stopped = stopped = self.loop.create_future()
+            self._resumed = self.loop.create_future()
             self._reader.cancel()
         await asyncio.wait((stopped,), timeout=1)
         return True
@@ -151,7 +152,7 @@ class Intake:
                 break
             self.wake()
             if len(events) >= self._read_ahead:
-                self._room = self._loop.create_future()
+                self._room = self.loop.create_future()
                 if self.hold is None:
                     await self._room
                 else:
@@ -189,7 +190,7 @@ class Intake:
 
     def wait(self) -> "asyncio.Future[None]":
         """What to await until something comes."""
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter = self.loop.create_future()
         return waiter
 
     def next(self) -> Message | None:

@@ -5,7 +5,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ..exceptions import InvalidMethodError
 
-__all__ = ["call", "refuse_coroutine", "refuse_plain", "twin"]
+__all__ = ["call", "refuse_background", "refuse_coroutine", "refuse_plain", "twin"]
 
 _T = TypeVar("_T")
 
@@ -57,6 +57,28 @@ def refuse_coroutine(consumer: Any, name: str, outcome: _T) -> _T:
             close()
         _refuse(consumer, name, not inspect.iscoroutine(outcome))
     return outcome
+
+
+def refuse_background(consumer: Any, target: Any, outcome: Any) -> NoReturn:
+    """Refuse ``target`` as a background task, whose call has returned ``outcome``.
+
+    Raises:
+        InvalidMethodError: always; says what to write.
+    """
+    close = getattr(outcome, "close", None)
+    if close is not None and any(has_not_begun(outcome) for has_not_begun in _NOT_BEGUN):
+        close()  # so that Python does not complain as well
+    method = f"{type(consumer).__qualname__}.start_background_task()"
+    if not callable(target):
+        problem = "was given what is no function"
+        advice = "write the function without calling it, and its arguments after it: (self.work, 1)"
+    elif consumer._sync:
+        problem = "was given a coroutine function, and runs plain ones in a thread"
+        advice = "write `def`, or `async_to_sync(function)`"
+    else:
+        problem = "was given a function that returns nothing to await"
+        advice = "write `async def`, or `sync_to_async(function)`"
+    raise InvalidMethodError(f"{method} {problem}; {advice}")
 
 
 def _refuse(consumer: Any, name: str, generator: bool) -> NoReturn:

@@ -109,8 +109,8 @@ class Lifecycle:
         "code",
         "disconnect_owed",
         "disconnect_type",
-        "draining",
         "event_stream",
+        "interrupted",
         "opened_at",
         "phase",
         "protocol",
@@ -134,8 +134,9 @@ class Lifecycle:
         self.opened_at: float | None = None
         #: Whether the consumer has been given an event, and no disconnect yet.
         self.disconnect_owed = False
-        #: Whether the connection is to end because the process ends.
-        self.draining = False
+        #: Whether the connection is to end after the running handler: because the process ends, or
+        #: because a background task has failed.
+        self.interrupted = False
         #: Whether the response is a stream of events (SSE), which ends when one side ends it.
         self.event_stream = False
         #: Whether the whole HTTP request has been given to the consumer.
@@ -278,7 +279,12 @@ class Lifecycle:
 
     def drain_requested(self) -> None:
         """The process is about to end, and the connection with it."""
-        self.draining = True
+        self.interrupted = True
+
+    def task_failed(self) -> None:
+        """A background task has failed, for which the connection is to end."""
+        self.interrupted = True
+        self._handler.limit("a background task had failed")
 
     def ended(self) -> None:
         """Nothing of the connection is left."""

@@ -44,8 +44,12 @@ class RunningHandler:
         #: The client left before a thread was free for the handler, which was therefore not called.
         self.skipped = False
 
-    def limit(self) -> None:
-        """Give the running handler ``disconnect_grace`` seconds, because its client has left."""
+    def limit(self, why: str = "the client had gone") -> None:
+        """Give the running handler ``disconnect_grace`` seconds, because its client has left.
+
+        Args:
+            why: what has happened instead, for the log.
+        """
         if self.message_type is None or self.limited:
             return
         if self._is_sync():
@@ -54,7 +58,7 @@ class RunningHandler:
                 asyncio.get_running_loop().call_soon(self._skip, self.message_type)
         else:
             self.limited = True
-            self._timer = timers.Timer(self._consumer.disconnect_grace, self._out_of_time)
+            self._timer = timers.Timer(self._consumer.disconnect_grace, self._out_of_time, why)
 
     def cancel(self) -> None:
         """End the running handler at once, as far as it can be ended."""
@@ -95,7 +99,7 @@ class RunningHandler:
             self.skipped = True
         return self.skipped
 
-    def _out_of_time(self) -> None:
+    def _out_of_time(self, why: str) -> None:
         self._timer = None
         consumer, message_type = self._consumer, self.message_type
         if message_type is None or self.task is None or self._cancelled is not None:
@@ -104,10 +108,11 @@ class RunningHandler:
             consumer,
             logging.WARNING,
             "outlived",
-            "%s: the handler of %s was still running %g s after the client had gone; cancelled "
+            "%s: the handler of %s was still running %g s after %s; cancelled "
             "(a higher disconnect_grace waits longer)",
             printable(message_type),
             consumer.disconnect_grace,
+            why,
         )
         send_signal(signals.handler_cancelled, consumer, message_type=message_type)
         self._cancel(self.task)

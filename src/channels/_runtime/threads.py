@@ -27,9 +27,11 @@ from .workers import Workers
 
 __all__ = [
     "DEFAULT_THREADS",
+    "ThreadCall",
     "current_call",
     "drop",
     "full_for",
+    "make",
     "pool",
     "renew",
     "run",
@@ -46,7 +48,7 @@ _POLL = 0.01
 _here = threading.local()
 
 
-class _Call:
+class ThreadCall:
     """One function to be called in a thread, with Django's care for database connections."""
 
     __slots__ = ("_arguments", "_function", "_pool", "_start", "done", "owner", "started")
@@ -108,23 +110,24 @@ class _Call:
 
 def _leave() -> None:
     """The calling thread can be given something else to do."""
-    call: _Call | None = getattr(_here, "ended", None)
+    call: ThreadCall | None = getattr(_here, "ended", None)
     if call is not None:
         _here.ended = None
         call.leave()
 
 
-def current_call() -> "_Call | None":
+def current_call() -> "ThreadCall | None":
     """The call of the pool that the calling thread is making, if it is making one."""
-    call: _Call | None = getattr(_here, "call", None)
+    call: ThreadCall | None = getattr(_here, "call", None)
     return call
 
 
-def _run(call: _Call) -> Any:
+def make(call: ThreadCall) -> Any:
+    """Make ``call``, in this thread."""
     return call()
 
 
-_run_in_sensitive_thread = sync_to_async(_run, thread_sensitive=True)
+_run_in_sensitive_thread = sync_to_async(make, thread_sensitive=True)
 
 
 def thread_count() -> int:
@@ -148,9 +151,9 @@ def pool() -> Pool:
 
 
 @cache
-def _run_in_pool() -> Callable[[_Call], Awaitable[Any]]:
+def _run_in_pool() -> Callable[[ThreadCall], Awaitable[Any]]:
     workers = cast("ThreadPoolExecutor", Workers(pool().threads, _leave))
-    return sync_to_async(_run, thread_sensitive=False, executor=workers)
+    return sync_to_async(make, thread_sensitive=False, executor=workers)
 
 
 def renew() -> None:
@@ -192,13 +195,13 @@ async def run(
     """
     if pooled:
         here = pool()
-        call = _Call(function, arguments, owner, here)
+        call = ThreadCall(function, arguments, owner, here)
         ticket = here.enter(call)
         if ticket is not None and not await here.wait(ticket):
             return None
         runner = _run_in_pool()
     else:
-        call, runner = _Call(function, arguments, owner), _run_in_sensitive_thread
+        call, runner = ThreadCall(function, arguments, owner), _run_in_sensitive_thread
     outer = getattr(AsyncToSync.executors, "current", None)
     try:
         return await runner(call)

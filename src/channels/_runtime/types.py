@@ -32,8 +32,10 @@ ASGIApplication: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
 class Consumer(Protocol):
     """What a connection needs of the consumer it drives."""
 
+    background_grace: float
     disconnect_grace: float
     handshake_timeout: float | None
+    max_background_tasks: int
     send_timeout: float | None
     scope: Scope
 

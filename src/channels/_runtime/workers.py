@@ -29,15 +29,27 @@ class Workers(Executor):
     Args:
         keep: how many threads may stay.
         finished: called in the thread when it is free again.
+        name: of the threads.
+        exit_grace: seconds that the interpreter waits, as it exits, for what they are doing.
     """
 
-    def __init__(self, keep: Callable[[], int], finished: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        keep: Callable[[], int],
+        finished: Callable[[], None],
+        *,
+        name: str = "channels-sync",
+        exit_grace: float = _EXIT_GRACE,
+    ) -> None:
         self._keep = keep
         self._finished = finished
+        self._name = name
+        self._exit_grace = exit_grace
         self._lock = threading.Lock()
         #: Those that have not ended, and are not about to.
         self.threads: set[threading.Thread] = set()
-        self._under_way = 0
+        #: Calls that have not ended.
+        self.under_way = 0
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         _all.add(self)
 
@@ -45,16 +57,16 @@ class Workers(Executor):
         """Call ``function`` in a thread."""
         future: Future[_T] = Future()
         with self._lock:
-            if self._under_way >= len(self.threads):
+            if self.under_way >= len(self.threads):
                 # A daemon, so that a handler that never returns does not keep the process.
-                thread = threading.Thread(target=self._work, name="channels-sync", daemon=True)
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self.threads.add(thread)
                 try:
                     thread.start()
                 except BaseException:
                     self.threads.discard(thread)
                     raise
-            self._under_way += 1
+            self.under_way += 1
         self._queue.put((future, lambda: function(*args, **kwargs)))
         return future
 
@@ -80,19 +92,19 @@ class Workers(Executor):
     def _is_free(self) -> bool:
         """The calling thread has done its work. Returns whether it is one too many."""
         with self._lock:
-            self._under_way -= 1
-            surplus = len(self.threads) > max(self._under_way, self._keep())
+            self.under_way -= 1
+            surplus = len(self.threads) > max(self.under_way, self._keep())
             if surplus:
                 self.threads.discard(threading.current_thread())
         return surplus
 
-    def end(self, grace: float = _EXIT_GRACE) -> None:
+    def end(self, grace: float | None = None) -> None:
         """End the threads that have nothing to do, and the others within ``grace`` seconds."""
         with self._lock:
             threads = list(self.threads)
         for _ in threads:
             self._queue.put(None)
-        deadline = clock.now() + grace
+        deadline = clock.now() + (self._exit_grace if grace is None else grace)
         for thread in threads:
             thread.join(max(deadline - clock.now(), 0.0))
 

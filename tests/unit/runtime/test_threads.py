@@ -211,7 +211,7 @@ def test_a_call_is_made_or_called_off_never_both():
     """Whoever comes first, the thread or the canceller; tried with both at once."""
     for _ in range(300):
         called = []
-        call = threads._Call(called.append, (1,))
+        call = threads.ThreadCall(called.append, (1,))
         start = threading.Barrier(2)
 
         def work(call=call, start=start):
