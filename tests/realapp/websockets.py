@@ -183,6 +183,21 @@ class AsyncActor(Recording, AsyncWebsocketConsumer):
         message = {"type": "chat.expel", "code": int(argument)}
         await self.channel_layer.group_send(GROUP, message)
 
+    async def do_work(self, argument: str) -> None:
+        """Start a background task, which goes on until the end, or crashes."""
+        self.start_background_task(self.work, argument)
+
+    async def work(self, argument: str) -> None:
+        self.record("working")
+        await self.send("working")
+        try:
+            if argument == "crash":
+                raise DeliberateError("in the background")
+            await asyncio.sleep(LINGER)
+        finally:
+            await asyncio.sleep(0)
+            self.record("worked")
+
     async def do_shout(self, argument: str) -> None:
         await self.channel_layer.group_send(GROUP, {"type": "chat.shout", "text": argument})
 
@@ -278,6 +293,20 @@ class SyncActor(Recording, WebsocketConsumer):
     def do_expel(self, argument: str) -> None:
         message = {"type": "chat.expel", "code": int(argument)}
         async_to_sync(self.channel_layer.group_send)(GROUP, message)
+
+    def do_work(self, argument: str) -> None:
+        """Start a background task, which goes on until the end, or crashes."""
+        self.start_background_task(self.work, argument)
+
+    def work(self, argument: str) -> None:
+        self.record("working")
+        self.send("working")
+        try:
+            if argument == "crash":
+                raise DeliberateError("in the background")
+            self.background_stopping.wait(LINGER)
+        finally:
+            self.record("worked")
 
     def do_shout(self, argument: str) -> None:
         message = {"type": "chat.shout", "text": argument}

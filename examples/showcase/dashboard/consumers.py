@@ -34,9 +34,6 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):
             await self.channel_layer.group_add(session, self.channel_name)
             self.look()
 
-    async def disconnect(self, code: int) -> None:
-        self.rest()
-
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         match content:
             case {"type": "look"}:
@@ -50,7 +47,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):
     def look(self) -> None:
         """Begin to send, unless that goes on already."""
         if self.ticking is None:
-            self.ticking = asyncio.create_task(self.tick())
+            self.ticking = self.start_background_task(self.tick)
 
     def rest(self) -> None:
         """Send no more."""

@@ -83,9 +83,11 @@ async def check_refused(site: Site) -> None:
 
 
 async def test_a_few_connections_do_not_take_long(start: Start):
-    """One of them is a long poll, whose response is ended properly."""
+    """One of them is a long poll, whose response is ended properly; one has a background task."""
     async with draining(start) as site:
         client, key = await site.connect("async/"), site.key()
+        await client.send("!work")
+        await site.events.wait(client.key, "working")
         async with site.http.stream("GET", f"/consumer/poll/?key={key}") as response:
             parts = response.aiter_text()
             assert await anext(parts) == "waiting\n"
@@ -95,6 +97,8 @@ async def test_a_few_connections_do_not_take_long(start: Start):
             assert [part async for part in parts] == []
         await asyncio.to_thread(site.server.wait, ENDED)
         check_told(site, [client])
+        events = [event["event"] for event in site.events.of(client.key)]
+        assert events == ["connect", "working", "worked", "disconnect"]
         await site.events.wait(key, "disconnect")
 
 
