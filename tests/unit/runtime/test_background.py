@@ -253,7 +253,7 @@ async def test_one_that_ignores_its_cancellation_is_reported_and_left(caplog):
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     text = record.getMessage()
-    assert text.startswith("Consumer at /ws/: the background task stubborn was still running 0.02")
+    assert text.startswith("Consumer at /ws/: the background task stubborn was still running ")
     consumer.released.set()
     await asyncio.wait_for(consumer.task, DEADLINE)
     await until(lambda: not background._left)

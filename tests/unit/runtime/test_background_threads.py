@@ -157,7 +157,7 @@ async def test_one_that_does_not_end_is_reported_and_left(caplog):
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     text = record.getMessage()
-    assert text.startswith("Consumer at /ws/: the background task work was still running 0.02")
+    assert text.startswith("Consumer at /ws/: the background task work was still running ")
     consumer.go.set()
     await until(lambda: consumer.log[-1] == "at last")
     await until(lambda: not background._left)
