@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.server import StatelessServer
 
 from .. import signals
-from .._runtime import lograte, timers
+from .._runtime import clock, lograte, timers
 from .._runtime.backstage import ignore_failure
 from .._runtime.faults import origin
 from .._runtime.logtext import printable
@@ -39,6 +39,10 @@ logger = logging.getLogger("channels.worker")
 
 # Seconds for what was taken and not begun to go back to the channel layer.
 _GIVING_BACK = 0.9
+
+# Seconds within which two signals are one request: Ctrl-C reaches every process of a terminal, and
+# parents pass on to their children what has reached those already.
+_SAME = 0.5
 
 # Seconds for what was cancelled to end.
 _ENDING = 0.3
@@ -113,6 +117,7 @@ class Worker(StatelessServer):
         self._stopping = asyncio.Event()
         self._listening: dict[str, Listening] = {}
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._told_at: float | None = None
         self._last_resort: threading.Timer | None = None
 
     # The process
@@ -209,9 +214,12 @@ class Worker(StatelessServer):
 
     def _signalled(self) -> None:
         """Stop; at the second signal, without waiting any longer."""
-        if self._stopping.is_set():
-            _end_now("it was told to stop a second time")
+        now = clock.now()
+        if self._told_at is not None:
+            if now - self._told_at > _SAME:
+                _end_now("it was told to stop a second time")
             return
+        self._told_at = now
         logger.info("Worker stops listening and lets running handlers finish")
         # The interpreter waits for threads before it ends; one that is stuck must not hold it.
         why = f"a thread is still busy {self.drain_timeout + 1.0:g} s after it was told to stop"

@@ -1,6 +1,7 @@
 """``manage.py runworker``: consumers fed from named channels, in a process of their own."""
 
 import math
+import sys
 from argparse import ArgumentTypeError
 from typing import Any
 
@@ -18,6 +19,8 @@ from channels.layers import (
 from channels.layers.third_party import adapt
 from channels.routing import ChannelNameRouter, get_default_application
 from channels.worker import Worker
+
+from .. import reloading
 
 __all__ = ["Command"]
 
@@ -56,6 +59,11 @@ class Command(BaseCommand):
             type=_seconds,
             metavar="SECONDS",
             help="Cancel a handler that takes longer for a message (default: no limit).",
+        )
+        parser.add_argument(
+            "--reload",
+            action="store_true",
+            help="For development: when code changes, let running handlers finish, and start anew.",
         )
         parser.add_argument(
             "--health-file",
@@ -112,10 +120,20 @@ class Command(BaseCommand):
             worker = self.worker_class(
                 application=application, channels=channels, channel_layer=layer, **extras
             )
-            self.stdout.write(f"Listening to {', '.join(channels)}. Quit with CONTROL-C.")
-            worker.run()
+            self._run(worker, reload=options["reload"])
         except (ListenerFailed, InvalidWorkerOption) as error:
             raise CommandError(str(error)) from error
+
+    def _run(self, worker: Worker, *, reload: bool) -> None:
+        """Run the worker; with ``reload`` in a child process, again and again."""
+        if reload and not reloading.is_child():
+            sys.exit(reloading.supervise(self.stderr.write))
+        patience = worker.drain_timeout + 1.0
+        changes = reloading.Changes(worker.stop, patience) if reload else None
+        self.stdout.write(f"Listening to {', '.join(worker.channels)}. Quit with CONTROL-C.")
+        worker.run()
+        if changes is not None and changes.noticed:
+            sys.exit(reloading.RELOAD)
 
     def _find_layer(self, alias: str) -> ChannelLayer:
         """The channel layer of this alias.
