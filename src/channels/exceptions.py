@@ -22,13 +22,16 @@ __all__ = [
     "InvalidHookError",
     "InvalidMethodError",
     "InvalidNameError",
+    "InvalidScheduleError",
     "InvalidWorkerOption",
     "ListenerFailed",
     "MessageTooLarge",
     "NoClient",
     "NoRouteFound",
+    "NotSupported",
     "RequestAborted",
     "RequestTimeout",
+    "ScheduleFull",
     "ScopeError",
     "SerializationError",
     "SessionEnded",
@@ -55,6 +58,10 @@ class InvalidChannelLayerError(ChannelsError, ValueError):
     """A channel layer is missing, cannot be made, or lacks what is asked of it."""
 
 
+class NotSupported(InvalidChannelLayerError, NotImplementedError):
+    """The channel layer does not do what is asked of it; another one does."""
+
+
 class AcceptConnection(ChannelsError):
     """Raise in ``connect()`` to accept the WebSocket."""
 
@@ -67,6 +74,10 @@ class ChannelFull(ChannelsError):
     """The channel already holds ``capacity`` messages, so this one was not sent."""
 
 
+class ScheduleFull(ChannelFull):
+    """As many messages are scheduled as the layer's ``schedule_capacity`` allows."""
+
+
 class MessageTooLarge(ChannelsError):
     """The message is larger than the channel layer carries."""
 
@@ -77,6 +88,10 @@ class StopConsumer(ChannelsError):
 
 class InvalidNameError(ChannelsError, TypeError):
     """A channel or group name has the wrong type, length or characters."""
+
+
+class InvalidScheduleError(ChannelsError, ValueError):
+    """A delay, a time, a period or a handle of a scheduled message is not valid."""
 
 
 class SerializationError(ChannelsError, TypeError, ValueError):

@@ -4,12 +4,13 @@ import fnmatch
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from django.core.checks import CheckMessage
 
 from .._runtime.types import Mailbox
-from ..exceptions import InvalidNameError
+from ..exceptions import InvalidNameError, NotSupported
 from .messages import snapshot
 from .option_checks import Options, check_signature
 from .receiving import ReceivingMailbox
@@ -21,7 +22,8 @@ class ChannelLayer(Protocol):
     """What projects call: the type of ``get_channel_layer()`` and ``self.channel_layer``.
 
     Every layer has these methods, whether or not it derives from :class:`BaseChannelLayer`, which
-    says what they do. ``flush`` and those of groups need the extension of that name.
+    says what they do. ``flush`` and those of groups need the extension of that name. What sends
+    later, or again and again, needs ``supports_delayed``.
     """
 
     @property
@@ -48,6 +50,42 @@ class ChannelLayer(Protocol):
 
     async def flush(self) -> None:
         """Forget every message, every group and every state."""
+
+    async def send_later(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to one channel after some seconds, or at a time."""
+
+    async def group_send_later(
+        self,
+        group: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to every member that ``group`` has then."""
+
+    async def cancel_later(self, handle: str) -> bool:
+        """Cancel what was to be sent later."""
+
+    async def send_every(
+        self, seconds: float, channel: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to one channel again and again."""
+
+    async def group_send_every(
+        self, seconds: float, group: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to every member of ``group`` again and again."""
+
+    async def cancel_every(self, name: str) -> bool:
+        """End what is sent again and again under ``name``."""
 
 
 class _NameRule:
@@ -86,7 +124,7 @@ class BaseChannelLayer:
     #: Whether messages reach other processes.
     supports_processes: ClassVar[bool] = True
 
-    #: Whether a message can be sent so that it arrives later. No layer does so yet.
+    #: Whether messages can be sent later, and again and again: :meth:`send_later` and the others.
     supports_delayed: ClassVar[bool] = False
 
     #: Whether the layer keeps states: dicts with a name, which any process may set and read.
@@ -364,6 +402,121 @@ class BaseChannelLayer:
     async def delete_state(self, collection: str, field: str) -> None:
         """Forget a state. No error if there is none."""
         raise NotImplementedError("delete_state() not implemented (supports_state)")
+
+    # Later, and again and again
+
+    async def send_later(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to one channel after some seconds, or at a time.
+
+        What is overdue, because no process was there to send it, is sent as soon as one is. The
+        message's ``expiry`` begins when it is sent.
+
+        Args:
+            channel: where to.
+            message: what to send, as it is now.
+            delay: seconds from now, at least 0.
+            at: when, instead of ``delay``: a datetime with a time zone. What is past is due now.
+
+        Returns:
+            A handle for :meth:`cancel_later`: text that may be stored.
+
+        Raises:
+            NotSupported: the layer does not do this; see :attr:`supports_delayed`.
+            InvalidScheduleError: not one of ``delay`` and ``at`` is given, or it is not valid.
+            ScheduleFull: as many messages are scheduled as the layer allows.
+            TypeError: the name is not valid, or the message is not a dict that can be carried.
+        """
+        raise self._no_delayed_sends("send_later")
+
+    async def group_send_later(
+        self,
+        group: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to every member that ``group`` has then; see :meth:`send_later`."""
+        raise self._no_delayed_sends("group_send_later")
+
+    async def cancel_later(self, handle: str) -> bool:
+        """Cancel what was to be sent later.
+
+        Args:
+            handle: from :meth:`send_later` or :meth:`group_send_later`.
+
+        Returns:
+            True if it had not been sent, and will not be. False if it has been sent, is being sent
+            in this moment, or was cancelled before.
+
+        Raises:
+            InvalidScheduleError: this is no handle, or one of another layer.
+        """
+        raise self._no_delayed_sends("cancel_later")
+
+    async def send_every(
+        self, seconds: float, channel: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to one channel every so many seconds, for the first time after as many.
+
+        What is sent again and again has a name. To give the same name again, as each process of a
+        project does when it starts, replaces what is sent and the period, and starts no second one.
+        A period that stays the same goes on as it was. If no process was there for several
+        periods, the message is sent once, at once, and then at its times again.
+
+        Args:
+            seconds: from one to the next, at least 0.1.
+            channel: where to.
+            message: what to send, as it is now.
+            name: of this periodic message, with the characters that names of groups have.
+
+        Raises:
+            NotSupported: the layer does not do this; see :attr:`supports_delayed`.
+            InvalidScheduleError: the period is not valid.
+            ScheduleFull: as many messages are scheduled as the layer allows.
+            TypeError: a name is not valid, or the message is not a dict that can be carried.
+        """
+        raise self._no_delayed_sends("send_every")
+
+    async def group_send_every(
+        self, seconds: float, group: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to every member of ``group`` every so many seconds.
+
+        See :meth:`send_every`, with which it shares the names.
+        """
+        raise self._no_delayed_sends("group_send_every")
+
+    async def cancel_every(self, name: str) -> bool:
+        """End what :meth:`send_every` or :meth:`group_send_every` has begun under ``name``.
+
+        Returns:
+            Whether there was anything.
+        """
+        raise self._no_delayed_sends("cancel_every")
+
+    def require_valid_periodic_name(self, name: str) -> None:
+        """Refuse what cannot be the name of a periodic message.
+
+        Raises:
+            TypeError: the text says what can.
+        """
+        if not self.match_type_and_length(name) or not self.group_name_regex.match(name):
+            raise InvalidNameError(self._name_error("Periodic message", name))
+
+    def _no_delayed_sends(self, method: str, layer: object = None) -> NotSupported:
+        name = type(self if layer is None else layer).__name__
+        return NotSupported(
+            f"{name} has no {method}(): it does not send later. The in-memory layer "
+            "and those on Redis do"
+        )
 
 
 def _deprecated(old: str, new: str) -> None:

@@ -1,23 +1,34 @@
 """The channel layer of one process: every promise of a layer, kept without a broker."""
 
 import inspect
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from re import Pattern
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004
 
 from .._runtime import clock
 from ..exceptions import ChannelFull
 from . import nowhere
+from .delays import When, require_period, when
 from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
 from .messages import taken
 from .option_checks import Options
+from .options import require_count
+from .schedule import Schedule, Scheduled
 from .states import LocalStates, require_revision, require_state_expiry
+from .statistics import CAPACITY, UNDECODABLE
 
-__all__ = ["InMemoryChannelLayer"]
+__all__ = ["SCHEDULE_CAPACITY", "InMemoryChannelLayer"]
+
+logger = logging.getLogger("channels.layers")
+
+#: Messages that may be scheduled.
+SCHEDULE_CAPACITY = 10_000
 
 
 class InMemoryChannelLayer(LocalChannels):
@@ -36,6 +47,7 @@ class InMemoryChannelLayer(LocalChannels):
         overflow: what a full channel does: ``"drop_newest"`` (``send`` raises ``ChannelFull``, a
             group message is dropped for this member), ``"drop_oldest"``, or ``"disconnect"``
             (the consumer's connection is closed with code 1013).
+        schedule_capacity: messages that may wait to be sent later, periodic ones included.
         others: options of another layer, which are not used: settings for tests often change the
             ``BACKEND`` and keep the ``CONFIG``. ``manage.py check`` reports them.
     """
@@ -44,11 +56,15 @@ class InMemoryChannelLayer(LocalChannels):
 
     supports_processes: ClassVar[bool] = False
 
+    supports_delayed: ClassVar[bool] = True
+
     #: Sync code runs these to their end in its own thread.
     immediate: ClassVar[frozenset[str]] = frozenset(
         {
             "send", "new_channel", "group_add", "group_discard", "group_send",
             "set_state", "get_states", "get_state", "delete_state",
+            "send_later", "group_send_later", "cancel_later",
+            "send_every", "group_send_every", "cancel_every",
         }
     )  # fmt: skip
 
@@ -61,10 +77,14 @@ class InMemoryChannelLayer(LocalChannels):
         capacity: int = 100,
         channel_capacity: "Mapping[str | Pattern[str], int] | None" = None,
         overflow: Overflow = "drop_newest",
+        schedule_capacity: int = SCHEDULE_CAPACITY,
         **others: Any,
     ) -> None:
+        require_count("schedule_capacity", schedule_capacity)
         super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
         self._states = LocalStates()
+        self.schedule_capacity = schedule_capacity
+        self._schedule = Schedule(schedule_capacity)
 
     @classmethod
     def check(cls, options: Options) -> list[CheckMessage]:
@@ -177,10 +197,103 @@ class InMemoryChannelLayer(LocalChannels):
         with self.lock:
             self._states.delete(collection, field)
 
+    # Later, and again and again; see BaseChannelLayer
+
+    async def send_later(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to one channel after some seconds, or at a time."""
+        self.require_valid_channel_name(channel)
+        return self._send_later(when(delay, at), self.send, channel, message)
+
+    async def group_send_later(
+        self,
+        group: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to every member that ``group`` has then."""
+        self.require_valid_group_name(group)
+        return self._send_later(when(delay, at), self.group_send, group, message)
+
+    def _send_later(
+        self, due: When, send: "_Send", destination: str, message: dict[str, Any]
+    ) -> str:
+        sending = self._sending(send, destination, message)
+        return self._schedule.add(Scheduled(sending, clock.now() + due.from_now()))
+
+    async def cancel_later(self, handle: str) -> bool:
+        """Cancel what was to be sent later. Whether it had not been sent."""
+        return self._schedule.cancel(self._schedule.require_handle(handle))
+
+    async def send_every(
+        self, seconds: float, channel: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to one channel every so many seconds."""
+        self.require_valid_channel_name(channel)
+        self._send_every(seconds, self.send, channel, message, name)
+
+    async def group_send_every(
+        self, seconds: float, group: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to every member of ``group`` every so many seconds."""
+        self.require_valid_group_name(group)
+        self._send_every(seconds, self.group_send, group, message, name)
+
+    def _send_every(
+        self, seconds: float, send: "_Send", destination: str, message: dict[str, Any], name: str
+    ) -> None:
+        self.require_valid_periodic_name(name)
+        period = require_period(seconds)
+        sending = self._sending(send, destination, message)
+        self._schedule.add(Scheduled(sending, clock.now() + period, period, _periodic_key(name)))
+
+    async def cancel_every(self, name: str) -> bool:
+        """End what is sent again and again under ``name``. Whether there was anything."""
+        self.require_valid_periodic_name(name)
+        return self._schedule.cancel(_periodic_key(name))
+
+    def _sending(
+        self, send: "_Send", destination: str, message: dict[str, Any]
+    ) -> Callable[[float], Coroutine[Any, Any, bool]]:
+        """What sends a message, as it is now, when it is due; see :class:`Scheduled`."""
+        unpack = taken(message)
+
+        async def attempt(age: float) -> bool:
+            reason = CAPACITY
+            try:
+                await send(destination, unpack())
+            except ChannelFull:
+                if "!" not in destination and age < self.expiry:
+                    return False  # a worker's queue: it may have room soon
+            except Exception:
+                logger.exception("The message that was due for %s was not sent", destination)
+                reason = UNDECODABLE
+            else:
+                return True
+            with self.lock:
+                self.statistics.sent += 1
+                self.statistics.count(reason, destination)
+            self.statistics.report()
+            return True
+
+        return attempt
+
     # The whole
 
     async def flush(self) -> None:
-        """Forget every message, every group and every state. Consumers stay connected."""
+        """Forget every message, what is scheduled too, every group and every state.
+
+        Consumers stay connected.
+        """
+        self._schedule.clear()
         with self.lock:
             self._states.clear()
         await super().flush()
@@ -192,3 +305,11 @@ class InMemoryChannelLayer(LocalChannels):
     async def close(self) -> None:
         """The well-known name of :meth:`aclose`."""
         await self.aclose()
+
+
+_Send: TypeAlias = Callable[[str, dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+def _periodic_key(name: str) -> str:
+    """The key of a periodic message; no handle is like it."""
+    return f"every {name}"

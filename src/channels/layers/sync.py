@@ -7,6 +7,8 @@ of its own, made when it first sends.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import transaction
@@ -131,6 +133,55 @@ class SyncChannelLayer:
     def delete_state(self, collection: str, field: str) -> None:
         """Forget a state. No error if there is none."""
         self._call("delete_state", self._backend.delete_state, collection, field)
+
+    def send_later(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to one channel later; see :meth:`BaseChannelLayer.send_later`."""
+        handle: str = self._schedule("send_later", channel, message, delay=delay, at=at)
+        return handle
+
+    def group_send_later(
+        self,
+        group: str,
+        message: dict[str, Any],
+        *,
+        delay: float | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Send ``message`` to every member that ``group`` has then."""
+        handle: str = self._schedule("group_send_later", group, message, delay=delay, at=at)
+        return handle
+
+    def cancel_later(self, handle: str) -> bool:
+        """Cancel what was to be sent later. Whether it had not been sent."""
+        return bool(self._schedule("cancel_later", handle))
+
+    def send_every(
+        self, seconds: float, channel: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to one channel every so many seconds."""
+        self._schedule("send_every", seconds, channel, message, name=name)
+
+    def group_send_every(
+        self, seconds: float, group: str, message: dict[str, Any], *, name: str
+    ) -> None:
+        """Send ``message`` to every member of ``group`` every so many seconds."""
+        self._schedule("group_send_every", seconds, group, message, name=name)
+
+    def cancel_every(self, name: str) -> bool:
+        """End what is sent again and again under ``name``. Whether there was anything."""
+        return bool(self._schedule("cancel_every", name))
+
+    def _schedule(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that a layer which does not derive from BaseChannelLayer may lack."""
+        function = getattr(self.layer, method, None) or getattr(self._backend, method)
+        return self._call(method, partial(function, *args, **kwargs))
 
     def _call(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.checks import CheckMessage
 
 from .._runtime.types import Mailbox
+from ..exceptions import NotSupported
 from .base import BaseChannelLayer
 from .option_checks import Options, check_signature
 from .receiving import ReceivingMailbox
@@ -69,6 +70,9 @@ class _Adapter(BaseChannelLayer):
             own(channel, wake) if own else ReceivingMailbox(self._layer, channel, wake)
         )
         return mailbox
+
+    def _no_delayed_sends(self, method: str, layer: object = None) -> NotSupported:
+        return super()._no_delayed_sends(method, self._layer)
 
     async def stop_receiving(self, channel: str) -> None:
         stop = getattr(self._layer, "stop_receiving", None)

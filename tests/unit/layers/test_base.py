@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.exceptions import ChannelsError, InvalidNameError
+from channels.exceptions import (
+    ChannelsError,
+    InvalidChannelLayerError,
+    InvalidNameError,
+    NotSupported,
+)
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer
 from channels.layers.option_checks import Options
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
@@ -251,7 +256,7 @@ class TestCapabilities:
         assert layer.supports_processes is processes
         assert layer.supports_sync is sync
         assert layer.supports_state
-        assert not layer.supports_delayed
+        assert layer.supports_delayed
 
     def test_extensions_count_as_they_are_now(self, layer):
         layer.extensions = ["groups"]
@@ -308,3 +313,23 @@ class TestCapabilities:
         unpack = layer.snapshot(message)
         message["list"].append(2)
         assert unpack() == {"type": "t", "list": [1]}
+
+
+async def test_a_layer_that_sends_nothing_later_says_so():
+    class Plain(BaseChannelLayer):
+        pass
+
+    layer = Plain()
+    assert not layer.supports_delayed
+    for refused in (
+        layer.send_later("a", {}, delay=1),
+        layer.group_send_later("a", {}, delay=1),
+        layer.cancel_later("handle"),
+        layer.send_every(1, "a", {}, name="clock"),
+        layer.group_send_every(1, "a", {}, name="clock"),
+        layer.cancel_every("clock"),
+    ):
+        with pytest.raises(NotSupported, match="it does not send later") as caught:
+            await refused
+        assert isinstance(caught.value, InvalidChannelLayerError)
+        assert isinstance(caught.value, NotImplementedError)

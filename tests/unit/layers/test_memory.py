@@ -9,9 +9,15 @@ import weakref
 import pytest
 from asgiref.sync import async_to_sync
 
-from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer, channel_layers
-from channels.layers.statistics import CLOSED, EXPIRED
+from channels.exceptions import (
+    ChannelFull,
+    InvalidChannelLayerError,
+    InvalidNameError,
+    ScheduleFull,
+    SerializationError,
+)
+from channels.layers import InMemoryChannelLayer, channel_layers, schedule
+from channels.layers.statistics import CAPACITY, CLOSED, EXPIRED, UNDECODABLE
 from channels.testing import WebsocketCommunicator
 
 from .helpers import (
@@ -22,6 +28,7 @@ from .helpers import (
     message,
     remembers,
     soon,
+    until,
     waiting,
 )
 
@@ -647,3 +654,99 @@ def test_a_forked_child_does_not_wait_for_a_lock_of_its_parents(layer):
             done.join(5)
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# Later, and again and again
+
+
+class TestDelayed:
+    """In real time. What every layer promises is in the conformance suite."""
+
+    async def test_sync_code_in_any_thread_schedules(self):
+        layer = InMemoryChannelLayer()
+        sent = []
+
+        def schedule():
+            send = async_to_sync(layer.send_later)
+            sent.append(send("a", message(1), delay=0.02))
+            async_to_sync(layer.group_send_every)(0.1, "group", message(2), name="clock")
+
+        await asyncio.to_thread(schedule)
+        await layer.group_add("group", "b")
+        assert await soon(layer.receive("a")) == message(1)
+        assert await soon(layer.receive("b")) == message(2)
+        assert not await layer.cancel_later(sent[0])
+        await layer.aclose()
+
+    async def test_a_full_queue_is_tried_until_the_message_has_waited_for_too_long(
+        self, drops, monkeypatch
+    ):
+        monkeypatch.setattr(schedule, "RETRY", 0.02)
+        layer = InMemoryChannelLayer(capacity=1)
+        await layer.send("jobs", message(1))
+        await layer.send_later("jobs", message(2), delay=0)
+        await until(lambda: layer._schedule._heap and layer._schedule._heap[0][2].tried)
+        assert await soon(layer.receive("jobs")) == message(1)
+        assert await soon(layer.receive("jobs")) == message(2)
+        assert not drops
+
+        short = InMemoryChannelLayer(capacity=1, expiry=0.1, channel_capacity={"never": 0})
+        await short.send_later("never", message(3), delay=0)
+        await until(lambda: drops)
+        assert drops == [("never", CAPACITY, 1)]
+        assert balanced(short)
+        assert len(short._schedule) == 0
+
+    async def test_a_full_consumer_loses_it_and_that_is_counted(self, drops):
+        layer = InMemoryChannelLayer(capacity=1)
+        channel = await layer.new_channel()
+        await layer.send(channel, message(1))
+        await layer.send_later(channel, message(2), delay=0)
+        await until(lambda: drops)
+        assert drops == [(channel, CAPACITY, 1)]
+        assert balanced(layer)
+
+    async def test_a_subclass_that_cannot_send_is_told_of_in_the_log(self, drops, caplog):
+        class Broken(InMemoryChannelLayer):
+            async def send(self, channel, message):
+                raise OSError("no way")
+
+        layer = Broken()
+        await layer.send_later("a", message(1), delay=0)
+        await until(lambda: drops)
+        assert drops == [("a", UNDECODABLE, 1)]
+        assert "The message that was due for a was not sent" in caplog.text
+        assert "no way" in caplog.text
+
+    async def test_names_and_messages_are_refused_when_they_are_scheduled(self):
+        layer = InMemoryChannelLayer()
+        for name in ("", "two words", None):
+            for refused in (
+                layer.send_later(name, message(), delay=1),
+                layer.group_send_later(name, message(), delay=1),
+                layer.send_every(1, name, message(), name="clock"),
+                layer.group_send_every(1, name, message(), name="clock"),
+                layer.send_every(1, "a", message(), name=name),
+                layer.cancel_every(name),
+            ):
+                with pytest.raises(InvalidNameError):
+                    await refused
+        for refused in (
+            layer.send_later("a", {"x": "\ud800"}, delay=1),
+            layer.group_send_every(1, "a", ["x"], name="clock"),
+        ):
+            with pytest.raises(SerializationError):
+                await refused
+        with pytest.raises(InvalidChannelLayerError):
+            InMemoryChannelLayer(schedule_capacity="many")
+
+    async def test_flush_and_the_bound(self):
+        layer = InMemoryChannelLayer(schedule_capacity=1)
+        handle = await layer.send_later("a", message(), delay=60)
+        with pytest.raises(ScheduleFull):
+            await layer.send_every(60, "a", message(), name="clock")
+        await layer.flush()
+        assert not await layer.cancel_later(handle)
+        await layer.send_every(60, "a", message(), name="clock")
+        await layer.aclose()
+        assert not await layer.cancel_every("clock")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -15,6 +16,7 @@ from channels.exceptions import (
     ChannelFull,
     ChannelsError,
     InvalidChannelLayerError,
+    NotSupported,
     SerializationError,
 )
 from channels.layers import (
@@ -415,3 +417,31 @@ def test_states_are_set_read_and_deleted(make):
 def test_a_layer_without_states_says_so():
     with pytest.raises(NotImplementedError, match="supports_state"):
         SyncChannelLayer(Foreign()).get_state("jobs", "one")
+
+
+# Later, and again and again
+
+
+def test_messages_are_scheduled_from_any_thread():
+    layer = SyncChannelLayer(InMemoryChannelLayer())
+    at = datetime.now(UTC)
+    cancelled = layer.send_later("a", message(0), delay=0.01)
+    assert layer.cancel_later(cancelled) is True
+    assert layer.cancel_later(cancelled) is False
+    layer.send_later("a", message(1), at=at)
+    assert layer.receive("a", DEADLINE) == message(1)
+    layer.group_add("group", "a")
+    layer.group_send_later("group", message(2), delay=0)
+    assert layer.receive("a", DEADLINE) == message(2)
+    layer.send_every(0.1, "a", message(3), name="clock")
+    assert layer.receive("a", DEADLINE) == message(3)
+    layer.group_send_every(0.1, "group", message(4), name="clock")
+    assert layer.receive("a", DEADLINE) == message(4)
+    assert layer.cancel_every("clock") is True
+    assert layer.cancel_every("clock") is False
+
+
+@pytest.mark.parametrize("layer", [Foreign(), object.__new__(type("Bare", (), {}))])
+def test_a_layer_that_sends_nothing_later_says_so(layer):
+    with pytest.raises(NotSupported, match=f"{type(layer).__name__} has no send_later"):
+        SyncChannelLayer(layer).send_later("a", message(), delay=1)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import time
+import uuid
 
 import msgspec
 
@@ -734,3 +735,40 @@ def _replace(value, kind, convert):
     if isinstance(value, list) and value and value[0] is not value:
         return [_replace(item, kind, convert) for item in value]
     return value
+
+
+# Later
+
+
+@found_by("a_message_comes_at_its_time", "a_cancelled_message_is_not_sent")
+class SendsLaterAtOnce(FullLayer):
+    async def send_later(self, channel, message, *, delay=None, at=None):
+        handle = await super().send_later(channel, message, delay=delay, at=at)
+        self.broker.scheduled[handle] = (0, *self.broker.scheduled[handle][1:])
+        self.send_due()
+        return handle
+
+
+@found_by("a_group_is_sent_to_as_it_is_then")
+class KnowsMembersBefore(FullLayer):
+    async def group_send_later(self, group, message, *, delay=None, at=None):
+        handles = [await self.send_later(c, message, delay=delay) for c in self.members(group)]
+        return handles[0]
+
+
+@found_by("a_periodic_message_is_sent_once_each_period")
+class RepeatsEachRegistration(FullLayer):
+    async def send_every(self, seconds, channel, message, *, name):
+        await super().send_every(seconds, channel, message, name=f"{name}{uuid.uuid4().hex}")
+
+
+@found_by("what_cannot_be_scheduled_is_refused_at_once")
+class SchedulesAnything(FullLayer):
+    async def send_later(self, channel, message, *, delay=None, at=None):
+        return await super().send_later(channel, message, delay=1)
+
+
+@found_by("what_is_scheduled_outlives_its_sender")
+class ForgetsWhatItsProcessScheduled(FullLayer):
+    async def aclose(self):
+        self.broker.scheduled.clear()

@@ -13,6 +13,7 @@ import msgspec
 
 from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer
+from channels.layers.delays import require_period, when
 from channels.layers.states import LocalStates, require_state_expiry
 from channels.testing.conformance import LayerConformance
 
@@ -26,6 +27,7 @@ class Broker:
         self.groups = defaultdict(dict)
         self.states = LocalStates()
         self.restarts = 0
+        self.scheduled = {}
 
 
 class MinimalLayer(BaseChannelLayer):
@@ -110,10 +112,11 @@ class MinimalLayer(BaseChannelLayer):
 
 
 class FullLayer(MinimalLayer):
-    """The optional rest: states, flush, aclose, statistics."""
+    """The optional rest: states, flush, aclose, statistics, delayed messages."""
 
     extensions = ("groups", "flush")
     supports_state = True
+    supports_delayed = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -131,6 +134,7 @@ class FullLayer(MinimalLayer):
             self.statistics.dropped["capacity"] += 1
 
     def take(self, channel):
+        self.send_due()
         data = super().take(channel)
         self.statistics.delivered += data is not None
         return data
@@ -157,6 +161,54 @@ class FullLayer(MinimalLayer):
 
     async def delete_state(self, collection, field):
         self.broker.states.delete(collection, field)
+
+    # Later: whoever receives sends what is due.
+
+    def schedule(self, key, send, name, message, due, period=0):
+        former = self.broker.scheduled.get(key)
+        if former is not None and former[1] == period:
+            due = former[0]
+        self.broker.scheduled[key] = (due, period, send, name, self.encode(message))
+
+    def send_due(self):
+        with self.broker.lock:
+            waiting = sorted(self.broker.scheduled.items(), key=lambda item: item[1][0])
+            for key, (due, period, send, name, data) in waiting:
+                if due <= time.time():
+                    del self.broker.scheduled[key]
+                    if period:
+                        self.broker.scheduled[key] = (due + period, period, send, name, data)
+                    for channel in self.members(name) if send == "group_send" else [name]:
+                        self.place(channel, data)
+
+    async def send_later(self, channel, message, *, delay=None, at=None):
+        self.require_valid_channel_name(channel)
+        return self.handle("send", channel, message, when(delay, at))
+
+    async def group_send_later(self, group, message, *, delay=None, at=None):
+        self.require_valid_group_name(group)
+        return self.handle("group_send", group, message, when(delay, at))
+
+    def handle(self, send, name, message, due):
+        handle = f"minimal.{uuid.uuid4().hex}"
+        self.schedule(handle, send, name, message, time.time() + due.from_now())
+        return handle
+
+    async def cancel_later(self, handle):
+        if not handle.startswith("minimal."):
+            raise ValueError("This is no handle.")
+        return self.broker.scheduled.pop(handle, None) is not None
+
+    async def send_every(self, seconds, channel, message, *, name):
+        period = require_period(seconds)
+        self.schedule(name, "send", channel, message, time.time() + period, period)
+
+    async def group_send_every(self, seconds, group, message, *, name):
+        period = require_period(seconds)
+        self.schedule(name, "group_send", group, message, time.time() + period, period)
+
+    async def cancel_every(self, name):
+        return self.broker.scheduled.pop(name, None) is not None
 
     async def flush(self):
         self.broker.queues.clear()

@@ -8,6 +8,7 @@ import pytest
 from django.test import SimpleTestCase
 
 from channels.testing.conformance import LayerConformance, LayerHarness
+from channels.testing.conformance.delayed import DelayedTests
 from channels.testing.conformance.laws import LawTests
 from channels.testing.conformance.states import StateTests
 
@@ -30,7 +31,8 @@ def test_minimal_layer_skips_only_what_it_does_not_do():
     assert not failed
     flushes = {"test_flush_forgets_messages_and_groups", "test_a_flushed_layer_works"}
     states = {name for name in dir(StateTests) if name.startswith("test_")}
-    assert skipped == flushes | states - {name for name in dir(LawTests) if name in states}
+    later = {name for name in dir(DelayedTests) if name.startswith("test_")}
+    assert skipped == flushes | later | states - {name for name in dir(LawTests) if name in states}
 
 
 def test_full_layer_skips_nothing():

@@ -101,6 +101,7 @@ class BrokerLayer(BaseChannelLayer):
             if type(self.serializer) is MsgPackSerializer and not symmetric_encryption_keys
             else None
         )
+        self._seal_keys = symmetric_encryption_keys
         self._seal = (
             Seal(symmetric_encryption_keys, prefix, expiry) if symmetric_encryption_keys else None
         )

@@ -3,8 +3,9 @@
 All processes of a project must agree on every name here, those of the next version as well: during
 a deploy both run. ``docs/internals/redis-keys.md`` tells what each key holds and how long it lives.
 
-Scripts get keys as arguments. Six spell names of their own: ``enqueue``, ``give_back``,
-``group_send``, ``register``, ``send`` and ``take``; the header of each says which.
+Scripts get keys as arguments. Nine spell names of their own: ``enqueue``, ``give_back``,
+``group_send``, ``register``, ``schedule``, ``send``, ``settle``, ``take`` and ``unschedule``; the
+header of each says which.
 """
 
 from binascii import crc32
@@ -35,6 +36,8 @@ __all__ = [
     "queue_key",
     "queue_member",
     "refusals_key",
+    "schedule_key",
+    "scheduled_key",
     "sender_key",
     "state_expiry_key",
     "state_key",
@@ -133,6 +136,16 @@ def state_key(base: str, collection: str) -> str:
 def state_expiry_key(states: str) -> str:
     """When each state of the collection with the key ``states`` expires."""
     return f"{states}:expiry"
+
+
+def schedule_key(base: str) -> str:
+    """The sorted set of what is to be sent later: when to look at it (ms), by ID."""
+    return f"{base}:later"
+
+
+def scheduled_key(base: str) -> str:
+    """What is to be sent later: messages by ID, and who is about to send one by ``@ID``."""
+    return f"{base}:later:messages"
 
 
 #: The consumer group of a queue.

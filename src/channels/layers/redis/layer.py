@@ -1,16 +1,18 @@
 """What the layers over Redis add to a layer with a broker: servers, and clients for them."""
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.checks import CheckMessage
 
-from ..broker.layer import BrokerLayer
-from ..broker.transport import Recipient, Transport
-from ..options import require_text
+from ..broker.delayed import SCHEDULE_CAPACITY, DelayedSends, SchedulingTransport
+from ..broker.transport import Recipient
+from ..options import require_count, require_text
 from .connection.client import connect, decode_hosts
 from .connection.eviction import check_eviction
 from .connection.hosts import HostsError, parse_hosts
 from .keys import consistent_hash
+from .queues.named import NamedChannels
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -18,23 +20,43 @@ if TYPE_CHECKING:
 __all__ = ["RedisLayer"]
 
 
-class RedisLayer(BrokerLayer):
+class RedisTransport(SchedulingTransport, Protocol):
+    """A transport through Redis."""
+
+    @property
+    def named(self) -> NamedChannels:
+        """The queues of named channels."""
+
+
+class RedisLayer(DelayedSends):
     """A layer over one or several Redis servers. A subclass says over which transport.
 
     Args:
         hosts: the option.
         prefix: of all keys.
+        schedule_capacity: messages that may be scheduled in each partition.
         options: of :class:`~channels.layers.broker.layer.BrokerLayer`.
     """
 
-    def __init__(self, hosts: Any, *, prefix: str, **options: Any) -> None:
+    transport: RedisTransport
+
+    def __init__(
+        self,
+        hosts: Any,
+        *,
+        prefix: str,
+        schedule_capacity: int = SCHEDULE_CAPACITY,
+        **options: Any,
+    ) -> None:
         require_text("prefix", prefix)
+        require_count("schedule_capacity", schedule_capacity)
+        self.schedule_capacity = schedule_capacity
         self.servers, self._bases = parse_hosts(hosts, prefix)
         #: The option ``hosts``, as a list of dicts.
         self.hosts = decode_hosts(hosts)
         super().__init__(self._connect, prefix=prefix, **options)
 
-    def _connect(self, recipient: Recipient) -> Transport:
+    def _connect(self, recipient: Recipient) -> RedisTransport:
         """The transport to these servers."""
         raise NotImplementedError
 
@@ -75,4 +97,10 @@ class RedisLayer(BrokerLayer):
 
         It takes a few seconds at the most, also if the broker does not answer.
         """
+        here = asyncio.get_running_loop()
+        looked = self._scheduler.loop is here
+        if looked:
+            await self._scheduler.stop()
         await self.transport.rest()
+        if looked and (here in self.local.waiting_loops() or self.transport.named.is_awaited()):
+            self._scheduler.watch()

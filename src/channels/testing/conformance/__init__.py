@@ -17,11 +17,12 @@ With the standard library or Django's test runner::
 
 What a layer does not do it says with the attributes of
 :class:`~channels.testing.conformance.base.LayerHarness`, such as ``enforces_capacity = False``;
-groups and flush are looked up in the layer's ``extensions``, and states in its attribute
-``supports_state``. Tests of those are then skipped.
+groups and flush are looked up in the layer's ``extensions``, states and delayed messages in its
+attributes ``supports_state`` and ``supports_delayed``. Tests of those are then skipped.
 """
 
 from .base import LayerHarness
+from .delayed import DelayedTests
 from .groups import GroupTests
 from .laws import LawTests
 from .lifecycle import LifecycleTests
@@ -44,6 +45,7 @@ class LayerConformance(
     LifecycleTests,
     PeerTests,
     StateTests,
+    DelayedTests,
     LawTests,
 ):
     """Every promise of a channel layer, as tests. Subclass it and define ``make_layer``."""

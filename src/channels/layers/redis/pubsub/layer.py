@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from re import Pattern
 from typing import Any
 
+from ...broker.delayed import SCHEDULE_CAPACITY
 from ...broker.transport import Recipient
 from ...mailbox import Overflow
 from ...options import require_callback, require_flag
@@ -46,6 +47,8 @@ class RedisPubSubChannelLayer(RedisLayer):
             :class:`~channels.layers.InMemoryChannelLayer`.
         sharded: use sharded pub/sub, which needs Redis 7 or Valkey and pays off in a cluster. By
             default it is used in clusters that have it. All processes must agree.
+        schedule_capacity: messages that may wait to be sent later, periodic ones included, on each
+            host or in each part of a cluster.
     """
 
     transport: PubSubTransport
@@ -66,6 +69,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         *,
         overflow: Overflow = "drop_newest",
         sharded: bool | None = None,
+        schedule_capacity: int = SCHEDULE_CAPACITY,
     ) -> None:
         require_callback("on_disconnect", on_disconnect)
         require_callback("on_reconnect", on_reconnect)
@@ -76,6 +80,7 @@ class RedisPubSubChannelLayer(RedisLayer):
         super().__init__(
             hosts,
             prefix=prefix,
+            schedule_capacity=schedule_capacity,
             expiry=expiry,
             group_expiry=group_expiry,
             capacity=capacity,
@@ -86,4 +91,6 @@ class RedisPubSubChannelLayer(RedisLayer):
         )
 
     def _connect(self, recipient: Recipient) -> PubSubTransport:
-        return PubSubTransport(recipient, self.servers, self._bases, self._sharded, self)
+        return PubSubTransport(
+            recipient, self.servers, self._bases, self._sharded, self, self.schedule_capacity
+        )

@@ -31,6 +31,7 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
+from ..schedule import RedisSchedule
 from ..states import States
 from .callbacks import Background, Callbacks
 from .notices import LossNotices
@@ -56,6 +57,7 @@ class PubSubTransport:
         bases: what all topics and keys of a partition begin with.
         sharded: whether to use sharded pub/sub; None for whether a cluster has it.
         callbacks: to call as connections break and are repaired.
+        schedule_capacity: messages that may be scheduled in each partition.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PubSubTransport:
         bases: list[str],
         sharded: bool | None,
         callbacks: Callbacks,
+        schedule_capacity: int,
     ) -> None:
         self._recipient = recipient
         self._local = recipient.local
@@ -79,6 +82,8 @@ class PubSubTransport:
         states = States(self._partitions)
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
+        #: What is to be sent later.
+        self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: The kind of pub/sub; None until the servers have been asked what they have.
         self.commands: Commands | None = SHARDED if sharded else PLAIN
         if sharded is None and isinstance(servers[0], ClusterServer):

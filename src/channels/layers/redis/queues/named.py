@@ -72,6 +72,10 @@ class NamedChannels:
         if readers and channel in readers and not readers[channel].is_wanted():
             await readers.pop(channel).leave()
 
+    def is_awaited(self) -> bool:
+        """Whether a caller on this event loop waits for a message."""
+        return any(reader.callers for reader in (self._readers.peek() or {}).values())
+
     async def rest(self) -> None:
         """End what reads on this event loop for no caller."""
         readers = self._readers.peek() or {}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from re import Pattern
 from typing import Any, ClassVar
 
+from ...broker.delayed import SCHEDULE_CAPACITY
 from ...broker.transport import Recipient
 from ...mailbox import Overflow
 from ...options import require_count, require_duration
@@ -42,6 +43,8 @@ class RedisChannelLayer(RedisLayer):
         inbox_capacity: messages that may wait for one process, beyond which they are dropped and
             counted.
         lease: seconds after its last sign of life for which the server keeps what is a process's.
+        schedule_capacity: messages that may wait to be sent later, periodic ones included, on each
+            host or in each part of a cluster.
     """
 
     limits: ClassVar[tuple[str, ...]] = (*RedisLayer.limits, "inbox_capacity", "lease")
@@ -63,6 +66,7 @@ class RedisChannelLayer(RedisLayer):
         overflow: Overflow = "drop_newest",
         inbox_capacity: int = INBOX_CAPACITY,
         lease: float = LEASE,
+        schedule_capacity: int = SCHEDULE_CAPACITY,
     ) -> None:
         require_count("inbox_capacity", inbox_capacity)
         require_duration("lease", lease)
@@ -71,6 +75,7 @@ class RedisChannelLayer(RedisLayer):
         super().__init__(
             hosts,
             prefix=prefix,
+            schedule_capacity=schedule_capacity,
             expiry=expiry,
             group_expiry=group_expiry,
             capacity=capacity,
@@ -82,5 +87,10 @@ class RedisChannelLayer(RedisLayer):
 
     def _connect(self, recipient: Recipient) -> StreamsTransport:
         return StreamsTransport(
-            recipient, self.servers, self._bases, self.lease, self.inbox_capacity
+            recipient,
+            self.servers,
+            self._bases,
+            self.lease,
+            self.inbox_capacity,
+            self.schedule_capacity,
         )

@@ -32,6 +32,7 @@ from ..keys import (
 )
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
+from ..schedule import RedisSchedule
 from ..states import States
 from .inbox import InboxReader
 
@@ -51,6 +52,7 @@ class StreamsTransport:
         bases: what all keys of a partition begin with.
         lease: seconds after its last sign of life for which a process is a member of its groups.
         inbox_capacity: messages that may wait for one process.
+        schedule_capacity: messages that may be scheduled in each partition.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class StreamsTransport:
         bases: list[str],
         lease: float,
         inbox_capacity: int,
+        schedule_capacity: int,
     ) -> None:
         self._recipient = recipient
         self._local = recipient.local
@@ -75,6 +78,8 @@ class StreamsTransport:
         states = States(self._partitions)
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
+        #: What is to be sent later.
+        self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: What reads the inboxes.
         self.receiver = Receiver(self._make_readers, self._local.waiting_loops)
         self.is_ready, self.ready = self.receiver.is_ready, self.receiver.be_ready
