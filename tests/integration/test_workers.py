@@ -30,10 +30,10 @@ APPLICATION = """
 import asyncio, sys, time
 from pathlib import Path
 from channels.consumer import AsyncConsumer, SyncConsumer
-from channels.layers.redis import queues
+from channels.layers.redis.queues import reader
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 
-queues._BLOCK, queues._ABANDONED = 0.5, 1.0  # seconds; they would be 5 and 10
+reader._BLOCK, reader._ABANDONED = 0.5, 1.0  # seconds; they would be 5 and 10
 
 class Jobs(AsyncConsumer):
     async def job(self, message):
@@ -178,7 +178,8 @@ async def test_a_worker_that_idles_takes_nothing_along_when_it_ends(project, lay
     async with asyncio.timeout(20):
         while len(left) < sent - done:
             left.append((await layer.receive("jobs"))["n"])
-    assert left == list(range(done, sent))
+    # One that it was about to have may have gone back to the end.
+    assert sorted(left) == list(range(done, sent))
     assert queue() == (0, 0)
 
 
