@@ -23,6 +23,7 @@
 ``channels.W012``  A route begins with a slash.
 ``channels.W013``  ``asgi.py`` imports models before it sets Django up.
 ``channels.W014``  A consumer's method is a plain one where a coroutine is needed, or the reverse.
+``channels.W020``  ``contrib.progress`` keeps its states in a cache of one process.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a

@@ -47,6 +47,13 @@ def test_states_of_all_collections_are_bounded(states):
     assert 15 <= len(kept) <= 20
 
 
+def test_a_collection_is_bounded(states):
+    for n in range(5):
+        states.set("jobs", f"f{n}", dict, 60 - n, None, 3)
+    assert set(states.get("jobs")) == {"f0", "f1", "f4"}
+    assert len(states) == 3
+
+
 def test_forgotten_states_are_not_counted(states):
     for field in "ab":
         put(states, "jobs", field)

@@ -1,0 +1,475 @@
+"""Pages that watch jobs: what they are told, in which order, and what they may not see."""
+
+import asyncio
+import json
+
+import pytest
+
+from channels.contrib.progress import (
+    Job,
+    JobState,
+    Progress,
+    ProgressConsumer,
+    ProgressSseConsumer,
+    aannounce,
+    watching,
+)
+from channels.contrib.progress.job import job_group, job_message, revision_of, user_group
+from channels.contrib.progress.store import Jobs
+from channels.exceptions import InvalidChannelLayerError
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.testing import ApplicationCommunicator, WebsocketCommunicator
+
+from ....asgi import until
+from .helpers import Failing, WithoutGroups, unique
+
+
+class User:
+    is_authenticated = True
+
+    def __init__(self, pk):
+        self.pk = pk
+
+
+class Anonymous:
+    is_authenticated = False
+
+
+ALICE, BOB = User(1), User(2)
+
+
+def websocket(user=ALICE, job=None, consumer=ProgressConsumer):
+    client = WebsocketCommunicator(consumer.as_asgi(), "/ws/")
+    if user is not None:
+        client.scope["user"] = user
+    client.scope["url_route"] = {"args": (), "kwargs": {} if job is None else {"job": job}}
+    return client
+
+
+def events(user=ALICE, job=None, consumer=ProgressSseConsumer):
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "user": user}
+    scope["url_route"] = {"args": (), "kwargs": {} if job is None else {"job": job}}
+    return ApplicationCommunicator(consumer.as_asgi(), scope)
+
+
+async def publish(job):
+    """Keep a state and tell the groups, as a reporter does."""
+    layer = get_channel_layer()
+    await Jobs(layer).beat(job.id, 60)
+    await Jobs(layer).save(job, 60)
+    await Jobs(layer).list(job, 1, 60)
+    await tell(job)
+
+
+async def tell(job):
+    layer = get_channel_layer()
+    await layer.group_send(job_group(job.id), job_message(job))
+    if job.owner is not None:
+        await layer.group_send(user_group(job.owner), job_message(job))
+
+
+def running(job_id, report=1, *, attempt=1, owner="1", **values):
+    state = values.pop("state", JobState.RUNNING)
+    revision = revision_of(attempt, report)
+    return Job(id=job_id, state=state, owner=owner, revision=revision, **values)
+
+
+async def told(client, count=1):
+    """What the page is told next: the state and the text of each."""
+    found = [await client.receive_json_from(timeout=5) for _ in range(count)]
+    return [(content.get("state", content["type"]), content.get("text")) for content in found]
+
+
+# What a page is told
+
+
+async def test_who_comes_late_or_again_is_told_the_last_state():
+    job_id = unique()
+    for attempt in (1, 2):
+        await publish(running(job_id, 7, text="seven", attempt=attempt))
+        async with websocket(job=job_id) as client:
+            assert await told(client) == [("running", "seven")]
+            await publish(running(job_id, 8, text="eight", attempt=attempt))
+            assert await told(client) == [("running", "eight")]
+
+
+async def test_no_older_state_after_a_newer_one():
+    job_id = unique()
+    await publish(running(job_id, 5, text="five", attempt=2))
+    async with websocket(job=job_id) as client:
+        assert await told(client) == [("running", "five")]
+        for old in (
+            running(job_id, 5, attempt=2),
+            running(job_id, 4, attempt=2),
+            running(job_id, 9),
+        ):
+            await tell(old)
+        await tell(running(job_id, 6, text="six", attempt=2))
+        assert await told(client) == [("running", "six")]
+
+
+async def test_what_is_reported_while_a_page_comes_is_told_after_the_state(use_layer):
+    class Slow(InMemoryChannelLayer):
+        """Something is reported after the state was read, and before the page has it."""
+
+        immediate = frozenset()
+        job = None
+
+        async def get_states(self, collection):
+            found = await super().get_states(collection)
+            if self.job is not None:
+                job, self.job = self.job, None
+                await tell(job)
+            return found
+
+    job_id = unique()
+    layer = use_layer(Slow())
+    await publish(running(job_id, 1, text="one"))
+    layer.job = running(job_id, 2, text="two")
+    async with websocket(job=job_id) as client:
+        assert await told(client, 2) == [("running", "one"), ("running", "two")]
+
+
+async def test_all_jobs_of_a_user_and_no_others():
+    jobs = {name: unique() for name in ("one", "two", "bobs", "new")}
+    for name in ("one", "two"):
+        await publish(running(jobs[name], text=name))
+    await publish(running(jobs["bobs"], owner="2", text="bobs"))
+    async with websocket() as client:
+        assert sorted(await told(client, 2)) == [("running", "one"), ("running", "two")]
+        await publish(running(jobs["bobs"], 2, owner="2", text="bobs"))
+        await publish(running(jobs["new"], text="new"))
+        assert await told(client) == [("running", "new")]
+
+
+async def test_a_whole_job_as_a_page_sees_it():
+    job_id = await aannounce(user=ALICE, title="Import", total=4)
+    async with websocket(job=job_id) as client:
+        first = await client.receive_json_from()
+        assert (first["type"], first["job"], first["state"]) == ("progress", job_id, "queued")
+        async with Progress(job_id, interval=0.01) as progress:
+            progress.advance(2, "Half")
+            await until_told(client, lambda content: content["percent"] == 50)
+            progress.finish({"url": "/imports/17/"})
+        last = await until_told(client, lambda content: content["state"] == "finished")
+        assert (last["result"], last["title"]) == ({"url": "/imports/17/"}, "Import")
+        assert "owner" not in last
+
+
+async def until_told(client, condition):
+    while not condition(content := await client.receive_json_from(timeout=5)):
+        pass
+    return content
+
+
+async def test_events_of_a_stream():
+    job_id = unique()
+    await publish(running(job_id, text="one"))
+    client = events(job=job_id)
+    await client.send_input({"type": "http.request", "body": b""})
+    assert (await client.receive_output())["status"] == 200
+    assert b"event: progress" in (await next_event(client))
+    await publish(running(job_id, 2, text="two", state=JobState.FAILED))
+    event = await next_event(client)
+    data = json.loads(event.partition(b"data: ")[2].strip())
+    assert (data["job"], data["state"], data["text"]) == (job_id, "failed", "two")
+    await client.send_input({"type": "http.disconnect"})
+    await client.wait()
+
+
+async def next_event(client):
+    while b"event:" not in (body := (await client.receive_output(timeout=5))["body"]):
+        pass
+    return body
+
+
+# Who may see it
+
+
+@pytest.mark.parametrize("user", [None, Anonymous(), BOB])
+@pytest.mark.parametrize("there", [True, False])
+async def test_others_are_not_told_whether_there_is_such_a_job(user, there):
+    job_id = unique()
+    if there:
+        await publish(running(job_id))
+    client = websocket(user, job_id)
+    assert await client.connect() == (True, None)
+    code = 4404 if user is BOB else 4401
+    assert await client.receive_output() == {"type": "websocket.close", "code": code}
+    await client.disconnect(code)
+    stream = events(user, job_id)
+    await stream.send_input({"type": "http.request", "body": b""})
+    assert (await stream.receive_output())["status"] == (404 if user is BOB else 403)
+    await stream.wait()
+
+
+async def test_nobody_sees_a_job_without_an_owner():
+    job_id = unique()
+    await publish(running(job_id, owner=None))
+    for user, code in ((ALICE, 4404), (Anonymous(), 4401)):
+        client = websocket(user, job_id)
+        await client.connect()
+        assert (await client.receive_output())["code"] == code
+        await client.disconnect(code)
+
+
+async def test_without_a_job_who_is_not_signed_in_sees_nothing():
+    client = websocket(Anonymous())
+    await client.connect()
+    assert (await client.receive_output())["code"] == 4401
+    await client.disconnect(4401)
+
+
+@pytest.mark.parametrize("job_id", ["a b", "x" * 65, "ä"])
+async def test_what_is_no_name_is_no_job(job_id):
+    client = websocket(ALICE, job_id)
+    await client.connect()
+    assert (await client.receive_output())["code"] == 4404
+    await client.disconnect(4404)
+
+
+class Everybody(ProgressConsumer):
+    def may_see(self, job):
+        return job.title != "Secret"
+
+
+class Team(ProgressConsumer):
+    async def may_see(self, job):
+        await asyncio.sleep(0)
+        return job.group == "team"
+
+    groups = ["team"]
+
+
+async def test_projects_decide_who_may_see_a_job():
+    job_id = unique()
+    await publish(running(job_id, owner=None, text="for all"))
+    async with websocket(Anonymous(), job_id, Everybody) as client:
+        assert await told(client) == [("running", "for all")]
+
+
+async def test_a_project_may_hide_jobs_of_a_user():
+    await publish(running(unique(), title="Secret"))
+    await publish(running(unique(), text="shown"))
+    async with websocket(ALICE, None, Everybody) as client:
+        assert await told(client) == [("running", "shown")]
+
+
+async def test_jobs_of_a_group():
+    async with websocket(BOB, None, Team) as client:
+        for group, text in (("other", "no"), ("team", "yes")):
+            job = running(unique(), group=group, text=text)
+            await get_channel_layer().group_send("team", job_message(job))
+        assert await told(client) == [("running", "yes")]
+
+
+async def test_a_job_that_becomes_somebody_elses_is_shown_no_more():
+    job_id, other = unique(), unique()
+    await publish(running(job_id, text="alices"))
+    client = websocket(ALICE, job_id)
+    await client.connect()
+    assert await told(client) == [("running", "alices")]
+    await publish(running(job_id, attempt=2, owner="2", text="bobs"))
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4404}
+    await client.disconnect(4404)
+    await publish(running(other, text="alices"))
+    async with websocket(ALICE) as client:
+        await told(client)
+        await client.send_json_to({"watch": other})
+        await told(client)
+        await publish(running(other, attempt=2, owner="2", text="bobs"))
+        assert await told(client) == [("refused", None)]
+
+
+# What pages ask for
+
+
+async def test_a_page_asks_for_more_jobs():
+    one, two, bobs = unique(), unique(), unique()
+    await publish(running(one, text="one"))
+    await publish(running(two, text="two"))
+    await publish(running(bobs, owner="2"))
+    async with websocket(ALICE, one) as client:
+        assert await told(client) == [("running", "one")]
+        for name, answer in (
+            (two, ("running", "two")),
+            (bobs, ("refused", None)),
+            ("x y", ("refused", None)),
+        ):
+            await client.send_json_to({"watch": name})
+            assert await told(client) == [answer]
+        await client.send_json_to({"watch": two})  # again
+        await client.send_json_to({"unwatch": one})
+        await client.send_json_to({"unwatch": bobs})
+        await client.send_json_to({"watch": ["rubbish"]})
+        assert await told(client) == [("refused", None)]
+        await publish(running(one, 2, text="one"))
+        await publish(running(two, 2, text="two again"))
+        assert await told(client) == [("running", "two again")]
+
+
+async def test_a_page_watches_a_bounded_number_of_jobs(monkeypatch):
+    monkeypatch.setattr(ProgressConsumer, "max_jobs", 2)
+    jobs = [unique() for _ in range(3)]
+    for job_id in jobs:
+        await publish(running(job_id))
+    async with websocket(ALICE, jobs[0]) as client:
+        await told(client)
+        for job_id, answer in zip(jobs[1:], ("running", "refused"), strict=True):
+            await client.send_json_to({"watch": job_id})
+            assert [state for state, _ in await told(client)] == [answer]
+
+
+@pytest.mark.parametrize("rubbish", [[], 7, None, {}, {"see": "a"}, {"watch": "a", "unwatch": "a"}])
+async def test_rubbish_from_a_page_ends_the_connection(rubbish):
+    client = websocket()
+    client.scope["asgi"] = {"version": "3.0"}
+    await client.connect()
+    await client.send_json_to(rubbish)
+    assert (await client.receive_output())["code"] == 1007
+    await client.wait()
+
+
+# Looking at silent jobs
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(watching.Watching, "look_interval", 0.05)
+
+
+async def test_a_job_whose_reporter_has_died_is_told_as_lost_and_found_again(quick):
+    job_id = unique()
+    layer = get_channel_layer()
+    await publish(running(job_id, text="one"))
+    async with websocket(job=job_id) as client:
+        assert await told(client) == [("running", "one")]
+        await layer.delete_state(job_group(job_id), "alive")
+        assert await told(client) == [("lost", "one")]
+        await Jobs(layer).beat(job_id, 60)
+        assert await told(client) == [("running", "one")]
+        await layer.delete_state(job_group(job_id), "state")
+        assert await told(client) == [("lost", "one")]
+
+
+async def test_a_message_that_was_lost_is_made_up_for(quick):
+    job_id = unique()
+    await publish(running(job_id, text="one"))
+    async with websocket(job=job_id) as client:
+        assert await told(client) == [("running", "one")]
+        await Jobs(get_channel_layer()).save(running(job_id, 2, state=JobState.FINISHED), 60)
+        assert await told(client) == [("finished", "")]
+
+
+async def test_after_a_gap_the_page_is_told_at_once():
+    job_id = unique()
+    layer = get_channel_layer()
+    await publish(running(job_id, text="one"))
+    async with websocket(job=job_id) as client:
+        await told(client)
+        await Jobs(layer).save(running(job_id, 2, text="two"), 60)
+        await layer.group_send(job_group(job_id), {"type": "layer.gap", "reason": "as if"})
+        assert await told(client) == [("running", "two")]
+
+
+async def test_an_attempt_after_the_broker_has_lost_its_data_is_shown(quick):
+    job_id = unique()
+    await publish(running(job_id, attempt=3, text="third"))
+    async with websocket(job=job_id) as client:
+        await told(client)
+        await get_channel_layer().delete_state(job_group(job_id), "state")
+        assert await told(client) == [("lost", "third")]
+        await publish(running(job_id, attempt=1, text="first again"))
+        assert await told(client) == [("running", "first again")]
+
+
+async def test_a_broker_that_is_down_does_not_end_the_connection(quick, use_layer, caplog):
+    job_id = unique()
+    layer = use_layer(Failing())
+    layer.down = False
+    await publish(running(job_id, text="one"))
+    async with websocket(job=job_id) as client:
+        await told(client)
+        layer.down = True
+        await until(lambda: "Could not look at silent jobs (ConnectionError" in caplog.text)
+        layer.down = False
+        await publish(running(job_id, 2, text="two"))
+        assert await told(client) == [("running", "two")]
+
+
+async def test_rubbish_from_the_layer_is_ignored(caplog):
+    job_id = unique()
+    await publish(running(job_id, text="one"))
+    async with websocket(job=job_id) as client:
+        await told(client)
+        for rubbish in ({"type": "progress.report"}, job_message(running("another"))):
+            await get_channel_layer().group_send(job_group(job_id), rubbish)
+        await publish(running(job_id, 2, text="two"))
+        assert await told(client) == [("running", "two")]
+    assert "Ignored a report: This is no job" in caplog.text
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(watching, "_REMEMBERED", 2)
+    ended = JobState.FINISHED
+    async with websocket() as client:
+        for n, state in enumerate(
+            (JobState.RUNNING, ended, ended, JobState.RUNNING, JobState.RUNNING)
+        ):
+            await publish(running(f"n{n}", state=state, text=str(n)))
+            assert await told(client) == [(state.value, str(n))]
+
+
+# Users
+
+
+async def test_a_user_that_has_signed_out_sees_no_more(quick, monkeypatch):
+    users = iter([ALICE, Anonymous()])
+
+    async def get_user(scope):
+        assert scope["type"] == "websocket"
+        return next(users)
+
+    monkeypatch.setattr(watching, "get_user", get_user)
+    monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
+    client = websocket()
+    client.scope["session"] = {}
+    await client.connect()
+    assert (await client.receive_output(timeout=5))["code"] == 4401
+    await client.disconnect(4401)
+
+
+async def test_without_a_session_no_user_is_asked_for(quick, monkeypatch):
+    monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
+    job_id = unique()
+    await publish(running(job_id))
+    async with websocket(job=job_id) as client:
+        await told(client)
+        await get_channel_layer().delete_state(job_group(job_id), "alive")
+        assert await told(client) == [("lost", "")]
+
+
+async def test_a_stream_of_a_user_that_has_signed_out_ends(quick, monkeypatch):
+    async def get_user(scope):
+        return Anonymous()
+
+    monkeypatch.setattr(watching, "get_user", get_user)
+    monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
+    client = events()
+    client.scope["session"] = {}
+    await client.send_input({"type": "http.request", "body": b""})
+    async with asyncio.timeout(5):
+        while (await client.receive_output(timeout=5)).get("more_body", True):
+            pass
+    await client.wait()
+
+
+@pytest.mark.parametrize("layer", [WithoutGroups, None])
+async def test_a_layer_with_groups_is_needed(use_layer, layer):
+    class Layerless(ProgressConsumer):
+        async def _open_channel(self, wake):
+            self.channel_layer = layer and layer()
+
+    client = websocket(consumer=Layerless)
+    with pytest.raises(InvalidChannelLayerError, match="doesn't support groups"):
+        await client.connect()
