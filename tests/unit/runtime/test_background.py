@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from functools import partial
 
 import pytest
 
@@ -608,8 +609,6 @@ async def test_what_can_be_awaited_will_do():
 
 
 def test_names_for_the_log():
-    from functools import partial
-
     class Work:
         async def __call__(self):
             pass

@@ -18,8 +18,8 @@ DEADLINE = 10.0
 def make():
     made = []
 
-    def make(keep, finished=lambda: None):
-        made.append(Workers(lambda: keep, finished))
+    def make(keep, finished=lambda: None, **options):
+        made.append(Workers(lambda: keep, finished, **options))
         return made[-1]
 
     yield make
@@ -35,6 +35,24 @@ def test_results_and_errors(make):
     with pytest.raises(SystemExit):  # which ends no thread
         workers.submit(sys.exit).result(DEADLINE)
     assert len(workers.threads) == 1
+
+
+def test_an_exit_may_wait_for_nothing(make):
+    workers, release = make(0, name="own", exit_grace=0.0), threading.Event()
+    names = []
+
+    def work():
+        names.append(threading.current_thread().name)
+        release.wait(DEADLINE)
+
+    future = workers.submit(work)
+    assert workers.under_way == 1
+    workers.end()
+    assert not future.done()
+    release.set()
+    future.result(DEADLINE)
+    assert names == ["own"]
+    assert workers.under_way == 0
 
 
 def test_one_after_another_they_need_one_thread(make):

@@ -1,5 +1,7 @@
 """Consumers as projects write them, in every style that the documentation shows."""
 
+import asyncio
+from concurrent.futures import Future
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -142,6 +144,47 @@ class Events(AsyncHttpConsumer):
         await self.send_headers(headers=[(b"content-type", b"text/event-stream")])
         await self.send_body(b"data: 1\n\n", more_body=True)
         await self.send_response(200, body, headers=[(b"x", b"y")])
+
+
+class Ticker(AsyncWebsocketConsumer):
+    """Has a background task."""
+
+    max_background_tasks = 1
+    background_grace = 1
+
+    async def connect(self) -> None:
+        await self.accept()
+        self.ticking: asyncio.Task[int] = self.start_background_task(self.tick, 3, pause=0.5)
+        self.start_background_task(self.close)
+        self.start_background_task(self.look_up, "a")
+
+    async def tick(self, times: int, *, pause: float = 1) -> int:
+        await asyncio.sleep(pause)
+        return times
+
+    async def receive(self, text_data: str) -> None:
+        self.ticking.cancel()
+        await self.send(str(await self.ticking))
+
+    @database_sync_to_async
+    def look_up(self, name: str) -> int:
+        return User.objects.filter(username=name).count()
+
+
+class SyncTicker(WebsocketConsumer):
+    """The same, in the synchronous style."""
+
+    def connect(self) -> None:
+        self.accept()
+        self.ticking: Future[int] = self.start_background_task(self.tick, 3, pause=0.5)
+
+    def tick(self, times: int, *, pause: float = 1) -> int:
+        while not self.background_stopping.wait(pause):
+            self.send("tick")
+        return times
+
+    def receive(self, text_data: str) -> None:
+        self.send(str(self.ticking.result()))
 
 
 class Jobs(AsyncConsumer):

@@ -41,12 +41,25 @@ class Chat(AsyncWebsocketConsumer):
         self.name: str = await self.save(text_data)  # error
         await count_lines(author=1)  # error
         await self.close(reason=1)  # error
+        self.start_background_task(self.tick, "x")  # error
+        self.start_background_task(self.tick, 1, seconds=1)  # error
+        self.start_background_task(self.tick(1))  # error
+        self.start_background_task(len, "x")  # error
+        self.text: str = await self.start_background_task(self.tick, 1)  # error
+
+    async def tick(self, times: int) -> int:
+        return times
 
 
 class SyncChat(WebsocketConsumer):
     def connect(self) -> None:
         self.channel_layer.group_add("chat", self.channel_name)  # error
         async_to_sync(self.channel_layer.group_add)("chat")  # error
+        self.start_background_task(self.tick, "x")  # error
+        self.background_stopping.wait("x")  # error
+
+    def tick(self, times: int) -> int:
+        return times
 
     def disconnect(self, code: str) -> None:  # error
         pass
