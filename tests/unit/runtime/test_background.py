@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from functools import partial
 
 import pytest
@@ -512,6 +513,26 @@ async def test_a_task_has_begun_before_the_next_handler_runs():
     await until(lambda: len(consumer_class.made[0].log) == 3)
     assert consumer_class.made[0].log == ["first", "task", "second"]
     await server.leave()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("crash", [False, True])
+async def test_tasks_may_be_eager(crash):
+    """They begin, and may end, before they are known."""
+
+    async def work(self):
+        self.log.append("working")
+        if crash:
+            raise LookupError
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    server, consumer = await connected(made(work=work))
+    if crash:
+        await until(lambda: server.sent)
+    await server.leave(1001)
+    assert consumer.log[0] == "working"
+    assert len(consumer.codes()) == 1
+    assert not consumer._channels_connection.background(background.BackgroundTasks)._tasks
 
 
 async def test_a_task_may_start_another():

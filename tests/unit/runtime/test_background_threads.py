@@ -22,6 +22,7 @@ from channels.generic.sse import SseConsumer
 from channels.generic.websocket import WebsocketConsumer
 from channels.testing import WebsocketCommunicator
 from tests.asgi import DEADLINE, Server, until
+from tests.unit.runtime.database_file import database_file, query
 
 pytestmark = pytest.mark.usefixtures("layer")
 
@@ -143,6 +144,53 @@ async def test_what_it_sends_after_the_end_is_dropped(heard):
     await server.leave()
     assert server.texts() == []
     assert [name for name, _ in heard if name == "send_dropped"] == ["send_dropped"]
+
+
+async def test_one_that_waits_for_a_client_that_does_not_read_ends_too(caplog):
+    async def until_it_has_gone(message):
+        if message["type"] == "websocket.send":
+            stuck.append(message)
+            await gone.wait()
+
+    def work(self):
+        self.log.append("working")
+        self.go.wait(DEADLINE)
+        while not self.background_stopping.is_set():
+            self.send("x" * 2**20)  # the second one waits
+        self.log.append("ended")
+
+    stuck, gone = [], asyncio.Event()
+    server, consumer = await connected(consumer_with(work=work))
+    server.on_send = until_it_has_gone
+    consumer.go.set()
+    await until(lambda: stuck)
+    gone.set()
+    await server.leave()
+    assert consumer.log == ["working", "ended", ("disconnect", 1001)]
+    assert not caplog.records
+
+
+def test_its_database_connection_is_closed_with_it(tmp_path, django_db_blocker):
+    found = []
+
+    def work(self):
+        self.log.append("working")
+        connection = query()
+        found.append((threading.current_thread(), connection))
+        self.background_stopping.wait(60)
+
+    async def check():
+        server, _ = await connected(consumer_with(work=work))
+        await until(lambda: found)
+        [(thread, connection)] = found
+        assert connection.connection is not None
+        await server.leave()
+        await until(lambda: not thread.is_alive())
+        assert connection.connection is None
+
+    path = tmp_path / "db.sqlite3"
+    with django_db_blocker.unblock(), database_file(path, CONN_MAX_AGE=None):
+        asyncio.run(check())
 
 
 async def test_one_that_does_not_end_is_reported_and_left(caplog):
