@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Self
 
@@ -43,18 +43,13 @@ def supervise(say: Callable[[str], object]) -> int:
     environment = {**os.environ, autoreload.DJANGO_AUTORELOAD_ENV: "true"}
     status = RELOAD
     with _Signals() as signals:
-        while True:
+        while status and not signals.told:
             child = subprocess.Popen(command, env=environment, close_fds=False)  # noqa: S603 - itself
-            with signals.passed_on(child):
-                status = child.wait()
-            if status == 0 or signals.told:
-                return max(status, 0)  # it may have had no time to listen to the signal
-            if status != RELOAD:
+            status = signals.wait_for(child)
+            if status not in {0, RELOAD} and not signals.told:
                 say(f"It has ended with status {status}, and starts again when a file changes.")
-                try:
-                    _wait_for_change()
-                except KeyboardInterrupt:
-                    return status
+                signals.wait_for_change()
+    return max(status, 0)  # one that was told to end may not have listened to the signal yet
 
 
 class _Signals:
@@ -65,6 +60,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._waiting = False
         #: Whether this process was told to end.
         self.told = False
 
@@ -76,28 +72,29 @@ class _Signals:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    @contextlib.contextmanager
-    def passed_on(self, child: "subprocess.Popen[bytes]") -> Iterator[None]:
-        """Pass signals on to ``child``."""
+    def wait_for(self, child: "subprocess.Popen[bytes]") -> int:
+        """Wait until ``child`` has ended; its exit status."""
         self._child = child
-        if self.told:  # between two children
+        if self.told:  # pragma: no cover - in the moment in which the child was started
             child.terminate()
-        try:
-            yield
-        finally:
-            self._child = None
+        status = child.wait()
+        self._child = None
+        return status
+
+    def wait_for_change(self) -> None:
+        """Wait until a file changes of the modules that this process has loaded, or for the end."""
+        # SystemExit is the way in which Django tells of a change.
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            self._waiting = True
+            autoreload.get_reloader().run_loop()
+        self._waiting = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.told = True
-        if self._child is None:
+        if self._child is not None:
+            self._child.terminate()
+        elif self._waiting:  # pragma: no branch - else it ends without being waited for
             raise KeyboardInterrupt
-        self._child.terminate()
-
-
-def _wait_for_change() -> None:
-    """Wait until a file changes of the modules that this process has loaded."""
-    with contextlib.suppress(SystemExit):  # the way in which Django tells of it
-        autoreload.get_reloader().run_loop()
 
 
 class Changes:

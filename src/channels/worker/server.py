@@ -340,8 +340,12 @@ class Worker(StatelessServer):
         try:
             await slot.serve()
         finally:
-            if self.application_instances.get(scope_id) is slot.details:
-                del self.application_instances[scope_id]
+            self._forget(scope_id, slot)
+
+    def _forget(self, scope_id: str, slot: Slot) -> None:
+        """``slot`` has ended; another one may have taken its place."""
+        if self._slot(scope_id) is slot:
+            del self.application_instances[scope_id]
 
     def _make_room(self) -> None:
         """End instances that wait for a message, the least recently used first."""

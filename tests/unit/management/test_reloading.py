@@ -1,11 +1,14 @@
+import os
 import signal
+import threading
 
 import pytest
+from django.utils import autoreload
+
+from channels.management.reloading import RELOAD, Changes
 
 from .project import Project
 from .test_runworker import LAYER
-
-pytestmark = pytest.mark.server
 
 SETTINGS = """
 from django.utils.autoreload import StatReloader
@@ -48,6 +51,7 @@ def changed(worker, project, text, sign, times=1):
     raise AssertionError(worker.output)
 
 
+@pytest.mark.server
 @pytest.mark.slow
 def test_when_code_changes_the_running_handler_finishes_and_a_new_worker_begins(project):
     with project.manage("runworker", "thumbs", "--reload") as worker:
@@ -66,6 +70,7 @@ def test_when_code_changes_the_running_handler_finishes_and_a_new_worker_begins(
         assert worker.wait() == 0
 
 
+@pytest.mark.server
 def test_ctrl_c_lets_the_running_handler_finish(project):
     with project.manage("runworker", "thumbs", "--reload") as worker:
         worker.wait_for("begun 0")
@@ -77,6 +82,7 @@ def test_ctrl_c_lets_the_running_handler_finish(project):
         assert "Traceback" not in worker.output
 
 
+@pytest.mark.server
 def test_one_that_waits_for_a_change_can_be_ended(project):
     backend = {"default": {"BACKEND": "mysite.layer.Broken"}}
     project.append("mysite/settings.py", f"CHANNEL_LAYERS = {backend!r}")
@@ -85,3 +91,24 @@ def test_one_that_waits_for_a_change_can_be_ended(project):
         assert "Cannot receive from channel" in worker.output
         worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 1
+
+
+def test_a_process_that_does_not_end_in_time_ends_nevertheless(monkeypatch):
+    class Changed:
+        """What Django does when a file has changed."""
+
+        def run(self, thread):
+            assert thread is threading.main_thread()
+            autoreload.trigger_reload("asgi.py")
+
+    statuses, stopped, ended = [], threading.Event(), threading.Event()
+
+    def leave(status):
+        statuses.append(status)
+        ended.set()
+
+    monkeypatch.setattr(autoreload, "get_reloader", Changed)
+    monkeypatch.setattr(os, "_exit", leave)
+    changes = Changes(stopped.set, patience=0.01)
+    assert ended.wait(5)
+    assert (changes.noticed, stopped.is_set(), statuses) == (True, True, [RELOAD])

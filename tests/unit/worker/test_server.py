@@ -679,6 +679,20 @@ async def test_a_subclass_may_keep_application_instances_itself(layer):
     assert [message["n"] for message in found] == [0, 1]
 
 
+async def test_a_subclass_may_run_the_listeners_itself(layer):
+    class Own(Worker):
+        async def handle(self):
+            await asyncio.gather(*map(self.listener, self.channels))
+
+    application = Recorder()
+    task = asyncio.create_task(Own(application, ["a"], layer).handle())
+    for n in range(2):
+        await layer.send("a", {"type": "x", "n": n})
+    assert [await application.next() for _ in range(2)] == [("a", 0), ("a", 1)]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def test_outside_the_main_thread_a_worker_leaves_signals_alone(layer):
     worker = Worker(Recorder(), ["a"], layer)
     worker.stop()

@@ -183,3 +183,26 @@ async def test_what_the_end_of_the_worker_cancels_is_told_of_so(layer):
             async with asyncio.timeout(DEADLINE):
                 await began.wait()
     assert [job["outcome"] for job in heard] == ["cancelled"]
+
+
+async def test_background_tasks_end_with_the_consumer_before_it_is_told_of_its_end(layer):
+    told = []
+
+    class Ticking(AsyncConsumer):
+        async def start(self, message):
+            self.start_background_task(self.tick)
+
+        async def tick(self):
+            told.append("ticks")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append("ended")
+
+        async def on_worker_shutdown(self):
+            told.append("shutdown")
+
+    async with working(Worker(Ticking.as_asgi(), ["a"], layer)):
+        await layer.send("a", {"type": "start"})
+        await until(lambda: told)
+    assert told == ["ticks", "ended", "shutdown"]
