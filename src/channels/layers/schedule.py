@@ -97,7 +97,7 @@ class Schedule:
                 self._push(entry, entry.due)
             else:
                 raise ScheduleFull(
-                    f"{self._capacity} messages are scheduled, which is the layer's "
+                    f"{self._capacity} messages wait to be sent later, which is the layer's "
                     "schedule_capacity"
                 )
         return entry.key

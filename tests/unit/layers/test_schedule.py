@@ -92,7 +92,7 @@ async def test_what_was_cancelled_is_not_sent_and_takes_no_memory(schedule):
 async def test_there_is_a_bound(schedule):
     sent, schedule = Sent(), Schedule(capacity=1)
     key = schedule.add(sent.later("first", 60))
-    with pytest.raises(ScheduleFull, match="1 messages are scheduled") as caught:
+    with pytest.raises(ScheduleFull, match="1 messages wait to be sent later") as caught:
         schedule.add(sent.later("second", 60))
     assert isinstance(caught.value, ChannelFull)
     assert schedule.cancel(key)

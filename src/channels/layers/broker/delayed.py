@@ -133,8 +133,8 @@ class DelayedSends(BrokerLayer):
         added = await self.transport.schedule.add(partition, number, kind, name, data, due, period)
         if not added:
             raise ScheduleFull(
-                "As many messages are scheduled as the layer's schedule_capacity allows, beside "
-                f"the one for {name}"
+                f"The message for {name} was not scheduled: as many wait to be sent later as the "
+                "layer's schedule_capacity allows"
             )
         self._scheduler.expect(partition, max(due.from_now(), 0.0))
 
