@@ -126,6 +126,17 @@ async def test_a_named_channel(layer, frozen, in_time):
             assert await receiving == MESSAGE
 
 
+async def test_a_delayed_message(layer, frozen, in_time):
+    with in_time():
+        with frozen():
+            await layer.send_later("named", MESSAGE, delay=0.05)
+            await layer.send_every(0.1, "other", MESSAGE, name="clock")
+            assert await layer.receive("named") == MESSAGE
+            assert await layer.receive("other") == MESSAGE
+        assert await layer.receive("other") == MESSAGE
+        await layer.cancel_every("clock")
+
+
 async def test_time_that_jumps_again_and_again_while_somebody_waits(layer, frozen, in_time):
     with in_time():
         channel = await layer.new_channel()
