@@ -144,6 +144,8 @@ class BackgroundThreads(Background):
     async def _outlast(self, call: threads.ThreadCall) -> None:
         """The event loop ends, perhaps before the connection: wait for the thread all the same."""
         self.stopping.set()
+        if call.call_off():
+            return  # it has not begun, and never will
         deadline = clock.now() + self._consumer.background_grace
         while not call.done and current_task() in self._tasks and clock.now() < deadline:
             await timers.sleep(_POLL)

@@ -223,6 +223,29 @@ async def test_the_end_of_the_event_loop_tells_it_too():
     await server.leave()
 
 
+async def test_one_that_has_not_begun_when_the_event_loop_ends_never_does(monkeypatch):
+    start, held = threading.Thread.start, []
+
+    def hold(thread):
+        if thread.name == "channels-background":
+            held.append(thread)
+        else:
+            start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", hold)
+    await idle()
+    consumer_class = consumer_with()
+    server = await Server(consumer_class.as_asgi()).connect()
+    await until(lambda: held)
+    [task] = [task for task in asyncio.all_tasks() if task.get_name() == "work"]
+    task.cancel()
+    await asyncio.wait((task,))
+    start(held[0])
+    await idle()
+    await server.leave()
+    assert consumer_class.made[0].log == [("disconnect", 1001)]
+
+
 async def test_one_of_a_stream_of_events_ends_with_it():
     log = []
 
