@@ -13,18 +13,10 @@ and among the routes, behind ``AuthMiddlewareStack``::
 """
 
 from . import checks  # noqa: F401 - registers them
+from .announcing import aannounce, aget_job, aget_jobs, announce, get_job, get_jobs
 from .consumers import ProgressConsumer, ProgressSseConsumer
 from .job import Job, JobState, user_key
-from .reporting import (
-    JobFailed,
-    Progress,
-    aannounce,
-    aget_job,
-    aget_jobs,
-    announce,
-    get_job,
-    get_jobs,
-)
+from .reporting import JobFailed, Progress
 
 __all__ = [
     "Job",

@@ -2,29 +2,28 @@
 
 import hashlib
 import re
+import uuid
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from ...exceptions import InvalidNameError, SerializationError
-from ...generic._frames import decode_json, encode_json
+from ...layers.base import BaseChannelLayer
+from .values import number_of, short
 
 __all__ = [
-    "MAX_SIZE",
     "Job",
     "JobState",
     "is_job_id",
     "job_group",
     "job_message",
-    "plain",
+    "new_job",
     "require_job_id",
+    "revision_of",
     "user_group",
     "user_key",
 ]
-
-#: Bytes of JSON that a preview, or a result, may have.
-MAX_SIZE = 65_536
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 
@@ -120,6 +119,45 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return {"type": "progress", **content, "attempt": self.attempt}
 
 
+def new_job(
+    layer: BaseChannelLayer,
+    job: str | None,
+    user: Any,
+    title: str,
+    total: float | None,
+    group: str | None,
+    state: JobState,
+) -> Job:
+    """A job at its beginning.
+
+    Args:
+        layer: the channel layer that is to carry it.
+        job: its name, or None for a random one.
+        user: who may see it.
+        title: what people call it.
+        total: how much there is to do.
+        group: a group that is told too.
+        state: what it does.
+
+    Raises:
+        TypeError: ``job`` or ``group`` cannot be a name.
+        ValueError: ``total`` is no number.
+    """
+    if job is not None:
+        require_job_id(job)
+    if group is not None:
+        layer.require_valid_group_name(group)
+    return Job(
+        id=job or uuid.uuid4().hex,
+        state=state,
+        owner=user_key(user),
+        title=short(title),
+        total=number_of("total", total),
+        group=group,
+        reporter=uuid.uuid4().hex[:12],
+    )
+
+
 def revision_of(attempt: int, report: int) -> int:
     """The revision of a report: greater than that of every report of earlier attempts."""
     return (attempt << _REPORT_BITS) + report
@@ -175,23 +213,3 @@ def job_group(job_id: str) -> str:
 def user_group(owner: str) -> str:
     """The group that is told of all jobs of a user. Their names are in the collection."""
     return f"progress.user.{owner}"
-
-
-def plain(value: Any) -> Any:
-    """A copy of a preview or a result, as JSON has it.
-
-    Raises:
-        ValueError: it is no JSON, or has more than :data:`MAX_SIZE` bytes; says which.
-    """
-    copy: Any
-    if type(value) is str and value.isascii():
-        size, copy = len(value), value
-    else:
-        try:
-            text = encode_json(value)
-            size, copy = len(text), value if value is None else decode_json(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"it is no JSON: {error}") from error
-    if size > MAX_SIZE:
-        raise ValueError(f"it has {size} bytes, and {MAX_SIZE} are the most")
-    return copy

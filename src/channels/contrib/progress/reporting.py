@@ -1,42 +1,19 @@
-"""What background code calls: :class:`Progress`, and ``announce`` before anybody works on a job."""
+"""What background code calls: :class:`Progress`."""
 
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
-from math import isfinite
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from ... import DEFAULT_CHANNEL_LAYER
 from ..._runtime import lograte
-from ..._runtime.clock import wall
-from ..._runtime.loops import bridge, running_loop
-from ...exceptions import ChannelsError, EventLoopRunning
-from ...layers.base import BaseChannelLayer
+from ...exceptions import ChannelsError
 from .delivery import Delivery, Draft
-from .job import (
-    Job,
-    JobState,
-    job_group,
-    job_message,
-    plain,
-    require_job_id,
-    revision_of,
-    user_group,
-    user_key,
-)
-from .store import Jobs, require_layer
+from .job import JobState, new_job
+from .store import require_layer
+from .values import number_of, plain, short
 
-__all__ = [
-    "JobFailed",
-    "Progress",
-    "aannounce",
-    "aget_job",
-    "aget_jobs",
-    "announce",
-    "get_job",
-    "get_jobs",
-]
+__all__ = ["JobFailed", "Progress"]
 
 logger = logging.getLogger("channels.progress")
 
@@ -51,20 +28,8 @@ LOST_AFTER = 30.0
 #: Seconds for which the last state of a job is kept.
 KEEP = 3600.0
 
-#: Seconds for which an announced job waits for somebody to begin it.
-KEEP_QUEUED = 86_400.0
-
 #: What is shown of an exception, which may tell secrets.
 FAILED = "The job has failed."
-
-# Characters of a title or a text that are shown.
-_LONGEST_TEXT = 1000
-
-# Seconds that a call which asks the broker may take.
-_TIMEOUT = 10.0
-
-# Integers up to this are exact in browsers.
-_LARGEST = 2**53
 
 _UNCHANGED: Any = object()
 
@@ -122,7 +87,7 @@ class Progress:
         layer: str = DEFAULT_CHANNEL_LAYER,
     ) -> None:
         backend = require_layer(layer)
-        first = _new_job(backend, job, user, title, total, group, JobState.RUNNING)
+        first = new_job(backend, job, user, title, total, group, JobState.RUNNING)
         #: The name of the job, which a page needs.
         self.job = first.id
         self._retry_on = retry_on
@@ -169,7 +134,7 @@ class Progress:
             if self._goes_on():
                 self._values["current"] = (self._values["current"] or 0) + by
                 if text is not _UNCHANGED:
-                    self._values["text"] = _short(text)
+                    self._values["text"] = short(text)
                 self._changed()
 
     def report(
@@ -200,10 +165,10 @@ class Progress:
         changes: dict[str, Any] = {}
         for name, number in (("percent", percent), ("current", current), ("total", total)):
             if number is not _UNCHANGED:
-                changes[name] = _number(name, number)
+                changes[name] = number_of(name, number)
         for name, words in (("text", text), ("title", title)):
             if words is not _UNCHANGED:
-                changes[name] = _short(words)
+                changes[name] = short(words)
         if preview is not _UNCHANGED:
             self._add(changes, "preview", preview)
         with self._lock:
@@ -279,7 +244,7 @@ class Progress:
             self._ended = True
             self._values.update(changes, state=state.value)
             if text is not _UNCHANGED:
-                self._values["text"] = _short(text)
+                self._values["text"] = short(text)
             self._draft.version += 1
             self._delivery.end()
 
@@ -324,143 +289,3 @@ class Progress:
     ) -> None:
         self._leave(error)
         await self._delivery.await_end()
-
-
-def _new_job(
-    layer: BaseChannelLayer,
-    job: str | None,
-    user: Any,
-    title: str,
-    total: float | None,
-    group: str | None,
-    state: JobState,
-) -> Job:
-    if job is not None:
-        require_job_id(job)
-    if group is not None:
-        layer.require_valid_group_name(group)
-    return Job(
-        id=job or uuid.uuid4().hex,
-        state=state,
-        owner=user_key(user),
-        title=_short(title),
-        total=_number("total", total),
-        group=group,
-        reporter=uuid.uuid4().hex[:12],
-    )
-
-
-def _short(text: object) -> str:
-    """A text, shortened if it is long; also one that is translated later."""
-    whole = str(text)
-    if not whole.isascii():
-        whole = whole.encode("utf-8", "replace").decode()  # without halves of characters
-    return whole if len(whole) <= _LONGEST_TEXT else whole[: _LONGEST_TEXT - 1] + "…"
-
-
-def _number(name: str, number: float | None) -> float | None:
-    """A number as messages carry it."""
-    if number is None or (type(number) is int and abs(number) <= _LARGEST):
-        return number
-    number = float(number)  # of a Decimal, say
-    if not isfinite(number):
-        raise ValueError(f"{name} must be a number, not {number}")
-    return number
-
-
-# Before and after
-
-
-async def aannounce(
-    job: str | None = None,
-    *,
-    user: Any = None,
-    title: str = "",
-    total: float | None = None,
-    group: str | None = None,
-    keep: float = KEEP_QUEUED,
-    layer: str = DEFAULT_CHANNEL_LAYER,
-) -> str:
-    """Make a job known, as ``queued``, before anybody works on it.
-
-    A page that is shown at once finds it then, however long it waits for a worker. Give the name to
-    whoever works on it: ``Progress(job=name)`` takes over user, title and total.
-
-    Args:
-        job: its name; a random one if there is none.
-        user: who may see it: a user or a primary key.
-        title: what people call it.
-        total: how much there is to do.
-        group: a group that gets each message too.
-        keep: seconds for which it waits.
-        layer: the channel layer's alias.
-
-    Returns:
-        The name of the job.
-
-    Raises:
-        BrokerError: the broker does not answer; whatever another layer raises.
-    """
-    backend = require_layer(layer)
-    jobs = Jobs(backend)
-    new = _new_job(backend, job, user, title, total, group, JobState.QUEUED)
-    known = await jobs.load(new.id)
-    attempt = known.attempt if known is not None else 0
-    report = 0 if known is None else (known.revision & 0xFFFFFFFF) + 1
-    content = {**new.as_dict(), "revision": revision_of(attempt, report)}
-    queued = Job.from_dict(content)
-    await jobs.save(queued, keep)
-    await jobs.list(queued, wall(), keep)
-    if queued.owner is not None:
-        await backend.group_send(user_group(queued.owner), job_message(queued))
-    await backend.group_send(job_group(queued.id), job_message(queued))
-    return queued.id
-
-
-def announce(
-    job: str | None = None,
-    *,
-    user: Any = None,
-    title: str = "",
-    total: float | None = None,
-    group: str | None = None,
-    keep: float = KEEP_QUEUED,
-    layer: str = DEFAULT_CHANNEL_LAYER,
-) -> str:
-    """:func:`aannounce` for synchronous code."""
-    coroutine = aannounce(
-        job, user=user, title=title, total=total, group=group, keep=keep, layer=layer
-    )
-    return cast("str", _wait("announce", coroutine))
-
-
-async def aget_job(job: str, *, layer: str = DEFAULT_CHANNEL_LAYER) -> Job | None:
-    """The last known state of a job, or None. Who may see it is for you to decide."""
-    require_job_id(job)
-    return await Jobs(require_layer(layer)).load(job)
-
-
-def get_job(job: str, *, layer: str = DEFAULT_CHANNEL_LAYER) -> Job | None:
-    """:func:`aget_job` for synchronous code."""
-    return cast("Job | None", _wait("get_job", aget_job(job, layer=layer)))
-
-
-async def aget_jobs(user: Any, *, layer: str = DEFAULT_CHANNEL_LAYER) -> list[Job]:
-    """The latest jobs of a user, up to 100, the newest first."""
-    owner = user_key(user)
-    return [] if owner is None else await Jobs(require_layer(layer)).load_of(owner)
-
-
-def get_jobs(user: Any, *, layer: str = DEFAULT_CHANNEL_LAYER) -> list[Job]:
-    """:func:`aget_jobs` for synchronous code."""
-    return cast("list[Job]", _wait("get_jobs", aget_jobs(user, layer=layer)))
-
-
-def _wait(name: str, coroutine: Any) -> Any:
-    if running_loop() is not None:
-        coroutine.close()
-        raise EventLoopRunning(
-            f"{name}() would hold up the event loop that runs in this thread. Write instead: "
-            f"await a{name}(...)"
-        )
-    return bridge.call(coroutine, _TIMEOUT)

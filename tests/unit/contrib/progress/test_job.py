@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.contrib.progress.job import (
-    MAX_SIZE,
     Job,
     JobState,
     is_job_id,
-    plain,
     require_job_id,
     revision_of,
     user_group,
@@ -96,29 +94,3 @@ def test_a_page_is_told_neither_owner_nor_group():
 def test_which_jobs_have_ended(state):
     ended = state in ("finished", "failed", "cancelled")
     assert Job(id="a", state=state).ended is ended
-
-
-def test_previews_are_copies_of_json():
-    parts = [1, {"a": None}]
-    copy = plain({"parts": parts})
-    parts.append(2)
-    assert copy == {"parts": [1, {"a": None}]}
-    for value in (None, "text", "ä", 1.5, True):
-        assert plain(value) == value
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ("x" * (MAX_SIZE + 1), "65537 bytes"),
-        (["x" * MAX_SIZE], "are the most"),
-        ({1, 2}, "no JSON"),
-        (float("nan"), "no JSON"),
-        (2**70, "no JSON"),
-        ("\ud800", "no JSON"),
-        (b"bytes", "no JSON"),
-    ],
-)
-def test_previews_that_are_left_out(value, reason):
-    with pytest.raises(ValueError, match=reason):
-        plain(value)

@@ -6,20 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from channels.contrib.progress import (
-    JobFailed,
-    Progress,
-    aannounce,
-    aget_job,
-    aget_jobs,
-    announce,
-    get_job,
-    get_jobs,
-)
-from channels.contrib.progress.job import MAX_SIZE
-from channels.exceptions import EventLoopRunning, InvalidChannelLayerError
+from channels.contrib.progress import JobFailed, Progress, aget_job, get_job
+from channels.contrib.progress.values import MAX_SIZE
+from channels.exceptions import InvalidChannelLayerError
 
-from .helpers import WithoutGroups, unique
+from .helpers import WithoutGroups
 
 
 class Retry(Exception):
@@ -101,12 +92,6 @@ def test_things_are_tracked():
 
 def test_a_total_that_was_given_stays():
     assert job_of(lambda progress: list(progress.track([1])), total=5).total == 5
-
-
-def test_texts_are_shortened_and_can_be_carried():
-    found = job_of(lambda progress: progress.report(text="x" * 2000, title="a\ud800ä"))
-    assert found.text == "x" * 999 + "…"
-    assert found.title == "a?ä"
 
 
 def test_previews_and_results_that_cannot_be_carried_are_left_out(caplog):
@@ -223,37 +208,3 @@ def test_a_layer_without_groups_is_refused(use_layer):
     use_layer(WithoutGroups())
     with pytest.raises(InvalidChannelLayerError):
         Progress()
-
-
-# Before and after
-
-
-def test_jobs_are_announced_and_found():
-    one = announce(user=7, title="Import", total=3)
-    two = announce(unique(), user=7)
-    assert get_job(one).as_dict() == {
-        **get_job(one).as_dict(), "state": "queued", "owner": "7", "title": "Import", "total": 3,
-    }  # fmt: skip
-    assert {job.id for job in get_jobs(7)} == {one, two}
-    assert get_jobs(None) == []
-    assert get_job("other") is None
-    with pytest.raises(TypeError, match="The name of a job"):
-        get_job("a job")
-
-
-async def test_a_job_that_is_announced_again_waits_again():
-    async with Progress("job-y", user=7):
-        pass
-    assert await aannounce("job-y") == "job-y"
-    found = await aget_job("job-y")
-    assert (found.state, found.attempt) == ("queued", 1)
-    async with Progress("job-y", user=8) as progress:
-        assert progress.failures == 0
-    assert (await aget_job("job-y")).attempt == 2
-    assert [job.id for job in await aget_jobs(8)] == ["job-y"]
-
-
-@pytest.mark.parametrize("call", [announce, lambda: get_job("a"), lambda: get_jobs(7)])
-async def test_what_blocks_is_refused_where_an_event_loop_runs(call):
-    with pytest.raises(EventLoopRunning, match="Write instead: await a"):
-        call()
