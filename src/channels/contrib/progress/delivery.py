@@ -56,8 +56,9 @@ class Draft:
         with self.lock:
             values, version = dict(self.values), self.version
         if values["percent"] is None and values["total"] and values["current"] is not None:
-            percent = 100 * values["current"] / values["total"]
-            values["percent"] = round(min(max(percent, 0), 100), 1)
+            values["percent"] = round(100 * values["current"] / values["total"], 1)
+        if values["percent"] is not None:
+            values["percent"] = min(max(values["percent"], 0), 100)
         return Job.from_dict({**values, "revision": revision}), version
 
     def inherit(self, known: Job) -> None:

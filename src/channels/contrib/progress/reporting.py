@@ -69,6 +69,7 @@ class Progress:
 
     Raises:
         TypeError: ``job`` cannot be a name.
+        ValueError: ``total`` is no number, or some seconds are none.
         InvalidChannelLayerError: there is no such layer, or it has no groups.
     """
 
@@ -87,6 +88,9 @@ class Progress:
         layer: str = DEFAULT_CHANNEL_LAYER,
     ) -> None:
         backend = require_layer(layer)
+        for name, seconds in (("interval", interval), ("lost_after", lost_after), ("keep", keep)):
+            if not seconds > 0:  # nor NaN
+                raise ValueError(f"{name} must be seconds, more than 0, not {seconds!r}")
         first = new_job(backend, job, user, title, total, group, JobState.RUNNING)
         #: The name of the job, which a page needs.
         self.job = first.id

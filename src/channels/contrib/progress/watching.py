@@ -6,6 +6,8 @@ from collections.abc import Awaitable
 from inspect import isawaitable
 from typing import Any, ClassVar
 
+from django.contrib.auth import SESSION_KEY
+
 from ..._runtime import clock, lograte, timers
 from ..._runtime.types import Receive, Scope, Send, any_name
 from ...auth import get_user
@@ -59,7 +61,7 @@ class Watching(AsyncConsumer):
         super().__init__(*args, **kwargs)
         self._seen: dict[str, _Seen] = {}
         self._owner: str | None = None
-        self._all = self._open = self._over = False
+        self._all = self._open = self._over = self._by_session = False
         self._watched: set[str] = set()
         # A look and a message may tell of the same job: one after the other.
         self._turn = asyncio.Lock()
@@ -104,6 +106,7 @@ class Watching(AsyncConsumer):
         self._jobs = Jobs(self._require_layer())
         user = self.scope.get("user")
         self._owner = None if user is None else user_key(user)
+        self._by_session = _is_by_session(self.scope, user)
         route = self.scope.get("url_route", {}).get("kwargs", {})
         if "job" not in route:
             found = await self._begin_with_all()
@@ -140,15 +143,20 @@ class Watching(AsyncConsumer):
 
     async def _watch(self, job_id: str) -> Job | None:
         """Join a job's group; its last state, or None if there is none that may be seen."""
-        if not is_job_id(job_id):
+        # Before it joins, too: strangers that ask for job after job cost the broker a read each.
+        if await self._find(job_id) is None:
             return None
         await self.channel_layer.group_add(job_group(job_id), self.channel_name)
-        job = await self._jobs.load(job_id)
-        if job is not None and await self._may_see(job):
-            self._watched.add(job_id)
-            return job
-        await self._leave(job_id)
-        return None
+        self._watched.add(job_id)
+        job = await self._find(job_id)
+        if job is None:  # it has just become somebody else's
+            await self._leave(job_id)
+        return job
+
+    async def _find(self, job_id: str) -> Job | None:
+        """The last state of a job that this client may see, or None."""
+        job = await self._jobs.load(job_id) if is_job_id(job_id) else None
+        return job if job is not None and await self._may_see(job) else None
 
     async def watch(self, job_id: Any) -> None:
         """The page asks for one more job: tell its state, or that it is refused."""
@@ -265,13 +273,19 @@ class Watching(AsyncConsumer):
 
     async def _check_user(self) -> None:
         """End the connection if the user has signed out, or is no more."""
-        if self._owner is None or "session" not in self.scope:
+        if self._owner is None or not self._by_session:
             return
         # As on a WebSocket: the browser could not be told of another session's key by now.
         user = await get_user({**self.scope, "type": "websocket"})
         if user_key(user) != self._owner:
             self._over = True
             await self.refuse(signed_in=False)
+
+
+def _is_by_session(scope: Scope, user: Any) -> bool:
+    """Whether it is the session that says who the user is, and no token or the like."""
+    loaded = getattr(scope.get("session"), "_session_cache", {})
+    return SESSION_KEY in loaded and str(loaded[SESSION_KEY]) == str(getattr(user, "pk", None))
 
 
 def _is_news(before: Job, job: Job) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 
 from channels.contrib.progress import (
     Job,
@@ -33,6 +34,13 @@ class User:
 
 class Anonymous:
     is_authenticated = False
+
+
+class Session:
+    """One that has been loaded."""
+
+    def __init__(self, user):
+        self._session_cache = {SESSION_KEY: str(user)}
 
 
 ALICE, BOB = User(1), User(2)
@@ -117,7 +125,7 @@ async def test_what_is_reported_while_a_page_comes_is_told_after_the_state(use_l
 
         async def get_states(self, collection):
             found = await super().get_states(collection)
-            if self.job is not None:
+            if self.job is not None and self.groups:
                 job, self.job = self.job, None
                 await tell(job)
             return found
@@ -211,6 +219,25 @@ async def test_nobody_sees_a_job_without_an_owner():
         await client.connect()
         assert (await client.receive_output())["code"] == code
         await client.disconnect(code)
+
+
+async def test_a_job_that_changes_hands_while_a_page_comes(use_layer):
+    class Slow(InMemoryChannelLayer):
+        """It is somebody else's when the page has joined its group."""
+
+        immediate = frozenset()
+
+        async def group_add(self, group, channel):
+            await super().group_add(group, channel)
+            await Jobs(self).save(running(job_id, attempt=2, owner="2"), 60)
+
+    job_id = unique()
+    use_layer(Slow())
+    await publish(running(job_id))
+    client = websocket(ALICE, job_id)
+    await client.connect()
+    assert (await client.receive_output())["code"] == 4404
+    await client.disconnect(4404)
 
 
 async def test_without_a_job_who_is_not_signed_in_sees_nothing():
@@ -433,17 +460,22 @@ async def test_a_user_that_has_signed_out_sees_no_more(quick, monkeypatch):
     monkeypatch.setattr(watching, "get_user", get_user)
     monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
     client = websocket()
-    client.scope["session"] = {}
+    client.scope["session"] = Session(user=1)
     await client.connect()
     assert (await client.receive_output(timeout=5))["code"] == 4401
     await client.disconnect(4401)
 
 
-async def test_without_a_session_no_user_is_asked_for(quick, monkeypatch):
+@pytest.mark.parametrize("session", [None, Session(user=2), object()])
+async def test_a_user_that_no_session_tells_stays(quick, monkeypatch, session):
+    """A token, or another middleware, says who it is."""
     monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
     job_id = unique()
     await publish(running(job_id))
-    async with websocket(job=job_id) as client:
+    client = websocket(job=job_id)
+    if session is not None:
+        client.scope["session"] = session
+    async with client:
         await told(client)
         await get_channel_layer().delete_state(job_group(job_id), "alive")
         assert await told(client) == [("lost", "")]
@@ -456,7 +488,7 @@ async def test_a_stream_of_a_user_that_has_signed_out_ends(quick, monkeypatch):
     monkeypatch.setattr(watching, "get_user", get_user)
     monkeypatch.setattr(watching.Watching, "check_user_interval", 0.0)
     client = events()
-    client.scope["session"] = {}
+    client.scope["session"] = Session(user=1)
     await client.send_input({"type": "http.request", "body": b""})
     async with asyncio.timeout(5):
         while (await client.receive_output(timeout=5)).get("more_body", True):

@@ -61,7 +61,8 @@ def ended(percent=None, **reported):
         ({"current": -9, "total": 3}, 0),
         ({"current": 1, "total": 3, "percent": 40}, 40),
         ({"percent": Decimal("12.5")}, 12.5),
-        ({"percent": 10**300}, 1e300),
+        ({"percent": 10**300}, 100),
+        ({"percent": -1}, 0),
     ],
 )
 def test_percentages(reported, percent):
@@ -202,6 +203,13 @@ def test_names_are_random_or_given():
         Progress("import 17")
     with pytest.raises(TypeError, match="Group name"):
         Progress(group="a group")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("name", ["interval", "lost_after", "keep"])
+def test_what_is_no_time_is_refused(name, seconds):
+    with pytest.raises(ValueError, match=f"{name} must be seconds, more than 0"):
+        Progress(**{name: seconds})
 
 
 def test_a_layer_without_groups_is_refused(use_layer):
