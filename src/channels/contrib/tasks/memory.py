@@ -153,7 +153,7 @@ class MemoryStore:
         record.started_at = record.started_at or record.last_attempted_at
         return _copy(record)
 
-    async def wait(self, queues: Sequence[str]) -> None:
+    async def wait(self, worker: str, queues: Sequence[str]) -> None:
         """Return when there may be something to fetch."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:

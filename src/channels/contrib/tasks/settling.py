@@ -47,7 +47,8 @@ class Settlements:
     async def _work(self) -> None:
         failures = 0
         while self._waiting:
-            batch = [item for item in self._waiting[:_BATCH] if not item[1].done()]
+            taken = self._waiting[:_BATCH]
+            batch = [item for item in taken if not item[1].done()]
             try:
                 settled = await self._store.settle(self._worker, [outcome for outcome, _ in batch])
             except Exception as error:  # noqa: BLE001 - of a broker; the results must not be lost
@@ -62,7 +63,7 @@ class Settlements:
                 await timers.sleep(backoff(failures))
                 continue
             failures = 0
-            del self._waiting[:_BATCH]
+            del self._waiting[: len(taken)]  # others may have come behind them
             for (_, future), counts in zip(batch, settled, strict=True):
                 if not future.done():
                     future.set_result(counts)

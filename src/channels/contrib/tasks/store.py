@@ -1,5 +1,6 @@
 """What a place for tasks does, whatever it is, and which one a backend has."""
 
+import sys
 import threading
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
@@ -54,7 +55,7 @@ class Store(Protocol):
                 that it was given are in the answer again.
         """
 
-    async def wait(self, queues: Sequence[str]) -> None:
+    async def wait(self, worker: str, queues: Sequence[str]) -> None:
         """Return when there may be something to fetch, after some seconds at the latest."""
 
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -138,9 +139,15 @@ def _make(alias: str, options: TaskOptions, layer: Any) -> Store:
 
     if isinstance(layer, InMemoryChannelLayer):
         return MemoryStore(options)
+    # A Redis layer that exists has imported its client, an extra.
+    redis = sys.modules.get("channels.layers.redis.layer")
+    if redis is not None and isinstance(layer, redis.RedisLayer):
+        from .redis.store import RedisStore  # noqa: PLC0415 - an extra
+
+        return RedisStore(alias, options, layer)
     raise InvalidChannelLayerError(
-        f"TASKS[{alias!r}]: tasks work on the in-memory channel layer, and not on "
-        f"{type(layer).__name__}, which is CHANNEL_LAYERS[{options.layer!r}]"
+        f"TASKS[{alias!r}]: tasks work on the in-memory channel layer and on those on Redis, "
+        f"not on {type(layer).__name__}, which is CHANNEL_LAYERS[{options.layer!r}]"
     )
 
 

@@ -166,7 +166,7 @@ class TaskWorker:
             try:
                 taken = await self._fetch()
                 if not taken:
-                    await self.store.wait(self.queues)
+                    await self.store.wait(self.id, self.queues)
                 failures = 0
             except BrokerError as error:
                 failures += 1

@@ -12,6 +12,7 @@ from .connection.client import connect, decode_hosts
 from .connection.eviction import check_eviction
 from .connection.hosts import HostsError, parse_hosts
 from .keys import consistent_hash
+from .partitions import Partitions
 from .queues.named import NamedChannels
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class RedisLayer(DelayedSends):
     async def check_broker(self, alias: str) -> list[CheckMessage]:
         """Whether a server may throw away what the layer keeps there."""
         return await check_eviction(alias, self.servers)
+
+    def make_partitions(self) -> Partitions:
+        """The layer's servers, for other things than messages, over connections of their own."""
+        return Partitions(self.servers, self._bases)
 
     @property
     def ring_size(self) -> int:

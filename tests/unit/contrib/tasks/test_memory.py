@@ -31,12 +31,12 @@ async def test_what_is_given_out_is_a_copy():
 
 async def test_waiting_ends_when_a_task_comes_from_another_thread():
     store = MemoryStore(TaskOptions())
-    waiting = asyncio.create_task(store.wait(["default"]))
+    waiting = asyncio.create_task(store.wait("w", ["default"]))
     await asyncio.sleep(0)
     await asyncio.to_thread(store.put, record("a"))
     async with asyncio.timeout(2):
         await waiting
-        await store.wait(["default"])  # there is one
+        await store.wait("w", ["default"])  # there is one
 
 
 async def test_waiting_ends_when_a_task_is_due():
@@ -44,7 +44,7 @@ async def test_waiting_ends_when_a_task_is_due():
     store.put(record("a", run_after=now() + 30_000))
     async with asyncio.timeout(2):
         while not await store.fetch("w", ["default"], 1):
-            await store.wait(["default"])
+            await store.wait("w", ["default"])
 
 
 async def test_a_beat_needs_nothing():

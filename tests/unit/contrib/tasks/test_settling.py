@@ -52,6 +52,20 @@ async def test_what_comes_together_goes_together(store):
     assert store.find("299").value == b"value"
 
 
+async def test_what_comes_meanwhile_goes_next(store):
+    settlements = Settlements(store, "w")
+    first, second = await outcomes(store, 2)
+    store.release.clear()
+    settling = asyncio.create_task(settlements.settle(first))
+    await until(lambda: store.batches)
+    meanwhile = asyncio.create_task(settlements.settle(second))
+    await asyncio.sleep(0)
+    store.release.set()
+    assert await settling
+    assert await meanwhile
+    assert store.batches == [1, 1]
+
+
 async def test_what_does_not_count_is_told(store):
     settlements = Settlements(store, "another")
     assert [await settlements.settle(outcome) for outcome in await outcomes(store, 1)] == [False]

@@ -4,7 +4,7 @@ import hashlib
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["SCRIPTS", "Script"]
+__all__ = ["SCRIPTS", "Script", "load_scripts"]
 
 
 class Script(NamedTuple):
@@ -15,16 +15,30 @@ class Script(NamedTuple):
     sha: str
 
 
-def _load() -> dict[str, Script]:
+def load_scripts(package: str, *, prelude: str = "") -> dict[str, Script]:
+    """The scripts in the files of a package.
+
+    Args:
+        package: its name.
+        prelude: the name of a file whose source comes before each of the others, and is none of
+            them.
+
+    Returns:
+        The scripts by their names, those of the files.
+    """
     found = {}
-    for file in files(__name__).iterdir():
-        if file.name.endswith(".lua"):
-            name = file.name.removesuffix(".lua")
-            source = file.read_bytes()
-            digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
-            found[name] = Script(name, source, digest)
+    sources = {
+        file.name.removesuffix(".lua"): file.read_bytes()
+        for file in files(package).iterdir()
+        if file.name.endswith(".lua")
+    }
+    shared = sources.pop(prelude, b"")
+    for name, source in sources.items():
+        source = shared + source
+        digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+        found[name] = Script(name, source, digest)
     return found
 
 
-#: All scripts, by name.
-SCRIPTS = _load()
+#: All scripts that servers are given, by name. Rooms that build on the layers add theirs.
+SCRIPTS = load_scripts(__name__)

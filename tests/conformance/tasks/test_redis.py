@@ -1,0 +1,23 @@
+"""Tasks on Redis and Valkey keep every promise."""
+
+import pytest
+
+from tests.brokers import running
+
+from .laws import TaskLaws
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis-6.2"])
+def broker(request):
+    with running(request.param) as broker:
+        yield broker
+
+
+class TestTasksOnStreams(TaskLaws):
+    @pytest.fixture
+    def layers(self, broker):
+        broker.cli("FLUSHALL")
+        config = {"hosts": [broker.url]}
+        return {"default": {"BACKEND": "channels.layers.redis.RedisChannelLayer", "CONFIG": config}}
