@@ -65,6 +65,7 @@ class TaskWorker:
         host = socket.gethostname().partition(".")[0][:24]
         self.id = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._threads = Workers(lambda: self.concurrency, lambda: None)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
         self._slots = self.concurrency
@@ -98,12 +99,20 @@ class TaskWorker:
         """
         self._stopping.set()
 
+    def stop_soon(self) -> None:
+        """Like :meth:`stop`, from any thread."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed, and the worker has ended
+                loop.call_soon_threadsafe(self.stop)
+
     async def handle(self) -> None:
         """Run tasks until :meth:`stop`, then drain.
 
         Raises:
             WorkerFailed: the worker cannot go on; what it had taken has been drained.
         """
+        self._loop = asyncio.get_running_loop()
         heartbeat = Heartbeat(self.store, self.id, self.queues, self.options.lease)
         taking = asyncio.create_task(self._take())
         stopping = asyncio.create_task(self._stopping.wait())

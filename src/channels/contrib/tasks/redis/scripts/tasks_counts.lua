@@ -1,5 +1,6 @@
 -- How many tasks of a queue there are.
 -- KEYS: queue
+-- ARGV: none
 -- Returns how many wait, are deferred, run and are dead; and the totals, as names and numbers.
 local queue, held, running = KEYS[1], 0, 0
 for _, priority in ipairs(priorities_of(queue)) do
