@@ -9,7 +9,9 @@ from .laws import TaskLaws
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis-6.2"])
+@pytest.fixture(
+    scope="module", params=["valkey", pytest.param("redis-6.2", marks=pytest.mark.slow)]
+)
 def broker(request):
     with running(request.param) as broker:
         yield broker

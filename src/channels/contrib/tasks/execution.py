@@ -26,6 +26,8 @@ __all__ = ["Attempt"]
 # Characters of a traceback that are kept: the last ones, which say most.
 _TRACEBACK = 65_536
 
+_LOST = f"{WorkerLost.__module__}.{WorkerLost.__qualname__}"
+
 # Where the way from the worker to the task leads through.
 _HERE = str(Path(channels.__file__).parent)
 
@@ -64,12 +66,13 @@ class Attempt:
             self._errors = codec.decode_errors(record.id, record.errors)
         except UnknownTask:
             self._errors = []
-        if taken.lost:
-            lost = WorkerLost(f"The worker {taken.lost} gave no sign of life while it ran this")
-            if taken.exhausted:
-                self.error = lost
-            else:
-                self._note(lost)
+        told = sum(path == _LOST for path, _ in self._errors)
+        for worker in record.lost[told:]:
+            self._note(WorkerLost(f"The worker {worker} gave no sign of life while it ran this"))
+        if taken.exhausted:
+            self.error = WorkerLost(
+                f"The last of {options.max_attempts} attempts ended with its worker"
+            )
 
     @property
     def path(self) -> str:
@@ -151,7 +154,8 @@ class Attempt:
         What the task returned cannot get better by another attempt.
         """
         self.error = error.with_traceback(_of_the_project(error.__traceback__))
-        self._note(error)
+        if not self.taken.exhausted:  # else the loss of the worker is among the errors
+            self._note(error)
         at, attempts = now(), self.taken.record.attempts
         lasting = isinstance(error, InvalidResult) or self.taken.exhausted
         if not lasting and attempts < self._options.max_attempts:

@@ -39,7 +39,7 @@ class TaskOptions:
     result_ttl: float = 3600.0
     max_attempts: int = 3
     backoff: tuple[float, float] = (1.0, 300.0)
-    lease: float = 15.0
+    lease: float = 10.0
     timeout: float | None = None
     max_bytes: int = 1_048_576
     dead_letters: int = 1000

@@ -39,6 +39,7 @@ class Record(msgspec.Struct):
         finished_at: when it succeeded, or failed for good.
         errors: of attempts, as the codec encodes them.
         value: what it returned, as the codec encodes it.
+        lost: those of the workers that gave no sign of life any more while they had it.
         spared: how many of the attempts do not count, because they were no failure of the task, or
             were before it was sent again.
     """
@@ -56,6 +57,7 @@ class Record(msgspec.Struct):
     finished_at: int = 0
     errors: bytes = b""
     value: bytes = b""
+    lost: list[str] = []
     spared: int = 0
 
     @property
@@ -70,13 +72,12 @@ class Taken(msgspec.Struct):
     Attributes:
         record: with the attempt that is about to begin.
         entry: names the task in its queue.
-        lost: the worker that had it before, if that gave no sign of life any more.
-        exhausted: that was the last attempt it has, so none begins, and it is to be failed.
+        exhausted: its worker gave no sign of life any more, and that was the last attempt it has.
+            So none begins, and it is to be failed.
     """
 
     record: Record
     entry: str = ""
-    lost: str = ""
     exhausted: bool = False
 
 

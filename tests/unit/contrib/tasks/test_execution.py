@@ -16,9 +16,13 @@ def attempt(use):
     backend = use()
     codec = Codec()
 
-    def attempt(name="add", payload=None, errors=b"", workers=("w",), options=None, **taken):
+    def attempt(
+        name="add", payload=None, errors=b"", workers=("w",), options=None, lost=(), **taken
+    ):
         payload = payload or codec.encode_call("id", PATH + name, [], {})
-        record = Record("id", "default", 0, payload, 1, worker_ids=list(workers), errors=errors)
+        record = Record(
+            "id", "default", 0, payload, 1, worker_ids=list(workers), errors=errors, lost=list(lost)
+        )
         return Attempt(backend, codec, options or TaskOptions(), Taken(record, **taken))
 
     return attempt
@@ -45,7 +49,7 @@ def test_what_cannot_be_read_is_a_failure(attempt):
 
 
 def test_an_attempt_that_ended_with_its_worker_is_among_the_errors(attempt):
-    again = attempt(workers=("first", "w"), lost="first")
+    again = attempt(workers=("first", "w"), lost=["first"])
     assert again.error is None
     outcome = again.succeed(1)
     (path, text), *_ = Codec().decode_errors("id", outcome.errors)
@@ -55,14 +59,14 @@ def test_an_attempt_that_ended_with_its_worker_is_among_the_errors(attempt):
 
 
 def test_a_task_that_kills_its_workers_has_failed_in_the_end(attempt):
-    last = attempt(workers=("first", "second"), lost="second", exhausted=True)
+    last = attempt(workers=("first", "second"), lost=["first", "second"], exhausted=True)
     assert isinstance(last.error, WorkerLost)
     assert last.fail(last.error).kind == "failed"
     assert str(last.result.status) == "FAILED"
 
 
 def test_a_worker_lost_of_an_unknown_task(attempt):
-    unknown = attempt("gone", workers=("first", "w"), lost="first")
+    unknown = attempt("gone", workers=("first", "w"), lost=["first"])
     outcome = unknown.fail(unknown.error)
     paths = [path for path, _ in Codec().decode_errors("id", outcome.errors)]
     assert [path.rpartition(".")[2] for path in paths] == ["WorkerLost", "UnknownTask"]

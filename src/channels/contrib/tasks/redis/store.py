@@ -40,7 +40,7 @@ _LONGEST_WAIT = 5.0
 _BATCH = 500
 
 # In this order scripts tell of a task that is handed out, after its ID.
-_HANDED_OUT = ("q", "y", "p", "n", "a", "w", "f", "l", "e", "b")
+_HANDED_OUT = ("q", "y", "p", "n", "a", "w", "f", "l", "e", "k", "b")
 
 # And so a result is asked for.
 _ALL = (*_HANDED_OUT, "s", "d", "r")
@@ -148,7 +148,8 @@ class RedisStore:
     async def wait(self, worker: str, queues: Sequence[str]) -> None:
         """Return when there may be something to fetch."""
         due = self._due.get(worker, -1)
-        seconds = _LONGEST_WAIT if due < 0 else min(due, _LONGEST_WAIT)
+        longest = min(_LONGEST_WAIT, self._options.lease / 3)  # to look for workers that are lost
+        seconds = longest if due < 0 else min(due, longest)
         if seconds < 0.001:  # which a server takes for no limit
             return
         bells = self._bells.get()
@@ -272,8 +273,8 @@ def _read(task_id: str, fields: Sequence[bytes | None]) -> Record:
         BrokerError: they are none of ours.
     """
     try:
-        queue, priority, payload, enqueued, after, workers, first, last, errors, spared = (
-            field or b"" for field in fields[:10]
+        queue, priority, payload, enqueued, after, workers, first, last, errors, lost, spared = (
+            field or b"" for field in fields[:11]
         )
         record = Record(
             task_id,
@@ -286,10 +287,11 @@ def _read(task_id: str, fields: Sequence[bytes | None]) -> Record:
             started_at=int(first or 0),
             last_attempted_at=int(last or 0),
             errors=errors,
+            lost=lost.decode().split(),
             spared=int(spared or 0),
         )
         if len(fields) > len(_HANDED_OUT):
-            status, finished, value = (field or b"" for field in fields[10:])
+            status, finished, value = (field or b"" for field in fields[11:])
             record.status = status.decode()  # type: ignore[assignment] # one of these
             record.finished_at = int(finished or 0)
             record.value = value
@@ -301,7 +303,7 @@ def _read(task_id: str, fields: Sequence[bytes | None]) -> Record:
 
 
 def _read_taken(item: Sequence[Any]) -> Taken:
-    entry, lost, exhausted, task_id, *fields = item
+    entry, exhausted, task_id, *fields = item
     record = _read(task_id.decode(), fields)
     record.status = "RUNNING"
-    return Taken(record, entry.decode(), lost.decode(), bool(exhausted))
+    return Taken(record, entry.decode(), bool(exhausted))

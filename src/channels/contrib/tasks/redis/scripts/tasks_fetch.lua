@@ -3,8 +3,8 @@
 -- ARGV: worker, now by its clock (us), how many at most, lease (ms), attempts that a task has,
 -- 1 after an answer that was lost, or 0; how many queues, their names, and the IDs of the tasks that
 -- the worker has, after such an answer
--- Returns the milliseconds until the next task is due, or -1; and for each task its entry, the worker
--- that was lost with it or '', 1 if it has no attempt left, or 0, its ID, and its fields.
+-- Returns the milliseconds until the next task is due, or -1; and for each task its entry, 1 if it has
+-- no attempt left after its worker was lost, or 0, its ID, and its fields.
 local root, worker, limit = KEYS[1], ARGV[1], tonumber(ARGV[3])
 local taken, next_due = {}, -1
 local queues, running = {}, {}
@@ -14,21 +14,25 @@ for _, queue in ipairs(queues) do look_at(queue) end
 
 local function begin(queue, stream, entry, id, lost, counted)
   local task = root .. ':t:' .. id
-  local fields = redis.call('HMGET', task, 'q', 'y', 'p', 'n', 'a', 'w', 'f', 'l', 'e', 'b')
+  local fields = redis.call('HMGET', task, 'q', 'y', 'p', 'n', 'a', 'w', 'f', 'l', 'e', 'k', 'b')
   if not fields[3] then  -- it was deleted
     forget_entry(stream, entry)
     return
   end
   local workers, exhausted = fields[6] or '', 0
-  if lost ~= '' and words(workers) - tonumber(fields[10] or 0) >= tonumber(ARGV[5]) then
+  if lost ~= '' then
+    fields[10] = fields[10] and fields[10] .. ' ' .. lost or lost
+    redis.call('HSET', task, 'k', fields[10])
+  end
+  if lost ~= '' and words(workers) - tonumber(fields[11] or 0) >= tonumber(ARGV[5]) then
     exhausted = 1
   elseif not counted then
     fields[6] = workers == '' and worker or workers .. ' ' .. worker
     fields[7], fields[8] = fields[7] or ARGV[2], ARGV[2]
     redis.call('HSET', task, 's', 'RUNNING', 'w', fields[6], 'f', fields[7], 'l', fields[8])
   end
-  for number = 1, 10 do fields[number] = fields[number] or '' end
-  taken[#taken + 1] = {entry, lost, exhausted, id, unpack(fields)}
+  for number = 1, 11 do fields[number] = fields[number] or '' end
+  taken[#taken + 1] = {entry, exhausted, id, unpack(fields)}
 end
 
 local function move_due(queue)
