@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
 __all__ = ["atell", "tell"]
@@ -22,6 +23,10 @@ async def atell(signal: Signal, backend: Any, result: Any) -> None:
     Django's thread for such code. Without any the way to that thread is spared.
     """
     if len(signal.receivers) > _OF_DJANGO:
-        await signal.asend_robust(type(backend), task_result=result)
+        # Not asend_robust(), whose receivers do not see the exception that is being handled.
+        await _tell_in_thread(signal, backend, result)
     else:
-        signal.send_robust(type(backend), task_result=result)
+        tell(signal, backend, result)
+
+
+_tell_in_thread = sync_to_async(tell, thread_sensitive=True)

@@ -101,10 +101,9 @@ class TaskWorker:
 
     def stop_soon(self) -> None:
         """Like :meth:`stop`, from any thread."""
-        loop = self._loop
-        if loop is not None:
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has been closed, and the worker has ended
-                loop.call_soon_threadsafe(self.stop)
+                self._loop.call_soon_threadsafe(self.stop)
 
     async def handle(self) -> None:
         """Run tasks until :meth:`stop`, then drain.

@@ -1,5 +1,6 @@
 """Signals reach receivers where these may use the database, and disturb nobody."""
 
+import sys
 import threading
 
 import pytest
@@ -41,6 +42,28 @@ async def test_django_alone_is_told_at_once(caplog):
     caplog.set_level("INFO")
     await atell(task_started, object(), Result)
     assert "module.task" in caplog.text
+
+
+async def test_receivers_see_the_exception_that_is_handled():
+    seen = []
+
+    def receive(**kwargs):
+        seen.append(sys.exc_info()[1])
+
+    async def areceive(**kwargs):
+        seen.append("async")
+
+    task_started.connect(receive)
+    task_started.connect(areceive)
+    error = ValueError()
+    try:
+        raise error
+    except ValueError:
+        await atell(task_started, object(), Result)
+    finally:
+        task_started.disconnect(receive)
+        task_started.disconnect(areceive)
+    assert seen == [error, "async"]
 
 
 def test_a_thread_tells_itself(seen):

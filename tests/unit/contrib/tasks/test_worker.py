@@ -204,6 +204,7 @@ def test_run_serves_until_it_is_told_to_stop(use):
 
 def test_a_worker_in_a_thread_leaves_signals_alone(use):
     worker = TaskWorker(use())
+    worker.stop_soon()  # it does not run yet
     thread = threading.Thread(target=worker.run)
     before = signal.getsignal(signal.SIGTERM)
     result = jobs.stop_worker.enqueue()
@@ -211,6 +212,7 @@ def test_a_worker_in_a_thread_leaves_signals_alone(use):
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+    worker.stop_soon()  # nor any more
     result.refresh()
     assert result.return_value is None
     assert signal.getsignal(signal.SIGTERM) is before
