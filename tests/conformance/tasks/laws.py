@@ -168,11 +168,13 @@ class TaskLaws:
                 result = await job.aenqueue(1, 2)
                 await finished(result)
                 await until(lambda: len(signalled) == 3)
-                assert signalled == [
+                # A worker may be faster than who enqueues comes to tell of it.
+                assert set(signalled) == {
                     ("enqueued", result.id, "READY"),
                     ("started", result.id, "RUNNING"),
                     ("finished", result.id, "SUCCESSFUL"),
-                ]
+                }
+                assert signalled[-1][0] == "finished"
                 signalled.clear()
 
     async def test_the_signals_of_a_task_that_fails(self, backend, signalled):
@@ -180,7 +182,8 @@ class TaskLaws:
             result = await jobs.fail.aenqueue()
             await finished(result)
             await until(lambda: len(signalled) == 5)
-        assert [name for name, _, _ in signalled] == ["enqueued", *["started"] * 3, "finished"]
+        names = [name for name, _, _ in signalled]
+        assert sorted(names) == ["enqueued", "finished", *["started"] * 3]
         assert signalled[-1] == ("finished", result.id, "FAILED")
 
     async def test_a_task_is_given_its_context(self, backend):
