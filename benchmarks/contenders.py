@@ -25,6 +25,9 @@ ENVIRONMENTS = {
     "channels-4": ("channels==4.3.2", "channels_redis==4.3.0", "redis==7.4.1", "hiredis"),
     "starlette": ("starlette", "broadcaster[redis]==0.3.1", "redis==7.4.1", "hiredis"),
     "asgi": (),
+    "checkout-tasks": ("-e", f"{ROOT}[redis,tasks]", "redis==8.1.0"),
+    "celery": ("celery[redis]==5.7.0", "redis==8.1.0", "hiredis"),
+    "django-tasks-db": ("django-tasks-db==0.13.0", "django-tasks==0.12.0", "Django"),
 }
 
 
@@ -65,7 +68,7 @@ def environment(name: str) -> str:
     constraints = HERE / "constraints.txt"
     arguments = [*ENVIRONMENTS[name], "uvicorn[standard]", "-c", str(constraints)]
     wanted = repr(arguments) + sys.version + constraints.read_text()
-    if name == "checkout":
+    if name.startswith("checkout"):
         wanted += (ROOT / "pyproject.toml").read_text()
     digest = hashlib.sha256(wanted.encode()).hexdigest()
     folder = VENVS / name
@@ -84,7 +87,7 @@ def versions(python: str) -> dict[str, str]:
     script = """if True:
         import importlib.metadata, json, platform
         names = "channels channels_redis redis hiredis django asgiref starlette broadcaster"
-        names += " uvicorn uvloop websockets"
+        names += " uvicorn uvloop websockets celery kombu django-tasks django-tasks-db"
         installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
         found = {name: installed[name] for name in names.split() if name in installed}
         print(json.dumps({"python": platform.python_version(), **found}))
