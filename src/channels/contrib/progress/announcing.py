@@ -7,6 +7,7 @@ from ..._runtime.clock import wall
 from ..._runtime.loops import bridge, running_loop
 from ...exceptions import EventLoopRunning
 from .job import (
+    KEEP_QUEUED,
     Job,
     JobState,
     job_group,
@@ -20,9 +21,6 @@ from .job import (
 from .store import Jobs, require_layer
 
 __all__ = ["aannounce", "aget_job", "aget_jobs", "announce", "get_job", "get_jobs"]
-
-#: Seconds for which an announced job waits for somebody to begin it.
-KEEP_QUEUED = 86_400.0
 
 # Seconds that a call which asks the broker may take.
 _TIMEOUT = 10.0

@@ -18,7 +18,7 @@ from ..._runtime.clock import wall
 from ..._runtime.loops import bridge, running_loop
 from ...exceptions import BridgeClosed
 from ...layers.base import BaseChannelLayer
-from .job import Job, job_group, job_message, revision_of, user_group
+from .job import KEEP_QUEUED, Job, JobState, job_group, job_message, revision_of, user_group
 from .store import Jobs
 
 __all__ = ["END_PATIENCE", "Delivery", "Draft"]
@@ -250,7 +250,8 @@ class Delivery:
     async def _send(self) -> None:
         self._count += 1
         job, version = self._draft.snapshot(revision_of(self._attempt, self._count))
-        if not await self._jobs.save(job, self._keep):
+        keep = max(self._keep, KEEP_QUEUED) if job.state is JobState.QUEUED else self._keep
+        if not await self._jobs.save(job, keep):
             self.superseded = True
             logger.info("A newer attempt of job %s has begun; this one is ignored", self._job_id)
             return

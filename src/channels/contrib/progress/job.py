@@ -13,6 +13,7 @@ from ...layers.base import BaseChannelLayer
 from .values import number_of, short
 
 __all__ = [
+    "KEEP_QUEUED",
     "Job",
     "JobState",
     "is_job_id",
@@ -24,6 +25,9 @@ __all__ = [
     "user_group",
     "user_key",
 ]
+
+#: Seconds for which a job waits for somebody to begin it.
+KEEP_QUEUED = 86_400.0
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 

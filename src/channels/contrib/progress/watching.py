@@ -111,7 +111,7 @@ class Watching(AsyncConsumer):
         if "job" not in route:
             found = await self._begin_with_all()
         else:
-            found = await self._begin_with(route["job"])
+            found = await self._begin_with(str(route["job"]))
         if found is None:
             await self.refuse(signed_in=self._owner is not None)
         return found

@@ -247,6 +247,12 @@ async def test_without_a_job_who_is_not_signed_in_sees_nothing():
     await client.disconnect(4401)
 
 
+async def test_a_route_may_convert_the_name():
+    await publish(running("17", text="int"))
+    async with websocket(ALICE, 17) as client:
+        assert await told(client) == [("running", "int")]
+
+
 @pytest.mark.parametrize("job_id", ["a b", "x" * 65, "ä"])
 async def test_what_is_no_name_is_no_job(job_id):
     client = websocket(ALICE, job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from decimal import Decimal
 
 import pytest
@@ -191,6 +192,14 @@ async def test_coroutines_report_too():
     task.cancel()
     await asyncio.wait({task})
     assert (await aget_job(task_progress.job)).state == "cancelled"
+
+
+def test_a_job_that_is_to_be_tried_again_is_kept_for_longer():
+    with pytest.raises(Retry), Progress(user=7, keep=0.1, retry_on=(Retry,)) as progress:
+        raise Retry
+    deadline = time.monotonic() + 0.3
+    while time.monotonic() < deadline:
+        assert get_job(progress.job).state == "queued"
 
 
 # Names and layers
