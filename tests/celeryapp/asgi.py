@@ -24,6 +24,9 @@ class Listener(AsyncJsonWebsocketConsumer):
     async def report(self, message):
         await self.send_json(message)
 
+    async def progress_report(self, message):
+        await self.send_json(message)
+
     async def layer_gap(self, message):
         await self.send_json(message)
 

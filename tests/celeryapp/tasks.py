@@ -3,9 +3,10 @@ import time
 
 from asgiref.sync import async_to_sync
 from celery import shared_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from django.db import transaction
 
+from channels.contrib.progress import Progress
 from channels.exceptions import BrokerError
 from channels.layers import get_channel_layer, get_sync_channel_layer, group_send_on_commit
 
@@ -73,3 +74,13 @@ def send_slowly(group, sender, count):
     for number in range(count):
         by_facade(group, report(sender, number))
         time.sleep(0.01)
+
+
+@shared_task(bind=True, max_retries=1)
+def work(self, group):
+    """Report progress, and be tried again for once, half-way."""
+    with Progress(self.request.id, group=group, interval=0.05, retry_on=(Retry,)) as progress:
+        for step in progress.track(range(100)):
+            if step == 50 and not self.request.retries:
+                raise self.retry(countdown=0)
+            time.sleep(0.005)

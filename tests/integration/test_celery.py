@@ -211,6 +211,18 @@ class TestSending:
         site.enqueue("answer", room.channel, "answer")
         assert room.reports(1) == {"answer": [0]}
 
+    def test_a_task_shows_its_progress_over_several_attempts(self, site, worker):
+        with site.listener("progress") as page:
+            site.enqueue("work", "progress")
+            heard = page.until(lambda message: message["job"]["state"] == "finished")
+        jobs = [message["job"] for message in heard]
+        states = [job["state"] for job in jobs]
+        queued = states.index("queued")
+        assert set(states[:queued]) == set(states[queued + 1 : -1]) == {"running"}
+        revisions = [job["revision"] for job in jobs]
+        assert revisions == sorted(set(revisions))
+        assert jobs[-1]["percent"] == 100
+
     @pytest.mark.parametrize("way", ["by_facade", "by_async_to_sync"])
     def test_a_soft_time_limit_in_the_middle_of_sending_hurts_no_later_task(self, site, room, way):
         with site.listener("stopped") as stopped:
