@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
@@ -71,7 +72,10 @@ class DelayedSends(BrokerLayer):
         prefix = self.prefix.encode("utf-8", "surrogatepass")
         self._mark = hashlib.blake2s(prefix, digest_size=4).hexdigest()
         self._scheduler = Scheduler(
-            self._send_due, self.transport.schedule.partitions, self.local.waiting_loops
+            self._claim_due,
+            self._send_claimed,
+            self.transport.schedule.partitions,
+            self.local.waiting_loops,
         )
 
     # Later; see BaseChannelLayer
@@ -195,21 +199,24 @@ class DelayedSends(BrokerLayer):
 
     # Sending what is due
 
-    async def _send_due(self, partition: int) -> float | None:
-        """Send what is due in a partition; in how many seconds something is, if that is known."""
-        while True:
-            since = clock.now()
-            claim = f"{self.client_prefix}.{next(self._numbers)}"
-            seconds, claimed = await self.transport.schedule.claim(partition, claim)
-            if not claimed:
-                return seconds
-            queued = [due for due in claimed if self._is_queued_in(partition, due)]
-            others = [due for due in claimed if not self._is_queued_in(partition, due)]
-            await asyncio.gather(*(self._append_due(partition, due) for due in queued))
-            # One after another: of these, one may come twice if this process is killed meanwhile.
-            for due in others:
-                if clock.now() - since > _BEGINNING:
-                    break  # another process sends the rest when the claim ends
+    async def _claim_due(self, partition: int) -> tuple[float | None, list[Claimed]]:
+        """Claim what is due."""
+        claim = f"{self.client_prefix}.{next(self._numbers)}"
+        return await self.transport.schedule.claim(partition, claim)
+
+    async def _send_claimed(
+        self, partition: int, claimed: list[Claimed], since: float, is_ending: Callable[[], bool]
+    ) -> None:
+        """Send what was claimed."""
+        queued = [due for due in claimed if self._is_queued_in(partition, due)]
+        await asyncio.gather(*(self._append_due(partition, due) for due in queued))
+        # One after another: of these, one may come twice if this process is killed meanwhile.
+        for due in claimed:
+            if self._is_queued_in(partition, due):
+                continue
+            if is_ending():
+                await self.transport.schedule.settle(partition, due, sent=False, patience=math.inf)
+            elif clock.now() - since <= _BEGINNING:  # or another process sends it
                 await self._send_one(partition, due)
 
     def _is_queued_in(self, partition: int, due: Claimed) -> bool:

@@ -23,16 +23,25 @@ class Looks:
         self.times, self.partitions, self.loops = [], [], []
         self.answers = list(answers)
         self.waiting = set()
-        self.scheduler = Scheduler(self.send_due, partitions, lambda: self.waiting)
+        self.sending = None  # what sending waits for, if it takes a while
+        self.sent = []
+        self.scheduler = Scheduler(self.claim, self.send, partitions, lambda: self.waiting)
 
-    async def send_due(self, partition):
+    async def claim(self, partition):
         self.times.append(clock.now())
         self.partitions.append(partition)
         self.loops.append(asyncio.get_running_loop())
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer if isinstance(answer, tuple) else (answer, [])
+
+    async def send(self, partition, claimed, since, is_ending):
+        assert 0 <= clock.now() - since < 5
+        for entry in claimed:
+            if self.sending is not None:
+                await self.sending.wait()
+            self.sent.append((entry, is_ending()))
 
     def __len__(self):
         return len(self.times)
@@ -84,21 +93,67 @@ async def test_what_this_process_schedules_is_expected():
 
 
 async def test_what_is_scheduled_while_it_looks_is_not_missed():
-    looks = Looks()
-    scheduler = looks.scheduler
+    looks = Looks((None, ["entry"]), None)
+    looks.sending = asyncio.Event()
+    looks.scheduler.watch()
+    await until(lambda: looks)
+    looks.scheduler.expect(0, 0.01)
+    looks.sending.set()
+    await until(lambda: len(looks) == 3)
+    assert looks.times[2] - looks.times[0] < 0.8
+    await looks.scheduler.stop()
 
-    async def send_due(partition):
-        if not looks:
-            scheduler.expect(0, 0.01)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        return await looks.send_due(partition)
 
-    scheduler._send_due = send_due
-    scheduler.watch()
-    await until(lambda: len(looks) == 2)
-    assert looks.times[1] - looks.times[0] < 0.5
-    await scheduler.stop()
+async def test_it_looks_at_once_for_more_after_it_has_sent_something():
+    looks = Looks((15.0, ["a", "b"]), (15.0, ["c"]))
+    looks.scheduler.watch()
+    await until(lambda: len(looks) == 3)
+    assert looks.sent == [("a", False), ("b", False), ("c", False)]
+    assert looks.times[2] - looks.times[0] < 0.8
+    await looks.scheduler.stop()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_what_is_being_sent_when_it_stops_is_finished(elsewhere):
+    looks = Looks((None, ["a", "b"]), partitions=2)
+    looks.sending = asyncio.Event()
+    looks.scheduler.watch()
+    await until(lambda: looks)
+    if elsewhere:
+        stopping = asyncio.create_task(asyncio.to_thread(asyncio.run, looks.scheduler.stop()))
+    else:
+        stopping = asyncio.create_task(looks.scheduler.stop())
+    await until(lambda: looks.scheduler.loop is None)
+    await asyncio.sleep(0.02)
+    assert not stopping.done()
+    looks.sending.set()
+    await stopping
+    assert looks.sent == [("a", True), ("b", True)]
+    assert len(looks) == 2
+
+
+async def test_what_takes_too_long_when_it_stops_is_cancelled(monkeypatch):
+    monkeypatch.setattr(module, "_FINISHING", 0.02)
+    looks = Looks((None, ["a"]))
+    looks.sending = asyncio.Event()
+    looks.scheduler.watch()
+    await until(lambda: looks)
+    await looks.scheduler.stop()
+    assert looks.sent == []
+
+
+def test_an_event_loop_that_ends_finishes_what_is_being_sent():
+    looks = Looks((None, ["a"]))
+
+    async def main():
+        looks.sending = asyncio.Event()
+        looks.scheduler.watch()
+        await until(lambda: looks)
+        asyncio.get_running_loop().call_later(0.05, looks.sending.set)
+
+    asyncio.run(main())
+    assert looks.sent == [("a", True)]
+    assert len(looks) == 1
 
 
 async def test_errors_do_not_end_it_and_the_log_has_those_that_last(poll, caplog):
@@ -121,7 +176,11 @@ def test_a_loop_for_a_single_call_leaves_it_to_the_bridge(poll):
     async def watch():
         looks.scheduler.watch()
 
+    busy = threading.Event()
+    bridge.loop.call_soon_threadsafe(busy.wait)
     async_to_sync(watch)()
+    async_to_sync(watch)()  # before the bridge comes to the first
+    busy.set()
     asyncio.run(until(lambda: len(looks) > 3))
     assert set(looks.loops) == {bridge.loop}
     bridge.call(looks.scheduler.stop())
