@@ -16,17 +16,19 @@ export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(abspath $(VENV))/bin
 SHOWCASE := cd examples/showcase && $(BIN)/python manage.py
+STUDIO := cd examples/studio && $(BIN)/python manage.py
+FREE_PORT = $(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+	{ echo "Port $(PORT) is not free. Choose another: make $@ PORT=8001"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
+.PHONY: help demo demo-cluster studio test test-all coverage coverage-report check client docs walk bench e2e screenshots clean
 
 help: ## List what you can do
 	@echo "Usage: make <target>"
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
 
 demo: $(VENV)/.installed-demo ## Start the showcase (another port: PORT=8001)
-	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
-		{ echo "Port $(PORT) is not free. Choose another: make demo PORT=8001"; exit 1; }
+	@$(FREE_PORT)
 	@$(SHOWCASE) migrate --verbosity 0
 	@echo
 	@echo "  The showcase:    http://localhost:$(PORT)/"
@@ -39,6 +41,20 @@ demo: $(VENV)/.installed-demo ## Start the showcase (another port: PORT=8001)
 
 demo-cluster: $(VENV)/.installed-demo $(VENV)/.installed-redis ## Start it as a cluster: two servers, a worker, nginx and Redis
 	@$(BIN)/python examples/showcase/cluster.py $(PORT)
+
+studio: $(VENV)/.installed-studio $(if $(REDIS),$(VENV)/.installed-redis) ## Start the studio, with background tasks (REDIS=1: two workers, on Redis)
+ifdef REDIS
+	@$(BIN)/python examples/studio/cluster.py $(PORT)
+else
+	@$(FREE_PORT)
+	@$(STUDIO) migrate --verbosity 0
+	@echo
+	@echo "  The studio:      http://localhost:$(PORT)/"
+	@printf '  '; $(STUDIO) create_demo
+	@echo "  Stop:            Ctrl-C"
+	@echo
+	@$(STUDIO) runserver $(PORT)
+endif
 
 test: $(VENV)/.installed-test ## Run the tests (choose some: ARGS="-k chat"; one at a time: JOBS=0)
 	$(BIN)/python $(COVER) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not e2e" $(ARGS)
@@ -65,6 +81,8 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING
 	$(SHOWCASE) check --fail-level WARNING
 	$(SHOWCASE) makemigrations --check --dry-run
+	$(STUDIO) check --fail-level WARNING
+	$(STUDIO) makemigrations --check --dry-run
 
 client: ## Build the browser client and check its types (needs Node.js and npm)
 	cd client && npm install --silent --no-audit --no-fund --no-package-lock && \
