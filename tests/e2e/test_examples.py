@@ -13,7 +13,7 @@ TESTED = [project for project in PROJECTS if any(project.glob("*/tests*"))]
 
 
 def test_there_are_examples() -> None:
-    assert {project.name for project in PROJECTS} >= {"showcase", "tutorials"}
+    assert {project.name for project in PROJECTS} >= {"showcase", "studio", "tutorials"}
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
@@ -24,7 +24,8 @@ def test_system_checks(project: Path) -> None:
 
 @pytest.mark.parametrize("project", TESTED, ids=lambda project: project.name)
 def test_migrations_are_complete(project: Path, tmp_path: Path) -> None:
-    env = {"SHOWCASE_DATABASE": str(tmp_path / "db.sqlite3")}
+    database = str(tmp_path / "db.sqlite3")
+    env = {"SHOWCASE_DATABASE": database, "STUDIO_DATABASE": database}
     assert "No changes detected" in manage(
         project, "makemigrations", "--check", "--dry-run", env=env
     )
