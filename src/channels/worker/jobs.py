@@ -7,7 +7,7 @@ from .. import signals
 from .._runtime.clock import now
 from .._runtime.logtext import printable
 
-__all__ = ["CANCELLED", "DONE", "FAILED", "TIMED_OUT", "UNHANDLED", "Job"]
+__all__ = ["CANCELLED", "DONE", "FAILED", "TIMED_OUT", "UNHANDLED", "Job", "is_heard"]
 
 logger = logging.getLogger("channels.worker")
 
@@ -21,6 +21,11 @@ UNHANDLED: Final = "unhandled"
 CANCELLED: Final = "cancelled"
 #: The handler took longer than handlers may.
 TIMED_OUT: Final = "timed out"
+
+
+def is_heard() -> bool:
+    """Whether anyone listens to what is told of messages."""
+    return bool(signals.job_finished.receivers) or logger.isEnabledFor(logging.DEBUG)
 
 
 class Job:
@@ -39,15 +44,12 @@ class Job:
         self._began = now()
 
     def finished(self, sender: type, outcome: str) -> None:
-        """Tell of it, if anyone listens.
+        """Tell of it.
 
         Args:
             sender: the class of the worker.
             outcome: one of the names of this module.
         """
-        heard = signals.job_finished.receivers
-        if not (heard or logger.isEnabledFor(logging.DEBUG)):
-            return
         seconds = now() - self._began
         signals.emit(
             signals.job_finished,

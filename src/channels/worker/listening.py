@@ -44,8 +44,9 @@ class Listening:
     def __init__(self, worker: "Worker", channel: str) -> None:
         self._worker = worker
         self._channel = channel
-        self._failures = 0
         self._settling: timers.Timer | None = None
+        #: How often it has failed in a row, since it last received a message.
+        self.failures = 0
         #: Whether the listener has failed, and is not known to be well again.
         self.failing = False
 
@@ -67,14 +68,14 @@ class Listening:
                         raise
                     error = contained(caught, f"The listener of channel {self._channel}")
                 if clock.now() - started > _IN_A_ROW:
-                    self._failures = 0
+                    self.failures = 0
                 await timers.sleep(self._failed(error))
                 self._settling = timers.Timer(_WELL_AGAIN, self.well)
         finally:
             self._stop_settling()
 
     def well(self) -> None:
-        """A failure is over. Called for each message, too."""
+        """A failure is over."""
         self._stop_settling()
         if self.failing:
             self.failing = False
@@ -83,14 +84,13 @@ class Listening:
                 type(self._worker),
                 worker=self._worker,
                 channel=self._channel,
-                failures=self._failures,
+                failures=self.failures,
             )
 
     def received(self) -> None:
-        """The listener has received a message."""
-        if self._failures:
-            self.well()
-            self._failures = 0
+        """The listener has received a message after a failure."""
+        self.well()
+        self.failures = 0
 
     def _stop_settling(self) -> None:
         if self._settling is not None:
@@ -105,11 +105,11 @@ class Listening:
         """
         worker, channel = self._worker, self._channel
         self._stop_settling()
-        self._failures += 1
+        self.failures += 1
         self.failing = True
-        final = self._failures > worker.max_failures or isinstance(error, _PERMANENT)
+        final = self.failures > worker.max_failures or isinstance(error, _PERMANENT)
         first, last = worker.backoff
-        limit = min(last, first * 2**self._failures)
+        limit = min(last, first * 2**self.failures)
         pause = None if final else random.uniform(0, limit)  # noqa: S311 - no secret
         signals.emit(
             signals.listener_failed,
@@ -117,7 +117,7 @@ class Listening:
             worker=worker,
             channel=channel,
             exception=error,
-            failures=self._failures,
+            failures=self.failures,
             seconds=pause,
         )
         if pause is None:
@@ -128,7 +128,7 @@ class Listening:
         logger.error(
             "Listener of channel %s failed (%d of %d in a row); it starts again in %.1f s%s",
             channel,
-            self._failures,
+            self.failures,
             worker.max_failures,
             pause,
             f": {error}" if told else "",

@@ -110,6 +110,11 @@ class Worker(StatelessServer):
         self.channels = list(channels)
         self.channel_layer = channel_layer
         self.concurrency = per_channel(self.channels, concurrency)
+        # The scope ids of the instances that a channel may have: no name of a channel has a space.
+        self._places = {
+            name: [name, *(f"{name} {n}" for n in range(2, number + 1))]
+            for name, number in self.concurrency.items()
+        }
         self.handler_timeout = handler_timeout
         self.health_file = health_file
         self.health_host, self.health_port = health_host, health_port
@@ -274,20 +279,19 @@ class Worker(StatelessServer):
         A message is received when an application instance waits for one, or is to be started.
         Until then it stays in the channel layer, where other workers find it.
         """
+        instances, listening = self.application_instances, self._listening.get(channel)
         while True:
             place = await self._free_place(channel)
             message: Any = await self.channel_layer.receive(channel)
-            listening = self._listening.get(channel)
-            if listening is not None:
+            if listening is not None and listening.failures:
                 listening.received()
             if not isinstance(message, dict) or not isinstance(message.get("type"), str):
                 self.drop(channel, "it has no type")
                 continue
             scope = {"type": "channel", "channel": channel}
             self.get_or_create_application_instance(place, scope).put_nowait(message)
-            slot = self._slot(place)
-            if slot is not None:
-                slot.free = False
+            if place in instances and "slot" in instances[place]:
+                instances[place]["slot"].free = False
 
     @property
     def failing(self) -> list[str]:
@@ -296,29 +300,14 @@ class Worker(StatelessServer):
 
     async def _free_place(self, channel: str) -> str:
         """Wait until one more message of ``channel`` can be handled; the instance's scope id."""
-        freed = self._freed[channel]
-        places = self._places(channel)
+        freed, instances = self._freed[channel], self.application_instances
         while True:
             freed.clear()
-            for place in places:
-                slot = self._slot(place)
-                if slot is None or slot.free:
+            for place in self._places.get(channel, (channel,)):
+                details = instances.get(place)
+                if details is None or "slot" not in details or details["slot"].free:
                     return place
             await freed.wait()
-
-    def _places(self, channel: str) -> list[str]:
-        """The scope ids of the application instances that a channel may have."""
-        # No name of a channel has a space.
-        others = range(2, self.concurrency.get(channel, 1) + 1)
-        return [channel, *(f"{channel} {number}" for number in others)]
-
-    def _slot(self, scope_id: str) -> Slot | None:
-        slot: Slot | None = self.application_instances.get(scope_id, {}).get("slot")
-        return slot
-
-    def freed(self, channel: str) -> None:
-        """An application instance of ``channel`` waits for a message, or has ended."""
-        self._freed[channel].set()
 
     # Serving
 
@@ -329,7 +318,9 @@ class Worker(StatelessServer):
         details = self.application_instances.get(scope_id)
         if details is None:
             self._make_room()
-            slot = Slot(self, scope, own_thread=self.concurrency.get(scope["channel"], 1) > 1)
+            channel = scope["channel"]
+            own_thread = self.concurrency.get(channel, 1) > 1
+            slot = Slot(self, scope, self._freed[channel], own_thread=own_thread)
             self.application_instances[scope_id] = details = slot.details
             details["future"] = asyncio.create_task(self._serve(scope_id, slot))
         details["last_used"] = time.time()
@@ -344,7 +335,7 @@ class Worker(StatelessServer):
 
     def _forget(self, scope_id: str, slot: Slot) -> None:
         """``slot`` has ended; another one may have taken its place."""
-        if self._slot(scope_id) is slot:
+        if self.application_instances.get(scope_id) is slot.details:
             del self.application_instances[scope_id]
 
     def _make_room(self) -> None:

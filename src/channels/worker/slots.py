@@ -13,7 +13,7 @@ from .._runtime.exits import contained, is_crash
 from .._runtime.logtext import printable
 from .._runtime.types import Message, Scope
 from ..exceptions import NoRouteFound, StopConsumer, UnknownMessageType
-from .jobs import CANCELLED, DONE, FAILED, TIMED_OUT, UNHANDLED, Job
+from .jobs import CANCELLED, DONE, FAILED, TIMED_OUT, UNHANDLED, Job, is_heard
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -32,14 +32,20 @@ class Slot:
     Args:
         worker: whose application it is.
         scope: of the application.
+        freed: set when the slot becomes free.
         own_thread: whether what needs a thread runs in one of this slot, and not in the one that
             all share: handlers of synchronous consumers could not run at the same time there.
     """
 
-    def __init__(self, worker: "Worker", scope: Scope, *, own_thread: bool = False) -> None:
+    def __init__(
+        self, worker: "Worker", scope: Scope, freed: asyncio.Event, *, own_thread: bool = False
+    ) -> None:
         self._worker = worker
+        self._freed = freed
         self._scope = scope
         self._own_thread = own_thread
+        # Whether a message is being handled, and what is to be told of it, if anyone listens.
+        self._busy = False
         self._job: Job | None = None
         self._limit: timers.Timer | None = None
         self._timed_out = False
@@ -67,25 +73,35 @@ class Slot:
                 if queue.empty():
                     return
         finally:
-            self._become_free()
-
-    def _become_free(self) -> None:
-        self.free = True
-        self._worker.freed(self._scope["channel"])
+            self.free = True
+            self._freed.set()
 
     async def _run_instance(self) -> bool:
         """Run one application instance to its end; tell whether it received anything."""
-        scope = dict(self._scope)
+        queue, scope = self.queue, dict(self._scope)
         took_one = False
 
         async def receive() -> Message:
             nonlocal took_one
-            self._finish(DONE)
-            message = await self._next()
+            if self._busy:
+                self._finish(DONE)
+            self.waiting = True
+            if queue.empty():
+                self.free = True
+                self._freed.set()
+            try:
+                message = await queue.get()
+            finally:
+                self.waiting = self.free = False
+            queue.task_done()
             took_one = True
             if message is END:
                 raise StopConsumer
-            self._begin(message)
+            self._busy = True
+            if self._worker.handler_timeout is not None:
+                self._limit_time(self._worker.handler_timeout, message)
+            if is_heard():
+                self._job = Job(scope["channel"], message.get("type"))
             return message
 
         async def send(message: Message) -> None:
@@ -123,7 +139,7 @@ class Slot:
             outcome = FAILED
             if isinstance(error, UnknownMessageType | NoRouteFound):
                 outcome = UNHANDLED
-                if self._job is not None:
+                if self._busy:
                     self._worker.count_drop(scope["channel"], "the application has no handler")
             await self._worker.application_exception(error, self.details)
         finally:
@@ -131,35 +147,19 @@ class Slot:
             self._finish(outcome)
         return took_one
 
-    async def _next(self) -> Message:
-        """The next message for the application."""
-        queue = self.queue
-        self.waiting = True
-        if queue.empty():
-            self._become_free()
-        try:
-            message = await queue.get()
-        finally:
-            self.waiting = self.free = False
-        queue.task_done()
-        return message
-
     # The message that is being handled
 
-    def _begin(self, message: Message) -> None:
-        self._job = Job(self._scope["channel"], message.get("type"))
-        seconds = self._worker.handler_timeout
-        if seconds is not None:
-            self._limit = timers.Timer(seconds, self._out_of_time, seconds, message.get("type"))
+    def _limit_time(self, seconds: float, message: Message) -> None:
+        self._limit = timers.Timer(seconds, self._out_of_time, seconds, message.get("type"))
 
     def _finish(self, outcome: str) -> None:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-        job, self._job = self._job, None
-        if job is not None:
-            job.finished(type(self._worker), TIMED_OUT if self._timed_out else outcome)
-        self._timed_out = False
+        if self._job is not None:
+            self._job.finished(type(self._worker), TIMED_OUT if self._timed_out else outcome)
+            self._job = None
+        self._busy = self._timed_out = False
 
     def _out_of_time(self, seconds: float, message_type: object) -> None:
         """The handler has taken longer than handlers may."""

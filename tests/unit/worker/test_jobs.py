@@ -6,7 +6,7 @@ import pytest
 
 from channels import signals
 from channels.worker import Worker
-from channels.worker.jobs import CANCELLED, DONE, FAILED, TIMED_OUT, UNHANDLED, Job
+from channels.worker.jobs import CANCELLED, DONE, FAILED, TIMED_OUT, UNHANDLED, Job, is_heard
 
 
 @pytest.fixture
@@ -48,5 +48,13 @@ def test_a_type_cannot_break_the_line(caplog):
 
 def test_without_listeners_nothing_is_told(caplog):
     caplog.set_level(logging.INFO, "channels.worker")
+    assert not is_heard()
     Job("images", "image.make").finished(Worker, DONE)
     assert caplog.records == []
+    caplog.set_level(logging.DEBUG, "channels.worker")
+    assert is_heard()
+
+
+def test_a_receiver_of_the_signal_is_a_listener(caplog, heard):
+    caplog.set_level(logging.INFO, "channels.worker")
+    assert is_heard()

@@ -622,7 +622,7 @@ async def test_a_consumer_that_fails_costs_one_message_and_one_log_line(layer, s
     for n, kind in enumerate(["fail", "count", "fail", "count", "count"]):
         await layer.send("a", {"type": kind, "n": n})
     async with working(Worker(Counting.as_asgi(), ["a"], layer)):
-        got = [await asyncio.wait_for(seen.get(), 1) for _ in range(3)]
+        got = [await asyncio.wait_for(seen.get(), DEADLINE) for _ in range(3)]
     assert [n for _, n in got] == [1, 3, 4]
     assert len([record for record in caplog.records if record.exc_info]) == 2
 
@@ -633,7 +633,7 @@ async def test_unknown_types_and_channels_are_one_line_without_a_traceback(layer
         await layer.send("a", {"type": "no.such.handler"})
         await layer.send("b", {"type": "count"})
         await layer.send("a", {"type": "count", "n": 1})
-        assert (await asyncio.wait_for(seen.get(), 1))[1] == 1
+        assert (await asyncio.wait_for(seen.get(), DEADLINE))[1] == 1
     assert not [record for record in caplog.records if record.exc_info]
     assert any("no.such.handler" in record.getMessage() for record in errors(caplog))
 
