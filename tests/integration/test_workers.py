@@ -148,6 +148,20 @@ async def test_an_idle_worker_has_at_once_what_a_busy_one_has_not_begun(project,
             await wait_for(busy, "done 1")
 
 
+async def test_a_worker_that_comes_late_sends_what_is_overdue_and_then_in_time(project, layer):
+    await layer.send_later("jobs", {"type": "job", "n": 1}, delay=0)
+    await layer.send_later("jobs", {"type": "job", "n": 2}, delay=0.01)
+    with (
+        project.manage("runworker", "jobs") as first,
+        project.manage("runworker", "jobs") as second,
+    ):
+        await until(lambda: "done 2" in first.output + second.output, 20)
+        await layer.send_later("jobs", {"type": "job", "n": 3}, delay=0.1)
+        await until(lambda: "done 3" in first.output + second.output, 20)
+    both = first.output + second.output
+    assert [both.count(f"begun {number}") for number in (1, 2, 3)] == [1, 1, 1]
+
+
 async def test_a_worker_that_ends_leaves_in_place_what_it_has_not_begun(project, layer, broker):
     with project.manage("runworker", "jobs") as worker:
         await listening(worker, broker)
