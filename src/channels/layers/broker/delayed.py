@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from ..._runtime import clock, timers
+from ..._runtime import clock, lograte, timers
 from ...exceptions import (
     BrokerError,
     ChannelFull,
@@ -245,8 +245,12 @@ class DelayedSends(BrokerLayer):
                 await self._put_off(partition, due, CAPACITY, error)
                 return
             self.local.drop(CAPACITY, due.name)
-        except (BrokerError, TimeoutError):
-            return  # it is tried again when the claim ends
+        except (BrokerError, TimeoutError) as error:
+            lograte.log(
+                logger, logging.WARNING, "due", "The message that is due for %s is tried again "
+                "later: %s", due.name, str(error) or repr(error),
+            )  # fmt: skip
+            return  # when the claim ends
         except Exception as error:  # noqa: BLE001 - a key is missing, or a subclass has raised it
             await self._put_off(partition, due, UNDECODABLE, error)
             return

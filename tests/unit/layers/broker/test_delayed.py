@@ -280,7 +280,7 @@ async def test_a_subclass_that_cannot_send_or_read(make, layer_class, drops, red
 
 
 async def test_what_was_not_sent_in_time_is_sent_when_the_claim_ends(
-    make, layer_class, monkeypatch
+    make, layer_class, monkeypatch, caplog
 ):
     monkeypatch.setattr(delayed, "_SENDING", 0.02)
     monkeypatch.setattr(redis_schedule, "CLAIM_LEASE", 0.1)
@@ -302,6 +302,8 @@ async def test_what_was_not_sent_in_time_is_sent_when_the_claim_ends(
     await layer.group_send_later("chat", message(1), delay=0)
     assert await soon(layer.receive(channel)) == message(1)
     assert len(attempts) == 3
+    assert "due for chat is tried again later: TimeoutError()" in caplog.text
+    assert "due for chat is tried again later: away" in caplog.text
 
 
 async def test_a_process_that_stood_still_leaves_the_rest_of_its_claim(make, monkeypatch):
