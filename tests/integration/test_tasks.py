@@ -110,12 +110,14 @@ def test_a_worker_runs_tasks_and_drains_at_sigterm(project):
 def test_what_does_not_finish_in_time_goes_to_another_at_once(configure):
     project = configure(lease=600)
     with work(project, "--drain", "0.1") as first:
-        result = jobs.work.enqueue(1, 1.0)
+        result = jobs.hang_at_first.enqueue(1)
         wait_for(lambda: jobs.client().hget("begun", 1))
         first.process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        assert first.wait() == 0
+        assert time.monotonic() - told < 5, "the interpreter waits for its threads once more"
         with work(project):
             wait_for(lambda: is_finished(result))
-        assert first.wait() == 0
     assert result.attempts == 2
     assert str(result.status) == "SUCCESSFUL"
 

@@ -64,7 +64,8 @@ class TaskWorker:
         self.concurrency = concurrency or self.options.concurrency
         host = socket.gethostname().partition(".")[0][:24]
         self.id = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._threads = Workers(lambda: self.concurrency, lambda: None)
+        # Whoever is late has been waited for before the interpreter exits.
+        self._threads = Workers(lambda: self.concurrency, lambda: None, exit_grace=0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
