@@ -23,7 +23,7 @@ from ._runtime.types import Mailbox, Message, Receive, Scope, Send, any_name
 # Some are imported from here, and replaced here by tests, although they are not used here.
 from .db import aclose_old_connections, database_sync_to_async
 from .exceptions import BackgroundTaskError, StopConsumer, UnknownMessageType
-from .layers import ChannelLayer, get_channel_layer
+from .layers import FullChannelLayer, get_channel_layer
 from .layers.third_party import adapt
 from .utils import await_many_dispatch
 
@@ -207,7 +207,7 @@ class AsyncConsumer:
     # Set on the instance before the first handler runs. The layer is None when none is configured;
     # the type leaves that out, as that of get_channel_layer() does.
     scope: Scope
-    channel_layer: ChannelLayer
+    channel_layer: FullChannelLayer
     channel_name: str
     channel_receive: Callable[[], Awaitable[dict[str, Any]]]
     base_send: Callable[[Any], Any]

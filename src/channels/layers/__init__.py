@@ -2,7 +2,7 @@
 
 from .. import DEFAULT_CHANNEL_LAYER
 from ..exceptions import ChannelFull, InvalidChannelLayerError
-from .base import BaseChannelLayer, ChannelLayer
+from .base import BaseChannelLayer, ChannelLayer, FullChannelLayer
 from .manager import ChannelLayerManager, channel_layers, get_channel_layer
 from .memory import InMemoryChannelLayer
 from .sync import SyncChannelLayer, get_sync_channel_layer, group_send_on_commit, send_on_commit
@@ -13,6 +13,7 @@ __all__ = [
     "ChannelFull",
     "ChannelLayer",
     "ChannelLayerManager",
+    "FullChannelLayer",
     "InMemoryChannelLayer",
     "InvalidChannelLayerError",
     "SyncChannelLayer",

@@ -15,15 +15,14 @@ from .messages import snapshot
 from .option_checks import Options, check_signature
 from .receiving import ReceivingMailbox
 
-__all__ = ["BaseChannelLayer", "ChannelLayer"]
+__all__ = ["BaseChannelLayer", "ChannelLayer", "FullChannelLayer"]
 
 
 class ChannelLayer(Protocol):
-    """What projects call: the type of ``get_channel_layer()`` and ``self.channel_layer``.
+    """What every layer has, whether or not it derives from :class:`BaseChannelLayer`.
 
-    Every layer has these methods, whether or not it derives from :class:`BaseChannelLayer`, which
-    says what they do. ``flush`` and those of groups need the extension of that name. What sends
-    later, or again and again, needs ``supports_delayed``.
+    That class says what the methods do. ``flush`` and those of groups need the extension of that
+    name.
     """
 
     @property
@@ -50,6 +49,14 @@ class ChannelLayer(Protocol):
 
     async def flush(self) -> None:
         """Forget every message, every group and every state."""
+
+
+class FullChannelLayer(ChannelLayer, Protocol):
+    """What projects call: the type of ``get_channel_layer()`` and ``self.channel_layer``.
+
+    Layers of others may have no more than :class:`ChannelLayer`. What sends later, or again and
+    again, needs ``supports_delayed``, and what keeps states ``supports_state``.
+    """
 
     async def send_later(
         self,
@@ -86,6 +93,26 @@ class ChannelLayer(Protocol):
 
     async def cancel_every(self, name: str) -> bool:
         """End what is sent again and again under ``name``."""
+
+    async def set_state(
+        self,
+        collection: str,
+        field: str,
+        value: dict[str, Any],
+        expiry: float,
+        *,
+        revision: int | None = None,
+    ) -> bool:
+        """Keep ``value`` under a name for some seconds, unless a newer one is there."""
+
+    async def get_states(self, collection: str) -> dict[str, dict[str, Any]]:
+        """All states of a collection, by field."""
+
+    async def get_state(self, collection: str, field: str) -> dict[str, Any] | None:
+        """One state, or None if there is none (any more)."""
+
+    async def delete_state(self, collection: str, field: str) -> None:
+        """Forget a state. No error if there is none."""
 
 
 class _NameRule:

@@ -1,7 +1,7 @@
 """The project's channel layers, as the setting ``CHANNEL_LAYERS`` describes them."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -11,7 +11,7 @@ from .. import DEFAULT_CHANNEL_LAYER
 from .._runtime import per_loop
 from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
-from .base import ChannelLayer
+from .base import ChannelLayer, FullChannelLayer
 
 __all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
 
@@ -108,16 +108,17 @@ in_child(channel_layers._renew_lock)
 per_loop.at_exit.append(lambda: channel_layers._reset_backends("CHANNEL_LAYERS"))
 
 
-def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer:
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> FullChannelLayer:
     """The channel layer of this alias, or None if none is configured.
 
     The type leaves None out: a project that uses a layer has configured it, and a check before
     every call would find nothing that ``manage.py check`` and the first message do not. Code that
-    has to work with and without a layer asks ``if alias in channel_layers``.
+    has to work with and without a layer asks ``if alias in channel_layers``. It also takes for
+    granted what layers of others may lack.
 
     Raises:
         InvalidChannelLayerError: it is configured, but cannot be made.
     """
     if alias not in channel_layers.backends and alias not in channel_layers:
         return None  # type: ignore[return-value]
-    return channel_layers[alias]
+    return cast("FullChannelLayer", channel_layers[alias])

@@ -235,5 +235,8 @@ async def an_async_view() -> None:
     channel_layer = get_channel_layer("default")
     name: str = await channel_layer.new_channel()
     await channel_layer.send(name, {"type": "chat.line"})
+    await channel_layer.set_state("jobs", "import", {"percent": 40}, expiry=60, revision=1)
+    state: dict[str, Any] | None = await channel_layer.get_state("jobs", "import")
+    await channel_layer.send_later(name, state or {}, delay=5)
     if "groups" in channel_layer.extensions:
         await channel_layer.flush()
