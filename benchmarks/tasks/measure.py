@@ -23,8 +23,8 @@ PROJECT = Path(__file__).parent / "project"
 PATIENCE = 120.0
 # Seconds that a killed worker's task may take to go on.
 RESUME_PATIENCE = 30.0
-# Seconds that the task takes whose worker is killed.
-HELD = 1.0
+# Seconds that the task takes whose worker is killed. Much longer than it takes to kill it.
+HELD = 60.0
 # Seconds between two tasks at light load.
 PAUSE = 0.02
 
