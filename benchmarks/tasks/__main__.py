@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))  # workers are killed then
     options.out.mkdir(parents=True, exist_ok=True)
     record = json.loads(options.read.read_text()) if options.read else run(options)
     markdown = report.markdown([Result(**result) for result in record["results"]], record)
