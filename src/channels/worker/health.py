@@ -12,17 +12,14 @@ import time
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Protocol, Self
 
 from .._runtime import lograte, timers
 from .._runtime.reports import Report, Result, answer
 from ..exceptions import InvalidWorkerOption
 from ..layers.probe import carries_messages
 
-if TYPE_CHECKING:
-    from .server import Worker
-
-__all__ = ["Health"]
+__all__ = ["Health", "Watched"]
 
 logger = logging.getLogger("channels.worker")
 
@@ -32,6 +29,34 @@ _TIMEOUT = 2.0
 
 # Clients at a time; the port may be open to strangers.
 _CLIENTS = 20
+
+
+class Watched(Protocol):
+    """A worker, as far as its health goes."""
+
+    @property
+    def channel_layer(self) -> Any:
+        """What has to carry messages."""
+
+    @property
+    def health_file(self) -> str | os.PathLike[str] | None:
+        """Touched while all is well."""
+
+    @property
+    def health_host(self) -> str | None:
+        """Where to listen; None for all addresses."""
+
+    @property
+    def health_port(self) -> int | None:
+        """Where to answer."""
+
+    @property
+    def health_interval(self) -> float:
+        """Seconds from one look to the next."""
+
+    @property
+    def failing(self) -> list[str]:
+        """What does not work at this moment."""
 
 
 class Health:
@@ -44,7 +69,7 @@ class Health:
         InvalidWorkerOption: on entering, when the file cannot be written, or the port is taken.
     """
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Watched) -> None:
         self._worker = worker
         self._path = None if worker.health_file is None else Path(worker.health_file)
         self._server: asyncio.Server | None = None

@@ -1,6 +1,6 @@
 """Records as Django's task results, and tasks by their paths."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,8 @@ from .records import Record
 
 __all__ = ["find_task", "microseconds", "moment", "restore", "set_fields"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 # Tasks and variants of tasks that are remembered.
 _REMEMBERED = 1024
 
@@ -22,9 +24,10 @@ def moment(stamp: int) -> datetime | None:
     """Microseconds since the epoch as Django has times; None for 0."""
     if not stamp:
         return None
+    if settings.USE_TZ:
+        return _EPOCH + timedelta(0, 0, stamp)
     seconds, rest = divmod(stamp, 1_000_000)
-    zone = UTC if settings.USE_TZ else None
-    return datetime.fromtimestamp(seconds, tz=zone).replace(microsecond=rest)
+    return datetime.fromtimestamp(seconds).replace(microsecond=rest)
 
 
 def microseconds(time: datetime | None) -> int:

@@ -18,6 +18,8 @@ from channels._runtime.exits import is_crash
 from channels._runtime.faults import origin
 from channels._runtime.workers import Workers
 from channels.exceptions import BrokerError
+from channels.layers import get_channel_layer
+from channels.worker.health import Health
 
 from .beating import Heartbeat
 from .compat import task_finished
@@ -53,6 +55,12 @@ class TaskWorker:
     #: Seconds before fetching is tried again, as the first limit, which doubles each time, and the
     #: last one. The pause is random below the limit.
     backoff = (0.1, 10.0)
+    #: A file that is touched while the worker is well, and where ``GET /healthz`` is answered, as
+    #: with :class:`channels.worker.Worker`.
+    health_file: str | os.PathLike[str] | None = None
+    health_host: str | None = None
+    health_port: int | None = None
+    health_interval = 5.0
 
     def __init__(
         self, backend: Any, queues: Iterable[str] | None = None, concurrency: int | None = None
@@ -67,6 +75,7 @@ class TaskWorker:
         # Whoever is late has been waited for before the interpreter exits.
         self._threads = Workers(lambda: self.concurrency, lambda: None, exit_grace=0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = False
         self._stopping = asyncio.Event()
         self._free = asyncio.Event()
         self._slots = self.concurrency
@@ -76,6 +85,8 @@ class TaskWorker:
         self._settlements = Settlements(self.store, self.id)
         # Whether an answer to fetch() may have been lost.
         self._unsure = False
+        #: What does not work at this moment.
+        self.failing: list[str] = []
 
     # The process
 
@@ -84,6 +95,7 @@ class TaskWorker:
 
         Raises:
             WorkerFailed: the worker cannot go on; what it had taken has been drained.
+            InvalidWorkerOption: the health file cannot be written, or the port is taken.
         """
         with contextlib.suppress(KeyboardInterrupt), asyncio.Runner() as runner:
             runner.run(self.arun())
@@ -91,7 +103,13 @@ class TaskWorker:
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
         with self._signals_handled():
-            await self.handle()
+            async with Health(self):
+                await self.handle()
+
+    @property
+    def channel_layer(self) -> Any:
+        """The layer whose broker has the tasks."""
+        return get_channel_layer(self.options.layer)
 
     def stop(self) -> None:
         """Make :meth:`handle` take no more tasks, and return when the running ones have ended.
@@ -101,7 +119,8 @@ class TaskWorker:
         self._stopping.set()
 
     def stop_soon(self) -> None:
-        """Like :meth:`stop`, from any thread."""
+        """Like :meth:`stop`, from any thread, and also before the worker runs."""
+        self._ending = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has been closed, and the worker has ended
                 self._loop.call_soon_threadsafe(self.stop)
@@ -113,6 +132,8 @@ class TaskWorker:
             WorkerFailed: the worker cannot go on; what it had taken has been drained.
         """
         self._loop = asyncio.get_running_loop()
+        if self._ending:
+            self.stop()
         heartbeat = Heartbeat(self.store, self.id, self.queues, self.options.lease)
         taking = asyncio.create_task(self._take())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -174,11 +195,13 @@ class TaskWorker:
                 await self._free.wait()
             try:
                 taken = await self._fetch()
+                failures = 0
+                self.failing.clear()
                 if not taken:
                     await self.store.wait(self.id, self.queues)
-                failures = 0
             except BrokerError as error:
                 failures += 1
+                self.failing[:] = ["taking tasks"]
                 await self._pause(failures, error)
             else:
                 for task in taken:

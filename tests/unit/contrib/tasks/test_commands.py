@@ -210,6 +210,10 @@ class TestRun:
         run(Noted(), "--queue", "other", "--concurrency", "3", "--drain", "0.5")
         assert Noting.noted == [(["other"], 3, 0.5)]
 
+    def test_a_health_file_that_cannot_be_written(self, tmp_path):
+        with pytest.raises(CommandError, match="health file"):
+            run(runtasks.Command(), "--health-file", str(tmp_path / "none" / "file"))
+
     def test_a_worker_that_has_failed(self):
         Noting.error = WorkerFailed("the broker is gone")
         with pytest.raises(CommandError, match="the broker is gone"):
@@ -221,6 +225,8 @@ class TestRun:
             ("--concurrency", "0"),
             ("--concurrency", "x"),
             ("--drain", "x"),
+            ("--health-port", "0"),
+            ("--health-port", "http"),
             ("--drain", "-1"),
             ("--drain", "inf"),
         ],

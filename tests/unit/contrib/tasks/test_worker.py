@@ -1,12 +1,15 @@
 """How a worker goes on, gives up and ends."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
 
+import httpx
 import pytest
 
+from channels._runtime.database import close_old_connections
 from channels.contrib.tasks import WorkerFailed
 from channels.contrib.tasks.beating import Heartbeat
 from channels.contrib.tasks.memory import MemoryStore
@@ -15,6 +18,7 @@ from channels.contrib.tasks.worker import TaskWorker
 from channels.exceptions import BrokerError, BrokerUnavailable
 from tests.asgi import until
 from tests.conformance.tasks import jobs
+from tests.ports import free_port
 
 
 class Unreliable(MemoryStore):
@@ -70,6 +74,7 @@ async def test_a_worker_goes_on_when_the_broker_does(worker):
     await until(lambda: store.failures == 6)
     told = [running for _, running in store.asked]
     assert told == [None, *[[]] * 5], "the answer may have been lost"
+    await until(lambda: not worker.failing)
     worker.stop()
     await running
 
@@ -131,9 +136,12 @@ async def test_failures_of_an_unknown_task_are_logged(use, caplog, settings):
 def test_a_connection_that_an_async_task_has_broken_is_closed(use, monkeypatch):
     backend = use()
     closed = []
-    monkeypatch.setattr(
-        "channels._runtime.database.close_old_connections", lambda: closed.append(1)
-    )
+
+    def close():
+        close_old_connections()
+        closed.append(1)
+
+    monkeypatch.setattr("channels._runtime.database.close_old_connections", close)
 
     async def main():
         worker = TaskWorker(backend)
@@ -202,9 +210,36 @@ def test_run_serves_until_it_is_told_to_stop(use):
     assert result.return_value == 1
 
 
+async def test_a_worker_says_whether_it_is_well(use, tmp_path):
+    worker = TaskWorker(use())
+    worker.health_file, worker.health_port = tmp_path / "health", free_port()
+    running = asyncio.create_task(worker.arun())
+
+    async def status():
+        async with httpx.AsyncClient(trust_env=False) as client:
+            url = f"http://127.0.0.1:{worker.health_port}/healthz"
+            with contextlib.suppress(httpx.ConnectError):
+                return (await client.get(url)).status_code
+
+    await until(worker.health_file.exists)
+    async with asyncio.timeout(5):
+        while await status() != 200:
+            await asyncio.sleep(0.01)
+    worker.failing.append("taking tasks")
+    assert await status() == 503
+    worker.stop()
+    await running
+    assert not worker.health_file.exists()
+
+
+def test_a_worker_may_be_told_to_stop_before_it_runs(use):
+    worker = TaskWorker(use())
+    worker.stop_soon()
+    worker.run()
+
+
 def test_a_worker_in_a_thread_leaves_signals_alone(use):
     worker = TaskWorker(use())
-    worker.stop_soon()  # it does not run yet
     thread = threading.Thread(target=worker.run)
     before = signal.getsignal(signal.SIGTERM)
     result = jobs.stop_worker.enqueue()

@@ -11,6 +11,7 @@ from django.utils import autoreload
 from channels.contrib.tasks.exceptions import WorkerFailed
 from channels.contrib.tasks.looking import add_arguments, find_backend, find_queues
 from channels.contrib.tasks.worker import TaskWorker
+from channels.exceptions import InvalidWorkerOption
 
 __all__ = ["Command"]
 
@@ -43,6 +44,22 @@ class Command(BaseCommand):
             f"(default: {TaskWorker.drain_timeout:g}). Others begin those anew that do not finish.",
         )
         parser.add_argument(
+            "--health-file",
+            metavar="PATH",
+            help="A file to touch every few seconds while all is well, and to remove at the end.",
+        )
+        parser.add_argument(
+            "--health-port",
+            type=_port,
+            metavar="PORT",
+            help="Answer GET /healthz on this port, with 200 while all is well, else with 503.",
+        )
+        parser.add_argument(
+            "--health-host",
+            metavar="HOST",
+            help="The address for --health-port (default: all of this machine).",
+        )
+        parser.add_argument(
             "--reload", action="store_true", help="Start again when the code changes."
         )
 
@@ -58,6 +75,9 @@ class Command(BaseCommand):
         queues = find_queues(backend, options["queue"])
         worker = self.worker_class(backend, queues, options["concurrency"])
         worker.drain_timeout = options["drain"]
+        for name in ("health_file", "health_host", "health_port"):
+            if options[name] is not None:
+                setattr(worker, name, options[name])
         return worker
 
     def _run(self, worker: TaskWorker) -> None:
@@ -67,7 +87,7 @@ class Command(BaseCommand):
         )
         try:
             worker.run()
-        except WorkerFailed as error:
+        except (InvalidWorkerOption, WorkerFailed) as error:
             raise CommandError(str(error)) from error
 
     def _run_reloaded(self, options: dict[str, Any]) -> None:
@@ -89,6 +109,12 @@ def _count(text: str) -> int:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise ArgumentTypeError(f"{text!r} is no number of tasks above 0")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 65536:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is no number of a port")
 
 
 def _seconds(text: str) -> float:

@@ -5,9 +5,11 @@
 -- Returns for each 1 if it counts, also when it is repeated; or 0 if another attempt has come first,
 -- or is under way and this one has failed.
 local root, worker, size = KEYS[1], ARGV[1], 9
+local seen = {}
 for number = 4, #ARGV, size do
   local queue = root .. ':q:' .. ARGV[number]
-  look_at(queue)
+  if not seen[queue] then look_at(queue) end
+  seen[queue] = true
   redis.call('EXISTS', root .. ':t:' .. ARGV[number + 1])
   redis.call('EXISTS', queue .. ':ready:' .. ARGV[number + 2])
 end
