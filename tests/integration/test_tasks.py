@@ -90,6 +90,7 @@ def counts():
     return ask(task_backends["default"].store.counts, "default")
 
 
+@pytest.mark.slow
 def test_a_worker_runs_tasks_and_drains_at_sigterm(project):
     with work(project) as worker:
         worker.wait_for("runs up to 4 tasks at a time from default")

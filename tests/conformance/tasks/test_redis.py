@@ -1,8 +1,12 @@
 """Tasks on Redis and Valkey keep every promise."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.brokers import running
+from tests.topologies.harness import access_rules
 
 from .laws import TaskLaws
 
@@ -22,4 +26,23 @@ class TestTasksOnStreams(TaskLaws):
     def layers(self, broker):
         broker.cli("FLUSHALL")
         config = {"hosts": [broker.url]}
+        return {"default": {"BACKEND": "channels.layers.redis.RedisChannelLayer", "CONFIG": config}}
+
+
+@pytest.mark.slow
+class TestTasksWithFewRights(TaskLaws):
+    """A user with the rights that the documentation names, and no others."""
+
+    @pytest.fixture
+    def layers(self, broker):
+        broker.cli("FLUSHALL")
+        page = (Path(__file__).parents[3] / "docs/reference/tasks.md").read_text("utf-8")
+        (ours,) = re.findall(r"```text\n(ACL SETUSER channels [^`]+)```", page)
+        for rule in (access_rules()[0], ours):
+            words = rule.split()
+            if broker.cli("INFO", "server")["redis_version"].startswith("6"):
+                words = [word for word in words if "client|setinfo" not in word]
+            broker.cli(*words)
+        url = broker.url.replace("//", "//channels:secret@")
+        config = {"hosts": [url]}
         return {"default": {"BACKEND": "channels.layers.redis.RedisChannelLayer", "CONFIG": config}}

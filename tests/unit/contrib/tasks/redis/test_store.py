@@ -11,7 +11,7 @@ from channels.contrib.tasks.options import TaskOptions
 from channels.contrib.tasks.records import Outcome, Record, now
 from channels.contrib.tasks.redis.store import RedisStore
 from channels.contrib.tasks.store import store_for
-from channels.exceptions import BrokerError
+from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.redis import RedisChannelLayer
 from tests.brokers import running
 
@@ -255,6 +255,24 @@ async def test_what_cannot_be_read_is_an_error_of_the_broker(make, client):
     client.hset(f"{ROOT}:t:{task_id}", "n", "rubbish")
     with pytest.raises(BrokerError, match="cannot be read"):
         await store.load(task_id)
+
+
+async def test_a_broker_that_is_gone_is_told_and_nothing_is_half_done(make, broker):
+    store = make()
+    await put(store)
+    (connection,) = store._partitions.senders.get().connections
+    connection._patience = 0.2
+    broker.kill()
+    with pytest.raises(BrokerUnavailable):
+        await put(store)
+    with pytest.raises(BrokerError):
+        await store.fetch("w", ["default"], 1)
+    await store.wait("w", ["default"])
+    broker.start()
+    connection._patience = 30.0
+    assert (await store.counts("default")).waiting == 0, "this one keeps nothing on its disk"
+    task_id = await put(store)
+    assert ids(await store.fetch("w", ["default"], 5, running=[])) == [task_id]
 
 
 async def test_what_is_kept_is_encrypted_if_messages_are(make, client):
