@@ -95,7 +95,7 @@ async def test_what_this_process_schedules_comes_in_time(layer):
     start = time.monotonic()
     await layer.send_later(channel, message(1), delay=0.05)
     assert await soon(layer.receive(channel)) == message(1)
-    assert 0.045 < time.monotonic() - start < 0.5
+    assert 0.045 < time.monotonic() - start < 0.9
 
 
 async def test_time_is_the_servers(layer, monkeypatch):
@@ -123,9 +123,9 @@ async def test_event_loops_for_a_single_call(layer):
 
 
 async def test_the_expiry_begins_when_it_is_sent(make):
-    layer = make(expiry=0.2)
+    layer = make(expiry=0.5)
     await layer.send_later("jobs", message(1), delay=0)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.6)
     assert await soon(layer.receive("jobs")) == message(1)
     assert not layer.statistics.dropped
 
