@@ -25,7 +25,9 @@ TIMED_OUT: Final = "timed out"
 
 def is_heard() -> bool:
     """Whether anyone listens to what is told of messages."""
-    return bool(signals.job_finished.receivers) or logger.isEnabledFor(logging.DEBUG)
+    if signals.job_finished.receivers:
+        return True
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 class Job:
