@@ -89,6 +89,19 @@ async def order(page: Page, palette: str, flow: str, **sliders: int) -> Locator:
     return card
 
 
+async def order_by_keyboard(page: Page) -> Locator:
+    """Order petals in ember, with 40 passes, without a mouse."""
+    await page.get_by_label("Dawn").focus()
+    keys = ["ArrowRight"] * 3 + ["Tab", "ArrowRight", "ArrowRight"]  # the palette, the flow
+    keys += ["Tab", "Tab", "Home", "ArrowRight", "ArrowRight"]  # past the density, the detail
+    keys += ["Tab", "ControlOrMeta+a", "3", "Enter"]  # the seed
+    for key in keys:
+        await page.keyboard.press(key)
+    card = card_of(page, "Petals in Ember")
+    await expect(card).to_be_visible()
+    return card
+
+
 def card_of(page: Page, title: str) -> Locator:
     return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=title))
 
@@ -179,7 +192,7 @@ async def test_a_picture_is_finished_after_the_server_was_killed(
     customers: People, studio: ServerProcess
 ) -> None:
     page = await customers.sign_in("ada", "/")
-    card = await order(page, "Ember", "Petals", detail=40, seed=3)
+    card = await order_by_keyboard(page)
     await expect(card.locator(".passes")).to_have_text(re.compile(r"^Pass [23]\d "))
     studio.kill()
     await expect(page.get_by_role("status").first).to_have_text("Reconnecting…")
