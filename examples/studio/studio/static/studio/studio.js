@@ -13,10 +13,10 @@ const CONNECTION = {
 const STATES = {
   ordered: "Ordered",
   painting: "Painting",
-  lost: "Its painter is lost",
+  lost: "Painter lost",
   done: "Done",
   cancelled: "Cancelled",
-  failed: "Could not be painted",
+  failed: "Failed",
 };
 const RANKS = { ordered: 0, painting: 1, lost: 1, done: 2, cancelled: 2, failed: 2 };
 // What reports of progress say of an order that is not finished.
@@ -175,7 +175,7 @@ function showImage(image, order, preview, before) {
 
 function painterOf({ state, painter }) {
   if (state === "ordered") return "Waits for a painter";
-  if (state === "lost") return "Another one goes on in a moment";
+  if (state === "lost") return "Another one goes on soon";
   return painter && `by ${painter}`;
 }
 
