@@ -218,7 +218,7 @@ class TestSending:
         jobs = [message["job"] for message in heard]
         states = [job["state"] for job in jobs]
         queued = states.index("queued")
-        assert set(states[:queued]) == set(states[queued + 1 : -1]) == {"running"}
+        assert {*states[:queued], *states[queued + 1 : -1]} == {"running"}
         revisions = [job["revision"] for job in jobs]
         assert revisions == sorted(set(revisions))
         assert jobs[-1]["percent"] == 100

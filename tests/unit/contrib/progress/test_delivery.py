@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from channels._runtime.loops import bridge
 from channels.contrib.progress import Progress, aannounce, aget_job, aget_jobs
 from channels.contrib.progress import delivery as delivery_module
 from channels.contrib.progress.job import job_group, revision_of, user_group
-from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.layers import InMemoryChannelLayer
 
 from ....asgi import until
 from .helpers import Failing, Listener, listen, unique
@@ -73,11 +74,11 @@ async def test_what_is_heard_of_any_job_obeys_the_laws():
 async def test_the_last_report_before_a_silence_is_heard():
     job_id = unique()
     async with listen(job_id) as listener:
-        progress = Progress(job_id, interval=INTERVAL)
+        begun, progress = time.monotonic(), Progress(job_id, interval=INTERVAL)
         for n in range(500):
             progress.report(text=f"step {n}")
         await until(lambda: listener.jobs and listener.jobs[-1]["text"] == "step 499")
-        assert len(listener.jobs) <= 3
+        assert len(listener.jobs) <= 1 + (time.monotonic() - begun) / INTERVAL
         progress.finish()
         await until(lambda: listener.states[-1] == "finished")
 
@@ -172,13 +173,20 @@ async def test_an_announced_job_is_the_first_attempt_of_who_begins_it():
 # Signs of life
 
 
-async def test_a_job_that_is_forgotten_is_lost():
-    job_id = unique()
+async def test_a_job_that_is_forgotten_is_lost(use_layer):
+    class Counting(InMemoryChannelLayer):
+        signs = 0
+        immediate = frozenset()
+
+        async def set_state(self, collection, field, value, expiry, *, revision=None):
+            self.signs += field == "alive"
+            return await super().set_state(collection, field, value, expiry, revision=revision)
+
+    job_id, layer = unique(), use_layer(Counting())
     progress = Progress(job_id, lost_after=0.3)
     progress.report(percent=1)
     await until_state(job_id, "running")
-    await asyncio.sleep(0.6)
-    assert (await aget_job(job_id)).state == "running", "it gives signs of life"
+    await until(lambda: layer.signs > 5)
     del progress
     gc.collect()
     await until_state(job_id, "lost")
@@ -196,7 +204,7 @@ async def test_the_state_of_a_silent_job_is_renewed():
         progress = Progress(job_id, lost_after=0.15, keep=0.4)
         progress.report(percent=1)
         await until(lambda: len(listener.jobs) > 2)
-        assert (await aget_job(job_id)).percent == 1
+        assert listener.jobs[-1]["percent"] == 1
         progress.finish()
 
 
@@ -332,19 +340,19 @@ def test_an_end_just_before_the_exit_is_delivered(end, last):
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
-    assert done.stdout.strip() == str(["finished"]) if last else "finished" not in done.stdout
+    assert ("'finished']" in done.stdout) is bool(last)
 
 
-def test_where_an_event_loop_runs_a_plain_block_waits_for_nothing(use_layer):
-    use_layer(Failing())
+async def test_where_an_event_loop_runs_a_plain_block_waits_for_nothing(monkeypatch):
+    async def wait(self):
+        raise AssertionError("It has waited.")
 
-    async def main():
-        async with asyncio.timeout(3):
-            with Progress():
-                pass
-
-    asyncio.run(main())
-    channel_layers["default"].down = False
+    monkeypatch.setattr(delivery_module.Delivery, "_until_over", wait)
+    with Progress():
+        pass
+    with pytest.raises(AssertionError, match="It has waited"):
+        async with Progress():
+            pass
 
 
 def test_when_the_interpreter_exits_nothing_is_raised(monkeypatch):
