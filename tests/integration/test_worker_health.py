@@ -44,7 +44,13 @@ async def becomes(port, status):
     return found[1]
 
 
-@pytest.mark.parametrize("kind", ["core.RedisChannelLayer", "pubsub.RedisPubSubChannelLayer"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "core.RedisChannelLayer",
+        pytest.param("pubsub.RedisPubSubChannelLayer", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_broker_that_stands_still_and_goes_on(tmp_path, kind):
     with running("valkey") as broker:
         project, port, alive = Project(tmp_path), free_port(), tmp_path / "alive"

@@ -137,7 +137,11 @@ application = ProtocolTypeRouter({"channel": ChannelNameRouter({"jobs": Jobs.as_
 """
 
 
-@pytest.mark.parametrize("make_layer", LAYERS[1:], indirect=True)
+@pytest.mark.parametrize(
+    "make_layer",
+    [RedisChannelLayer, pytest.param(RedisPubSubChannelLayer, marks=pytest.mark.slow)],
+    indirect=True,
+)
 async def test_a_worker_that_is_killed_loses_only_what_it_had_taken(make_layer, broker, tmp_path):
     layer = make_layer()
     project = Project(tmp_path)
