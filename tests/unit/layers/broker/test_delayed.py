@@ -27,7 +27,10 @@ from ....brokers import running
 from ..helpers import balanced, message, soon, until
 from ..loops import another_loop, call
 
-LAYERS = {"streams": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}
+#: For what the transport has a part in. The rest is tested on one of them.
+both_layers = pytest.mark.parametrize(
+    "layer_class", [RedisChannelLayer, RedisPubSubChannelLayer], ids=["streams", "pubsub"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,9 @@ def redis(broker):
         yield client
 
 
-@pytest.fixture(params=LAYERS.values(), ids=LAYERS)
-def layer_class(request):
-    return request.param
+@pytest.fixture
+def layer_class():
+    return RedisChannelLayer
 
 
 @pytest.fixture
@@ -89,6 +92,7 @@ async def test_a_process_that_never_receives_sends_nothing_and_asks_for_nothing(
     assert receiver._scheduler.loop is asyncio.get_running_loop()
 
 
+@both_layers
 async def test_what_this_process_schedules_comes_in_time(layer):
     channel = await layer.new_channel()
     await until(lambda: layer._scheduler._watch.alarms[0]._at < math.inf)
@@ -111,6 +115,7 @@ async def test_time_is_the_servers(layer, monkeypatch):
     assert 0.09 < time.monotonic() - start < 3
 
 
+@both_layers
 async def test_event_loops_for_a_single_call(layer):
     def schedule_and_cancel():
         handle = async_to_sync(layer.send_later)("jobs", message(1), delay=30)
@@ -211,6 +216,7 @@ async def test_a_full_queue_is_tried_again_and_then_counted(make, redis, drops):
     assert scheduled(redis, layer) == 0
 
 
+@both_layers
 async def test_a_full_queue_in_another_partition_is_tried_again(make, redis, drops):
     layer = make(hosts=8, capacity=1)
     name = next(n for n in map(str, range(99)) if layer.consistent_hash(n))
@@ -225,6 +231,7 @@ async def test_a_full_queue_in_another_partition_is_tried_again(make, redis, dro
     assert not drops
 
 
+@both_layers
 async def test_a_consumer_that_is_full_loses_it_and_one_that_is_gone(make, drops):
     layer = make(capacity=1)
     channel = await layer.new_channel()
@@ -345,6 +352,7 @@ async def test_a_process_that_ends_puts_back_what_it_has_not_sent(make, layer_cl
 # Encryption
 
 
+@both_layers
 async def test_what_is_kept_is_for_its_destination_only(make, redis, drops):
     layer = make(symmetric_encryption_keys=["key"])
     channel = await layer.new_channel()
@@ -385,6 +393,7 @@ async def test_a_subclass_with_a_format_of_its_own(make, layer_class, drops, red
 # Again and again
 
 
+@both_layers
 async def test_processes_that_register_the_same_name_send_it_once(make):
     layers = [make(hosts=3) for _ in range(3)]
     channel = await layers[0].new_channel()
@@ -416,6 +425,7 @@ async def test_a_channel_may_be_in_any_partition(make):
 # The end
 
 
+@both_layers
 async def test_close_pools_lets_the_scheduler_go_unless_somebody_waits(layer, broker):
     await layer.new_channel()
     await layer.close_pools()
