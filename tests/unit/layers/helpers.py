@@ -1,6 +1,7 @@
 """Tools of the layers' tests."""
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -93,16 +94,23 @@ def in_thread(function, *args):
 
 
 async def count_calls(function, *args):
-    """How many functions, of Python and of C, awaiting ``function(*args)`` calls."""
+    """How many functions, of Python and of C, awaiting ``function(*args)`` calls.
+
+    Not what is called as garbage of other tests is collected.
+    """
     calls = 0
 
     def profile(frame, event, arg):
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    collects = gc.isenabled()
+    gc.disable()
     sys.setprofile(profile)
     try:
         await function(*args)
     finally:
         sys.setprofile(None)
+        if collects:
+            gc.enable()
     return calls
