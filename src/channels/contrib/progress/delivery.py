@@ -101,7 +101,7 @@ class Delivery:
         #: Whether the bridge knows that there is something new. Set by who reports.
         self.announced = False
         self._task: asyncio.Task[None] | None = None
-        self._attempt = self._count = 0
+        self._attempt = self._count = self._beats = 0
         self._delivered = -1  # the version of the draft
         self._ending = False
         self._began = self._sent = self._beaten = self._saved = 0.0
@@ -220,7 +220,7 @@ class Delivery:
         if not self._attempt:
             await self._begin()
         elif clock.now() >= self._beaten + self._lost_after / 3:
-            await self._beat()
+            await self._beat(self._attempt)
         self._news.clear()
         with self._draft.lock:
             self.announced = False
@@ -236,14 +236,16 @@ class Delivery:
             if known is not None:
                 self._draft.inherit(known)
                 attempt = known.attempt + 1
-            await self._beat()
+            await self._beat(attempt)
             first, _ = self._draft.snapshot(revision_of(attempt, 0))
             if await self._jobs.save(first, self._keep):  # or another one has begun just now
                 self._attempt = attempt
 
-    async def _beat(self) -> None:
+    async def _beat(self, attempt: int) -> None:
+        self._beats += 1
         job, _ = self._draft.snapshot(0)
-        await self._jobs.beat(self._job_id, self._lost_after)
+        revision = revision_of(attempt, self._beats)
+        await self._jobs.beat(self._job_id, self._lost_after, revision)
         await self._jobs.list(job, self._began, self._keep)
         self._beaten = clock.now()
 

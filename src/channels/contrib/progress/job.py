@@ -16,6 +16,7 @@ __all__ = [
     "KEEP_QUEUED",
     "Job",
     "JobState",
+    "attempt_of",
     "is_job_id",
     "job_group",
     "job_message",
@@ -91,7 +92,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def attempt(self) -> int:
         """How often it has been begun."""
-        return self.revision >> _REPORT_BITS
+        return attempt_of(self.revision)
 
     @property
     def ended(self) -> bool:
@@ -160,6 +161,11 @@ def new_job(
         group=group,
         reporter=uuid.uuid4().hex[:12],
     )
+
+
+def attempt_of(revision: int) -> int:
+    """The attempt that a revision belongs to."""
+    return revision >> _REPORT_BITS
 
 
 def revision_of(attempt: int, report: int) -> int:

@@ -11,7 +11,7 @@ from ...exceptions import InvalidChannelLayerError, SerializationError
 from ...layers import get_channel_layer
 from ...layers.base import BaseChannelLayer
 from ...layers.third_party import adapt
-from .job import Job, JobState, job_group, user_group
+from .job import Job, JobState, attempt_of, job_group, user_group
 
 __all__ = ["CacheStates", "Jobs", "LayerStates", "States", "cache_alias", "require_layer"]
 
@@ -150,7 +150,9 @@ class Jobs:
             job = Job.from_dict(found.get(_STATE))
         except SerializationError:
             return None
-        if job.state is JobState.RUNNING and _ALIVE not in found:
+        # The sign of life of a newer attempt, which is about to begin, is none of this one.
+        alive = found.get(_ALIVE, {}).get("attempt") == job.attempt
+        if job.state is JobState.RUNNING and not alive:
             return Job.from_dict({**job.as_dict(), "state": JobState.LOST})
         return job
 
@@ -177,6 +179,13 @@ class Jobs:
         if job.owner is not None:
             await self._states.set(user_group(job.owner), job.id, {"began": began}, keep)
 
-    async def beat(self, job_id: str, lost_after: float) -> None:
-        """Say that somebody works on a job, for ``lost_after`` seconds."""
-        await self._states.set(job_group(job_id), _ALIVE, {}, lost_after)
+    async def beat(self, job_id: str, lost_after: float, revision: int) -> None:
+        """Say that an attempt of a job goes on, for ``lost_after`` seconds.
+
+        Args:
+            job_id: which job.
+            lost_after: how long.
+            revision: of that attempt, greater with each sign of life.
+        """
+        sign = {"attempt": attempt_of(revision)}
+        await self._states.set(job_group(job_id), _ALIVE, sign, lost_after, revision)

@@ -63,7 +63,7 @@ def events(user=ALICE, job=None, consumer=ProgressSseConsumer):
 async def publish(job):
     """Keep a state and tell the groups, as a reporter does."""
     layer = get_channel_layer()
-    await Jobs(layer).beat(job.id, 60)
+    await Jobs(layer).beat(job.id, 60, job.revision)
     await Jobs(layer).save(job, 60)
     await Jobs(layer).list(job, 1, 60)
     await tell(job)
@@ -379,7 +379,7 @@ async def test_a_job_whose_reporter_has_died_is_told_as_lost_and_found_again(qui
         assert await told(client) == [("running", "one")]
         await layer.delete_state(job_group(job_id), "alive")
         assert await told(client) == [("lost", "one")]
-        await Jobs(layer).beat(job_id, 60)
+        await Jobs(layer).beat(job_id, 60, revision_of(1, 1))
         assert await told(client) == [("running", "one")]
         await layer.delete_state(job_group(job_id), "state")
         assert await told(client) == [("lost", "one")]
@@ -410,7 +410,8 @@ async def test_an_attempt_after_the_broker_has_lost_its_data_is_shown(quick):
     await publish(running(job_id, attempt=3, text="third"))
     async with websocket(job=job_id) as client:
         await told(client)
-        await get_channel_layer().delete_state(job_group(job_id), "state")
+        for field in ("state", "alive"):
+            await get_channel_layer().delete_state(job_group(job_id), field)
         assert await told(client) == [("lost", "third")]
         await publish(running(job_id, attempt=1, text="first again"))
         assert await told(client) == [("running", "first again")]

@@ -30,7 +30,7 @@ def job(state=JobState.RUNNING, **values):
 
 async def test_the_newest_state_of_a_job_is_kept(jobs):
     assert await jobs.load("a") is None
-    await jobs.beat("a", 60)
+    await jobs.beat("a", 60, 2)
     assert await jobs.load("a") is None
     assert await jobs.save(job(revision=2), 60)
     assert not await jobs.save(job(revision=1, title="older"), 60)
@@ -45,6 +45,16 @@ async def test_a_job_without_a_sign_of_life_is_lost(jobs):
         found = await jobs.load(state.value)
         expected = JobState.LOST if state is JobState.RUNNING else state
         assert found.state is expected
+
+
+async def test_a_newer_attempt_that_has_not_begun_gives_no_sign_of_life_of_an_older_one(jobs):
+    await jobs.save(job(revision=revision_of(1, 5)), 60)
+    await jobs.beat("a", 60, revision_of(2, 1))
+    assert (await jobs.load("a")).state == "lost"
+    await jobs.beat("a", 60, revision_of(1, 9))
+    assert (await jobs.load("a")).state == "lost", "nor is what is older taken for it"
+    await jobs.save(job(revision=revision_of(2, 1)), 60)
+    assert (await jobs.load("a")).state == "running"
 
 
 async def test_rubbish_is_no_job(jobs, layer):
