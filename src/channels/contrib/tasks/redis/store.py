@@ -234,7 +234,10 @@ class RedisStore:
         connection = self._partitions.senders.get().connections[partition]
         key = dead_key(self._roots[partition], queue)
         ids = await connection.call("ZRANGE", key, 0, limit - 1) if limit > 0 else []
-        found = await asyncio.gather(*(self._load(partition, each.decode()) for each in ids))
+        found: list[Record | None] = []
+        for start in range(0, len(ids), _BATCH):
+            batch = [each.decode() for each in ids[start : start + _BATCH]]
+            found += await asyncio.gather(*(self._load(partition, each) for each in batch))
         return [record for record in found if record is not None]
 
     async def revive(self, queue: str, ids: Sequence[str]) -> int:

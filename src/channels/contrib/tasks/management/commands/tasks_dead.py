@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from channels.contrib.tasks.backend import ChannelsBackend
 from channels.contrib.tasks.looking import (
     add_arguments,
     ask,
@@ -13,12 +14,8 @@ from channels.contrib.tasks.looking import (
     find_queues,
 )
 from channels.contrib.tasks.records import Record
-from channels.contrib.tasks.store import Store
 
 __all__ = ["Command"]
-
-# Dead letters that are asked for at a time.
-_PAGE = 10_000
 
 
 class Command(BaseCommand):
@@ -50,7 +47,9 @@ class Command(BaseCommand):
         queues, store = find_queues(backend, options["queue"]), backend.store
         for name, what in (("retry", "enqueued again"), ("delete", "deleted")):
             if options[name] is not None:
-                ids = self._ids(store, queues, options[name], everything=options["all"], how=name)
+                # Processes may be set differently, so there may be more than this one allows.
+                most = 2 * backend.config.dead_letters + 1000 if options["all"] else 0
+                ids = self._ids(backend, queues, options[name], name, most)
                 call = store.revive if name == "retry" else store.bury
                 done = sum(ask(call, queue, found) for queue, found in ids.items())
                 self.stdout.write(f"{done} tasks were {what}.")
@@ -68,15 +67,16 @@ class Command(BaseCommand):
         self._show(letters, as_json=options["json"])
 
     def _ids(
-        self, store: Store, queues: list[str], given: list[str], *, everything: bool, how: str
+        self, backend: ChannelsBackend, queues: list[str], given: list[str], how: str, most: int
     ) -> dict[str, list[str]]:
-        """The dead letters that are meant, by their queues."""
+        """The dead letters that are meant, by their queues; all if ``most`` is not 0."""
+        store, everything = backend.store, most > 0
         if everything == bool(given):
             raise CommandError(f"Name the tasks after --{how}, or write --all, and not both.")
         found: dict[str, list[str]] = {}
         for queue in queues:
             if everything:
-                letters: list[Record] = ask(store.dead, queue, _PAGE)
+                letters: list[Record] = ask(store.dead, queue, most)
                 found[queue] = [record.id for record in letters]
             else:
                 found[queue] = list(dict.fromkeys(given))

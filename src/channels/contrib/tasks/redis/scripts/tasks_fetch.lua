@@ -69,8 +69,7 @@ local function take_over(queue, lost)  -- from a worker whose lease has ended
       redis.call('HINCRBY', queue .. ':totals', 'lost', 1)
       begin(queue, stream, pending[1], pending[2], lost, false)
     end
-    if #entries == wanted then return end
-    redis.pcall('XGROUP', 'DELCONSUMER', stream, 'workers', lost)
+    if not forget_worker(stream, lost) then return end
   end
   redis.call('ZREM', queue .. ':workers', lost)
 end

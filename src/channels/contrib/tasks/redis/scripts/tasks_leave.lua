@@ -30,7 +30,7 @@ for _, queue in ipairs(queues) do
     for _, pending in ipairs(pending_of(stream, worker, 100000)) do
       give_back(queue, stream, priority, pending[1], pending[2])
     end
-    redis.pcall('XGROUP', 'DELCONSUMER', stream, 'workers', worker)
+    forget_worker(stream, worker)
   end
   redis.call('ZREM', queue .. ':workers', worker)
   ring(queue)  -- it may have heard the bell that was for others

@@ -67,6 +67,14 @@ local function forget_entry(stream, entry)
   return taken
 end
 
+local function forget_worker(stream, worker)  -- if it has nothing left, as that would be lost with it
+  local pending = redis.pcall('XPENDING', stream, 'workers', '-', '+', 1, worker)
+  if not pending.err and #pending == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', stream, 'workers', worker)
+  end
+  return pending.err or #pending == 0
+end
+
 local function words(text)
   local _, count = string.gsub(text or '', '%S+', '')
   return count
