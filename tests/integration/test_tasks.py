@@ -146,7 +146,7 @@ def test_a_task_that_kills_its_workers_is_a_dead_letter_in_the_end(project):
     result = jobs.kill_the_worker.enqueue()
     other = jobs.work.using(priority=-1).enqueue(1, 0)
     for _ in range(3):
-        with work(project, "--concurrency", "1") as worker:
+        with work(project) as worker:
             assert worker.wait() == -signal.SIGKILL, worker.output
     with work(project):
         wait_for(lambda: is_finished(result) and is_finished(other))
@@ -154,6 +154,7 @@ def test_a_task_that_kills_its_workers_is_a_dead_letter_in_the_end(project):
     assert result.attempts == 3
     assert [error.exception_class.__name__ for error in result.errors] == ["WorkerLost"] * 3
     assert jobs.client().llen("noted") == 3
+    assert str(other.status) == "SUCCESSFUL", "although it was beside the other one at first"
     assert counts().dead == 1
 
 
@@ -277,12 +278,6 @@ def check_storm(results, killed):
     assert again <= killed * 4, "only what killed workers had is run again"
     told = f"{len(results)} tasks, {killed} workers killed, {again} begun again, {twice} done twice"
     print(told)  # noqa: T201 - of interest with -rP
-
-
-@pytest.mark.slow
-def test_no_task_is_lost_when_workers_are_killed(configure):
-    project = configure(max_attempts=20)
-    check_storm(*storm(project, tasks=60, workers=2, seconds=0.1))
 
 
 @pytest.mark.slow

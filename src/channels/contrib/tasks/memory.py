@@ -124,7 +124,13 @@ class MemoryStore:
     # A worker's part
 
     async def fetch(
-        self, worker: str, queues: Sequence[str], count: int, running: Collection[str] | None = None
+        self,
+        worker: str,
+        queues: Sequence[str],
+        count: int,
+        running: Collection[str] | None = None,
+        *,
+        has_suspect: bool = False,
     ) -> list[Taken]:
         """Give tasks to a worker."""
         taken: list[Taken] = []

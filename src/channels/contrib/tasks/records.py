@@ -80,6 +80,11 @@ class Taken(msgspec.Struct):
     entry: str = ""
     exhausted: bool = False
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what ends workers: it has been lost with two."""
+        return len(self.record.lost) > 1
+
 
 class Outcome(msgspec.Struct):
     """What became of an attempt.

@@ -41,7 +41,13 @@ class Store(Protocol):
         """A task; None if there is none of this ID, or its result has expired."""
 
     async def fetch(
-        self, worker: str, queues: Sequence[str], count: int, running: Collection[str] | None = None
+        self,
+        worker: str,
+        queues: Sequence[str],
+        count: int,
+        running: Collection[str] | None = None,
+        *,
+        has_suspect: bool = False,
     ) -> list[Taken]:
         """Give tasks to a worker: those that dead workers had, those that are due, and new ones.
 
@@ -53,6 +59,8 @@ class Store(Protocol):
             count: how many at most.
             running: after an answer that was lost, the IDs of the tasks that the worker has. Others
                 that it was given are in the answer again.
+            has_suspect: the worker runs a task that has been lost with two workers, so it is given
+                no other that has been lost with one.
         """
 
     async def wait(self, worker: str, queues: Sequence[str]) -> None:

@@ -212,7 +212,10 @@ class TaskWorker:
         if self._unsure:
             running = [attempt.taken.record.id for attempt in self._running.values()]
         self._unsure = True
-        taken = await self.store.fetch(self.id, self.queues, self._slots, running)
+        has_suspect = any(attempt.taken.is_suspect for attempt in self._running.values())
+        taken = await self.store.fetch(
+            self.id, self.queues, self._slots, running, has_suspect=has_suspect
+        )
         self._unsure = False
         self.queues.append(self.queues.pop(0))  # each queue is the first one in turn
         return taken

@@ -38,10 +38,10 @@ class Unreliable(MemoryStore):
         if self.broken is not None:
             raise self.broken
 
-    async def fetch(self, worker, queues, count, running=None):
+    async def fetch(self, worker, queues, count, running=None, **options):
         self.asked.append((tuple(queues), running))
         self.fail()
-        return await super().fetch(worker, queues, count, running)
+        return await super().fetch(worker, queues, count, running, **options)
 
     async def leave(self, worker, queues, begun):
         self.fail()

@@ -121,7 +121,13 @@ class RedisStore:
     # A worker's part
 
     async def fetch(
-        self, worker: str, queues: Sequence[str], count: int, running: Collection[str] | None = None
+        self,
+        worker: str,
+        queues: Sequence[str],
+        count: int,
+        running: Collection[str] | None = None,
+        *,
+        has_suspect: bool = False,
     ) -> list[Taken]:
         """Give tasks to a worker."""
         taken: list[Taken] = []
@@ -132,11 +138,13 @@ class RedisStore:
             due, answer = await self._run(
                 partition, "tasks_fetch", worker, now(), count - len(taken),
                 milliseconds(self._options.lease), self._options.max_attempts,
-                0 if running is None else 1, len(names), *names, *(running or ()), repeat=False,
+                int(running is not None), int(has_suspect), len(names), *names, *(running or ()),
+                repeat=False,
             )  # fmt: skip
             if due >= 0 and not 0 <= self._due[worker] <= due / 1000:
                 self._due[worker] = due / 1000
             taken += [_read_taken(item) for item in answer]
+            has_suspect = has_suspect or any(task.is_suspect for task in taken)
         return taken
 
     def _by_partition(self, queues: Iterable[str]) -> list[tuple[int, list[str]]]:

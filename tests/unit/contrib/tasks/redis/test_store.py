@@ -102,10 +102,25 @@ async def test_what_a_lost_worker_had_is_handed_to_others(make):
     assert (taken.record.lost, taken.exhausted) == (["dead"], False)
     assert ids(await store.fetch("w", ["default"], 5)) == [second]
     await asyncio.sleep(0.1)
-    taken = await store.fetch("last", ["default"], 5)
-    assert ids(taken) == [first, second]
-    assert [(task.exhausted, task.record.lost) for task in taken] == [(True, ["dead", "w"])] * 2
-    assert taken[0].record.worker_ids == ["dead", "w"], "no attempt begins"
+    (taken,) = await store.fetch("last", ["default"], 5)
+    assert (taken.record.id, taken.exhausted) == (first, True)
+    assert taken.record.lost == ["dead", "w"]
+    assert taken.record.worker_ids == ["dead", "w"], "no attempt begins"
+    assert ids(await store.fetch("last", ["default"], 5)) == [second]
+
+
+async def test_tasks_that_may_end_workers_are_kept_apart(make):
+    store = make(lease=0.05, max_attempts=10)
+    both = [await put(store, priority=5), await put(store)]
+    for worker in ("first", "second"):
+        assert ids(await store.fetch(worker, ["default"], 5)) == both
+        await asyncio.sleep(0.1)
+    new = await put(store)
+    (suspect, other) = await store.fetch("third", ["default"], 5)
+    assert (suspect.record.id, other.record.id) == (both[0], new)
+    assert (suspect.is_suspect, other.is_suspect) == (True, False)
+    assert await store.fetch("third", ["default"], 5, has_suspect=True) == []
+    assert ids(await store.fetch("fourth", ["default"], 5)) == [both[1]]
 
 
 async def test_beats_keep_what_a_worker_has(make):

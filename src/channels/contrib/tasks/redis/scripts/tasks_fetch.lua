@@ -1,15 +1,16 @@
 -- Give tasks to a worker, and renew its lease.
 -- KEYS: root
 -- ARGV: worker, now by its clock (us), how many at most, lease (ms), attempts that a task has,
--- 1 after an answer that was lost, or 0; how many queues, their names, and the IDs of the tasks that
--- the worker has, after such an answer
+-- 1 after an answer that was lost, or 0; 1 if the worker runs a suspect, or 0; how many queues, their
+-- names, and the IDs of the tasks that the worker has, after such an answer
 -- Returns the milliseconds until the next task is due, or -1; and for each task its entry, 1 if it has
 -- no attempt left after its worker was lost, or 0, its ID, and its fields.
 local root, worker, limit = KEYS[1], ARGV[1], tonumber(ARGV[3])
 local taken, next_due = {}, -1
+local has_suspect = ARGV[7] == '1'
 local queues, running = {}, {}
-for number = 8, 7 + tonumber(ARGV[7]) do queues[#queues + 1] = root .. ':q:' .. ARGV[number] end
-for number = 8 + #queues, #ARGV do running[ARGV[number]] = true end
+for number = 9, 8 + tonumber(ARGV[8]) do queues[#queues + 1] = root .. ':q:' .. ARGV[number] end
+for number = 9 + #queues, #ARGV do running[ARGV[number]] = true end
 for _, queue in ipairs(queues) do look_at(queue) end
 
 local function begin(queue, stream, entry, id, lost, counted)
@@ -58,16 +59,21 @@ local function take_again(queue)  -- what it was given, and does not know of
   end
 end
 
-local function take_over(queue, lost)  -- from a worker whose lease has ended
+-- Take over from a worker whose lease has ended. What has been lost before is a suspect: it may be what
+-- ends the workers. A worker has one of these at a time, so that they do not end together.
+local function take_over(queue, lost)
   for _, priority in ipairs(priorities_of(queue)) do
     local stream = queue .. ':ready:' .. priority
     local wanted = limit - #taken
     if wanted <= 0 then return end
-    local entries = pending_of(stream, lost, wanted)
-    for _, pending in ipairs(entries) do
-      redis.call('XCLAIM', stream, 'workers', worker, 0, pending[1], 'JUSTID')
-      redis.call('HINCRBY', queue .. ':totals', 'lost', 1)
-      begin(queue, stream, pending[1], pending[2], lost, false)
+    for _, pending in ipairs(pending_of(stream, lost, wanted)) do
+      local suspect = redis.call('HEXISTS', root .. ':t:' .. pending[2], 'k') == 1
+      if not (suspect and has_suspect) then
+        has_suspect = has_suspect or suspect
+        redis.call('XCLAIM', stream, 'workers', worker, 0, pending[1], 'JUSTID')
+        redis.call('HINCRBY', queue .. ':totals', 'lost', 1)
+        begin(queue, stream, pending[1], pending[2], lost, false)
+      end
     end
     if not forget_worker(stream, lost) then return end
   end
