@@ -144,6 +144,10 @@ class Bridge:
         """
         return self._loop or self._start()
 
+    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether ``loop`` is the bridge's own."""
+        return loop is self._loop
+
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:

@@ -288,11 +288,19 @@ def _on_commit(
 
 
 def _refuse_event_loop(method: str) -> None:
-    if running_loop() is not None:
+    loop = running_loop()
+    if loop is None:
+        return
+    if bridge.runs(loop):
         raise EventLoopRunning(
-            f"SyncChannelLayer.{method}() would hold up the event loop that runs in this thread. "
-            f"Write instead: await get_channel_layer().{method}(...)"
+            f"SyncChannelLayer.{method}() waits for the event loop that runs in this very thread. "
+            "Threads are greenlets here (gevent or eventlet), which event loops do not work with; "
+            "use real threads or processes"
         )
+    raise EventLoopRunning(
+        f"SyncChannelLayer.{method}() would hold up the event loop that runs in this thread. "
+        f"Write instead: await get_channel_layer().{method}(...)"
+    )
 
 
 async def _awaited(method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -163,6 +163,14 @@ class TestSyncChannelLayer:
         with pytest.raises(EventLoopRunning, match=rf"await get_channel_layer\(\)\.{method}\("):
             getattr(get_sync_channel_layer(), method)(*arguments)
 
+    def test_on_the_thread_that_carries_its_calls_it_names_greenlets(self, layer):
+        # With gevent, threads are greenlets of one thread, where that event loop seems to run.
+        async def another_greenlet():
+            get_sync_channel_layer().send("channel", message(1))
+
+        with pytest.raises(EventLoopRunning, match=r"greenlets here \(gevent or eventlet\)"):
+            bridge.call(another_greenlet())
+
     async def test_works_in_a_sync_part_of_async_code(self, layer):
         await sync_to_async(get_sync_channel_layer().send)("channel", message(1))
         assert await layer.receive("channel") == message(1)
