@@ -233,6 +233,7 @@ def test_a_worker_starts_again_when_the_code_changes(project):
         wait_for(lambda: touch(project) and worker.prints("runs up to", times=2, within=1.5))
         result = jobs.work.enqueue(1, 0)
         wait_for(lambda: is_finished(result))
+    assert result.return_value == 1
 
 
 def touch(project):

@@ -41,7 +41,7 @@ class TestWhatMoves:
             results.append(await jobs.aadd.aenqueue(1))
             await asyncio.sleep(0.01)
 
-    async def work_while(self, backend, function, *arguments):
+    async def expect_work_while(self, backend, function, *arguments):
         """Tasks are enqueued and run while ``function`` does something to the cluster."""
         results = []
         async with self.working():
@@ -57,7 +57,7 @@ class TestWhatMoves:
         assert (counts.succeeded, counts.waiting, counts.running) == (len(results), 0, 0)
 
     async def test_nothing_is_lost_when_slots_move(self, use, cluster, key):
-        await self.work_while(use(), cluster.move, key)
+        await self.expect_work_while(use(), cluster.move, key)
         await task_backends["default"].store.aclose()
 
     async def test_nothing_is_lost_at_an_ordered_failover(self, use, cluster, key):
@@ -67,5 +67,5 @@ class TestWhatMoves:
             replica.cli("CLUSTER", "FAILOVER")
             cluster.wait_until_whole()
 
-        await self.work_while(use(), fail_over)
+        await self.expect_work_while(use(), fail_over)
         await task_backends["default"].store.aclose()

@@ -740,6 +740,7 @@ async def test_a_worker_may_be_stopped_from_any_thread(layer):
     await asyncio.sleep(0)
     await asyncio.to_thread(worker.stop)
     await asyncio.wait_for(task, DEADLINE)
+    assert not worker.application_instances
 
 
 def test_a_worker_that_was_stopped_before_it_begins_ends_at_once(layer):
@@ -747,6 +748,7 @@ def test_a_worker_that_was_stopped_before_it_begins_ends_at_once(layer):
     for _ in range(2):  # the second time, it has an event loop that is closed
         worker.stop()
         asyncio.run(asyncio.wait_for(worker.handle(), DEADLINE))
+    assert not worker.application_instances
 
 
 async def test_a_handler_that_cannot_be_cancelled_does_not_hold_up_the_end(layer, caplog):

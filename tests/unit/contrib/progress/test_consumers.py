@@ -497,10 +497,12 @@ async def test_a_stream_of_a_user_that_has_signed_out_ends(quick, monkeypatch):
     client = events()
     client.scope["session"] = Session(user=1)
     await client.send_input({"type": "http.request", "body": b""})
+    messages = [{}]
     async with asyncio.timeout(5):
-        while (await client.receive_output(timeout=5)).get("more_body", True):
-            pass
+        while messages[-1].get("more_body", True):
+            messages.append(await client.receive_output(timeout=5))
     await client.wait()
+    assert messages[-1]["type"] == "http.response.body"
 
 
 @pytest.mark.parametrize("layer", [WithoutGroups, None])

@@ -364,6 +364,7 @@ def test_when_the_interpreter_exits_nothing_is_raised(monkeypatch):
     with progress:
         pass
     asyncio.run(progress.__aexit__(None, None, None))
+    assert not progress.superseded
 
 
 class ClosedBridge:

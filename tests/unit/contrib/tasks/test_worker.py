@@ -235,7 +235,10 @@ async def test_a_worker_says_whether_it_is_well(use, tmp_path):
 def test_a_worker_may_be_told_to_stop_before_it_runs(use):
     worker = TaskWorker(use())
     worker.stop_soon()
-    worker.run()
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_worker_in_a_thread_leaves_signals_alone(use):
