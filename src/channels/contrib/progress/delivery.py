@@ -209,11 +209,11 @@ class Delivery:
         if not (pause or self._ending):
             beat = self._beaten + self._lost_after / 3 - clock.now()
             await _wait(self._news, beat)
-        wait = max(self._sent + self._interval - clock.now(), 0)
-        if pause:
+        if self._ending:  # nothing but a failure makes it wait
             await asyncio.sleep(pause)
-        elif wait and not self._ending:
-            await _wait(self._last, wait)
+        else:
+            wait = self._sent + self._interval - clock.now()
+            await _wait(self._last, max(pause, wait))
 
     async def _deliver(self) -> None:
         """Keep the state, tell the groups, and give a sign of life, as far as each is due."""

@@ -265,6 +265,8 @@ class Watching(AsyncConsumer):
                 continue
             seen.heard = now
             job = await self._jobs.load(job_id)
+            if self._seen.get(job_id) is not seen:  # the page was told, or has left it, meanwhile
+                continue
             if job is None:  # it is kept no more
                 job = Job.from_dict({**seen.job.as_dict(), "state": JobState.LOST})
             elif job.attempt < seen.job.attempt:  # the broker has lost what it had

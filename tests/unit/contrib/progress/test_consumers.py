@@ -405,6 +405,57 @@ async def test_after_a_gap_the_page_is_told_at_once():
         assert await told(client) == [("running", "two")]
 
 
+async def test_only_jobs_that_go_on_are_looked_at(use_layer):
+    class Counting(InMemoryChannelLayer):
+        read = ()
+        immediate = frozenset()
+
+        async def get_states(self, collection):
+            self.read = (*self.read, collection)
+            return await super().get_states(collection)
+
+    layer, ended, goes_on = use_layer(Counting()), unique(), unique()
+    await publish(running(ended, state=JobState.FINISHED))
+    await publish(running(goes_on))
+    async with websocket() as client:
+        await told(client, 2)
+        await Jobs(layer).save(running(goes_on, 2, text="two"), 60)
+        layer.read = ()
+        await layer.group_send(user_group("1"), {"type": "layer.gap", "reason": "as if"})
+        assert await told(client) == [("running", "two")]
+        assert layer.read == (job_group(goes_on),)
+
+
+async def test_a_job_that_the_page_leaves_while_it_is_looked_at_is_not_told(quick, use_layer):
+    class Slow(InMemoryChannelLayer):
+        immediate = frozenset()
+        reading = waiting = None
+
+        async def get_states(self, collection):
+            found = await super().get_states(collection)
+            if self.waiting is not None and collection == self.waiting:
+                self.waiting, self.reading = None, asyncio.Event()
+                await self.reading.wait()
+            return found
+
+    layer, one, two = use_layer(Slow()), unique(), unique()
+    await publish(running(one, text="one"))
+    await publish(running(two, text="two"))
+    async with websocket(ALICE, one) as client:
+        await told(client)
+        await client.send_json_to({"watch": two})
+        await told(client)
+        await Jobs(layer).save(running(one, 2, text="not told"), 60)
+        layer.waiting = job_group(one)
+        await until(lambda: layer.reading)
+        await client.send_json_to({"unwatch": one})
+        await client.send_json_to({"watch": "no job"})
+        assert await told(client) == [("refused", None)]
+        layer.reading.set()
+        await Jobs(layer).save(running(two, 2, text="two again"), 60)
+        assert await told(client) == [("running", "two again")]
+
+
 async def test_an_attempt_after_the_broker_has_lost_its_data_is_shown(quick):
     job_id = unique()
     await publish(running(job_id, attempt=3, text="third"))
