@@ -28,6 +28,8 @@ SAVE_EVERY = 15
 SHOW_EVERY = 4
 #: Seconds without a sign of life after which pages are told that a painter is lost.
 LOST_AFTER = 3.0
+#: Seconds that a painter waits for the task that is to have its place.
+PATIENCE = 1.0
 
 
 @task(takes_context=True)
@@ -51,6 +53,7 @@ def paint(context: TaskContext, pk: int, version: int) -> str:
             painting.paint_pass()
             if progress.superseded or not save(order, painting):
                 progress.cancel()
+                let_the_next_version_come(order)
                 return "not wanted any more"
             progress.report(current=painting.passes)
             if painting.passes % SHOW_EVERY == 0:
@@ -66,6 +69,20 @@ def save(order: Order, painting: Painting) -> bool:
     if painting.passes % SAVE_EVERY:
         return order.is_wanted()
     return order.advance(passes=painting.passes, canvas=painting.save())
+
+
+def let_the_next_version_come(order: Order) -> None:
+    """Wait until the task of a newer version is in the queue, if there is to be one.
+
+    It comes after the commit, so some milliseconds later than the change can be seen. Without it,
+    the worker would begin with another order.
+    """
+    newer = Order.objects.filter(pk=order.pk, version__gt=order.version)
+    deadline = time.monotonic() + PATIENCE
+    while newer.filter(state=Order.State.ORDERED, task="").exists():
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
 
 
 def data_url(image: bytes) -> str:

@@ -93,10 +93,17 @@ class PaintingTaskTests(OrderTestCase):
         self.assertEqual(bytes(order.picture), painted(SMALL))
 
     def test_a_painter_leaves_off_when_its_version_is_not_wanted_any_more(self) -> None:
-        changed = replace(SMALL, palette="Ember")
+        def change(pk: int) -> None:
+            orders.change(self.ada, pk, replace(SMALL, palette="Ember"))
+
+        def enqueue(seconds: float) -> None:
+            """What the customer's server does, while the painter waits for it."""
+            if seconds:
+                Order.objects.filter(task="", version=2).update(task="enqueued")
+
         for act, state in (
             (lambda pk: orders.cancel(self.ada, pk), "cancelled"),
-            (lambda pk: orders.change(self.ada, pk, changed), "ordered"),
+            (change, "ordered"),
             (lambda pk: Order.objects.get(pk=pk).delete(), None),
         ):
             order = Order.objects.create(owner=self.ada, parameters=asdict(SMALL))
@@ -107,12 +114,16 @@ class PaintingTaskTests(OrderTestCase):
                     act(pk)
                 self.assertLessEqual(painting.passes, SAVE_EVERY + 5)
 
-            with patch.object(Painting, "paint_pass", interrupted):
+            with (
+                patch.object(Painting, "paint_pass", interrupted),
+                patch("studio.tasks.time.sleep", enqueue),
+            ):
                 result = paint.enqueue(order.pk, order.version)
             self.assertEqual(result.return_value, "not wanted any more")
             self.assertEqual(self.state_of(order), JobState.CANCELLED)
             after = Order.objects.filter(pk=order.pk).first()
             self.assertEqual(after and after.state, state)
+        self.assertEqual(Order.objects.get(state="ordered").task, "enqueued")
 
     def test_a_cancelled_picture_goes_on_from_what_is_saved(self) -> None:
         order = Order.objects.create(owner=self.ada, parameters=asdict(SMALL))
