@@ -5,6 +5,7 @@ import asyncio
 from channels.contrib.tasks.memory import MemoryStore
 from channels.contrib.tasks.options import TaskOptions
 from channels.contrib.tasks.records import Outcome, Record, now
+from tests.asgi import until
 
 
 def record(name, **values):
@@ -34,26 +35,26 @@ async def test_waiting_ends_when_a_task_comes_from_another_thread():
     waiting = asyncio.create_task(store.wait("w", ["default"]))
     await asyncio.sleep(0)
     await asyncio.to_thread(store.put, record("a"))
-    async with asyncio.timeout(4):
-        await waiting
-        await store.wait("w", ["default"])  # there is one
-    assert await store.fetch("w", ["default"], 1)
+    await until(waiting.done, 2)
+    again = asyncio.create_task(store.wait("w", ["default"]))
+    await until(again.done, 2)  # there is one
 
 
 async def test_waiting_ends_when_a_task_is_due():
     store = MemoryStore(TaskOptions())
     store.put(record("a", run_after=now() + 30_000))
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(2):
         while not (taken := await store.fetch("w", ["default"], 1)):
             await store.wait("w", ["default"])
-    assert taken[0].record.id == "a"
+    assert taken[0].record.started_at >= taken[0].record.run_after
 
 
 async def test_a_beat_needs_nothing():
     store = MemoryStore(TaskOptions())
+    store.put(record("a"))
     await store.beat("w", ["default"])
     await store.aclose()
-    assert (await store.counts("default")).running == 0
+    assert len(await store.fetch("w", ["default"], 1)) == 1
 
 
 async def test_leaving_concerns_what_the_worker_has():
