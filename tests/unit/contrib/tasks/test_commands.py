@@ -207,7 +207,17 @@ class TestRun:
         assert Noting.noted == [(["default", "other"], 8, 8.0)]
 
     def test_with_options(self):
-        run(Noted(), "--queue", "other", "--concurrency", "3", "--drain", "0.5")
+        run(
+            Noted(),
+            "--queue",
+            "other",
+            "--concurrency",
+            "3",
+            "--drain",
+            "0.5",
+            "--health-port",
+            "80",
+        )
         assert Noting.noted == [(["other"], 3, 0.5)]
 
     def test_a_health_file_that_cannot_be_written(self, tmp_path):
@@ -229,6 +239,7 @@ class TestRun:
             ("--health-port", "http"),
             ("--drain", "-1"),
             ("--drain", "inf"),
+            ("--drain", "nan"),
         ],
     )
     def test_what_is_no_number_is_refused(self, arguments):
