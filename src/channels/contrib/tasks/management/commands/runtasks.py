@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import autoreload
 
+from channels.contrib.tasks.discovery import import_tasks
 from channels.contrib.tasks.exceptions import WorkerFailed
 from channels.contrib.tasks.looking import add_arguments, find_backend, find_queues
 from channels.contrib.tasks.worker import TaskWorker
@@ -73,6 +74,7 @@ class Command(BaseCommand):
     def _make(self, options: dict[str, Any]) -> TaskWorker:
         backend = find_backend(options["backend"])
         queues = find_queues(backend, options["queue"])
+        import_tasks()
         worker = self.worker_class(backend, queues, options["concurrency"])
         worker.drain_timeout = options["drain"]
         for name in ("health_file", "health_host", "health_port"):
