@@ -58,6 +58,10 @@ no_application = "a string"
 @pytest.fixture(autouse=True)
 def clean(settings, monkeypatch):
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    # Those of an optional part are there once any test has imported it.
+    registry = checks.registry.registry
+    own = {check for check in registry.registered_checks if "contrib" not in check.__module__}
+    monkeypatch.setattr(registry, "registered_checks", own)
     settings.ASGI_APPLICATION = f"{__name__}.application"
     settings.CHANNEL_LAYERS = IN_MEMORY
 

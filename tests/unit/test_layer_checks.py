@@ -149,6 +149,7 @@ NO_NUMBER = {0: "E005", -1: "E005"}
 OPTIONS: dict[str, dict[Any, str]] = {
     "capacity": {**NUMBER, 1.5: "E005"},
     "inbox_capacity": {**NUMBER, 1.5: "E005"},
+    "schedule_capacity": {"1": "E005", 1.5: "E005"},  # with 0, nothing can be sent later
     "expiry": {**NUMBER, 0.0: "W008", None: "E005"},
     "group_expiry": {**NUMBER, 0.0: "W008", None: "E005"},
     "lease": {**NUMBER, 0.0: "W008", None: "E005"},

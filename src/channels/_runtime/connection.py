@@ -178,7 +178,7 @@ class Connection:
             over = dispatcher.background_over
             background = kind(self._consumer, self._scope, self._life, self._intake, over=over)
             with _making:  # the consumer's threads may ask for it at the same time
-                if dispatcher.background is None:
+                if dispatcher.background is None:  # pragma: no branch - or it is another's
                     dispatcher.background = background
                 background = dispatcher.background
         return cast("_B", background)

@@ -3,10 +3,14 @@ import signal
 import threading
 
 import pytest
+from django.core.management import call_command
 from django.utils import autoreload
 
+from channels.management.commands.runworker import Command
 from channels.management.reloading import RELOAD, Changes
+from channels.worker import Worker
 
+from . import test_runworker
 from .project import Project
 from .test_runworker import LAYER
 
@@ -93,14 +97,40 @@ def test_one_that_waits_for_a_change_can_be_ended(project):
         assert worker.wait() == 1
 
 
+def test_a_worker_that_ends_because_code_has_changed_is_to_be_started_again(monkeypatch, settings):
+    stopped, ended = threading.Event(), threading.Event()
+
+    class Stopped(Worker):
+        drain_timeout = -1.0  # so that nothing is left of this when the test is over
+
+        def run(self):
+            assert stopped.wait(5)
+
+        def stop(self):
+            stopped.set()
+
+    class Work(Command):
+        worker_class = Stopped
+
+    settings.ASGI_APPLICATION = f"{test_runworker.__name__}.WITH_CHANNEL"
+    monkeypatch.setenv(autoreload.DJANGO_AUTORELOAD_ENV, "true")
+    monkeypatch.setattr(autoreload, "get_reloader", Changed)
+    monkeypatch.setattr(os, "_exit", lambda status: ended.set())
+    with pytest.raises(SystemExit) as leaving:
+        call_command(Work(), "thumbs", "--reload")
+    assert leaving.value.code == RELOAD
+    assert ended.wait(5)
+
+
+class Changed:
+    """What Django does when a file has changed."""
+
+    def run(self, thread):
+        assert thread is threading.main_thread()
+        autoreload.trigger_reload("asgi.py")
+
+
 def test_a_process_that_does_not_end_in_time_ends_nevertheless(monkeypatch):
-    class Changed:
-        """What Django does when a file has changed."""
-
-        def run(self, thread):
-            assert thread is threading.main_thread()
-            autoreload.trigger_reload("asgi.py")
-
     statuses, stopped, ended = [], threading.Event(), threading.Event()
 
     def leave(status):

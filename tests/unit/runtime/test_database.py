@@ -16,7 +16,10 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.utils import ProgrammingError
 
 from channels._runtime import database
+from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import InMemoryChannelLayer
+from channels.worker import Worker
 from tests.asgi import Server
 from tests.unit.layers.helpers import until
 
@@ -140,6 +143,29 @@ async def test_a_lasting_connection_is_kept_and_costs_no_hops(lasting_file, hops
         assert hops == []
         await do(aquery)
         assert connection.connection is inner
+
+
+async def test_what_the_end_of_a_worker_has_opened_is_closed(file):
+    opened = []
+
+    class Saving(AsyncConsumer):
+        async def job(self, message):
+            began.set()
+
+        async def on_worker_shutdown(self):
+            opened.append(await aquery())
+            assert is_open(opened[0])
+
+    layer, began = InMemoryChannelLayer(), asyncio.Event()
+    worker = Worker(Saving.as_asgi(), ["jobs"], layer)
+    task = asyncio.create_task(worker.handle())
+    await layer.send("jobs", {"type": "job"})
+    async with asyncio.timeout(10):
+        await began.wait()
+        worker.stop()
+        await task
+        await until(lambda: not is_open(opened[0]))
+    assert not is_open(opened[0])
 
 
 async def test_a_connection_past_its_age_is_closed_before_the_next_query(lasting_file):

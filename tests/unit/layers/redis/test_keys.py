@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from channels.layers.redis import keys
 from channels.layers.redis.keys import consistent_hash
-from channels.layers.redis.scripts import SCRIPTS
+from channels.layers.redis.scripts import load_scripts
 
 
 @given(st.text() | st.binary(), st.integers(1, 100))
@@ -100,7 +100,10 @@ IN_SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+OF_LAYERS = load_scripts("channels.layers.redis.scripts")
+
+
+@pytest.mark.parametrize("script", OF_LAYERS.values(), ids=OF_LAYERS)
 def test_scripts_spell_only_the_names_that_their_headers_say(script):
     lines = script.source.decode().splitlines()
     comments = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("-- "))
