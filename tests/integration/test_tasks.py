@@ -169,13 +169,13 @@ def test_a_task_that_holds_up_its_worker_keeps_its_lease(project):
 
 @pytest.mark.slow
 def test_a_deferred_task_outlives_its_workers_and_its_sender(project):
-    due = datetime.now(UTC) + timedelta(seconds=0.3)
     with work(project) as worker:
         worker.wait_for("runs up to")
+        due = datetime.now(UTC) + timedelta(seconds=2)
         result = jobs.write.using(run_after=due).enqueue("due")
         worker.process.kill()
         worker.wait()
-    time.sleep(0.4)
+    wait_for(lambda: datetime.now(UTC) > due)
     with work(project):
         wait_for(lambda: is_finished(result))
     assert result.started_at > due

@@ -97,4 +97,5 @@ def fail(task_result: Any, **kwargs: Any) -> None:
         pk, version = task_result.args
         order = Order.objects.filter(pk=pk, version=version).first()
         if order is not None and order.advance(state=Order.State.FAILED):
-            Progress(order.job, user=order.owner_id).fail("This one could not be painted.")
+            with Progress(order.job, user=order.owner_id) as progress:
+                progress.fail("This one could not be painted.")
