@@ -1,5 +1,6 @@
 """What becomes of orders: in the database, as tasks, and as progress."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -51,11 +52,12 @@ class OrderTestCase(TestCase):
         order.refresh_from_db()
         return order
 
-    def state_of(self, order: Order) -> JobState:
-        """What pages have been told of it last."""
-        job = get_job(order.job)
-        assert job is not None
-        return job.state
+    def assert_told(self, order: Order, state: JobState) -> None:
+        """Pages are told so of it, soon."""
+        deadline = time.monotonic() + 10
+        while (job := get_job(order.job)) is None or job.state != state:
+            self.assertLess(time.monotonic(), deadline, job)
+            time.sleep(0.005)
 
 
 @override_settings(TASKS=AT_ONCE, STUDIO_PAUSE=0)
@@ -120,7 +122,7 @@ class PaintingTaskTests(OrderTestCase):
             ):
                 result = paint.enqueue(order.pk, order.version)
             self.assertEqual(result.return_value, "not wanted any more")
-            self.assertEqual(self.state_of(order), JobState.CANCELLED)
+            self.assert_told(order, JobState.CANCELLED)
             after = Order.objects.filter(pk=order.pk).first()
             self.assertEqual(after and after.state, state)
         self.assertEqual(Order.objects.get(state="ordered").task, "enqueued")
@@ -146,7 +148,8 @@ class PaintingTaskTests(OrderTestCase):
         with self.assertLogs(level="ERROR"):
             paint.enqueue(order.pk, order.version)
         order.refresh_from_db()
-        self.assertEqual((order.state, self.state_of(order)), ("failed", JobState.FAILED))
+        self.assertEqual(order.state, "failed")
+        self.assert_told(order, JobState.FAILED)
         changed = self.do(orders.change, self.ada, order.pk, SMALL)
         self.assertEqual((changed.state, changed.version), ("done", 2))
 
@@ -155,7 +158,8 @@ class PaintingTaskTests(OrderTestCase):
 class OrderingTests(OrderTestCase):
     def test_an_order_waits_for_a_worker(self) -> None:
         order = self.do(orders.place, self.ada, SMALL)
-        self.assertEqual((order.state, self.state_of(order)), ("ordered", JobState.QUEUED))
+        self.assertEqual(order.state, "ordered")
+        self.assert_told(order, JobState.QUEUED)
         result = paint.get_result(order.task)
         self.assertEqual((result.args, result.is_finished), ([order.pk, 1], False))
 
@@ -177,7 +181,7 @@ class OrderingTests(OrderTestCase):
         for _ in range(2):
             cancelled = self.do(orders.cancel, self.ada, order.pk)
             self.assertEqual((cancelled.state, cancelled.version), ("cancelled", 1))
-            self.assertEqual(self.state_of(cancelled), JobState.CANCELLED)
+            self.assert_told(cancelled, JobState.CANCELLED)
         for _ in range(2):
             resumed = self.do(orders.resume, self.ada, order.pk)
             self.assertEqual((resumed.state, resumed.version), ("ordered", 2))
@@ -209,7 +213,8 @@ class OrderingTests(OrderTestCase):
             self.do(orders.place, self.ada, SMALL)
             with self.assertLogs("studio.orders", "ERROR"):
                 order = self.do(orders.place, self.ada, SMALL)
-        self.assertEqual((order.state, self.state_of(order)), ("failed", JobState.FAILED))
+        self.assertEqual(order.state, "failed")
+        self.assert_told(order, JobState.FAILED)
 
     def test_what_was_lost_with_a_server_is_sent_again(self) -> None:
         order = self.do(orders.place, self.ada, SMALL)
