@@ -52,7 +52,8 @@ async def test_messages_over_the_limit(site: Site):
     assert len(await client.recv()) == limit
     with contextlib.suppress(ConnectionClosed):  # the server may not read it to its end
         await client.send("x" * (limit + 1))
-    assert (await client.closed())[0] == site.can.message_limit_code
+    # What the server has not read makes TCP reset the connection, perhaps before the code arrives.
+    assert (await client.closed())[0] in {site.can.message_limit_code, 1006}
     await site.events.wait(client.key, "disconnect")
 
 
