@@ -36,7 +36,8 @@ async def test_two_people_see_the_same_prices(people: People) -> None:
     assert await number_of(bob) == number
     await bob.get_by_role("button", name="Continue").click()
     await expect_progress(bob, await number_of(alice))
-    await expect(bob.locator("#missed")).to_have_text("0")
+    # A browser that is too slow gets the newest, and is told how many it has missed.
+    await expect(bob.locator("#missed")).to_have_text(re.compile(r"^\d+$"))
     row = alice.get_by_role("row", name="Wheat")
     await expect(row.locator(".price")).to_have_text(re.compile(r"^\d+\.\d\d$"))
     await row.get_by_role("checkbox").uncheck()
