@@ -4,17 +4,20 @@
 asyncio takes it for the end of the process, or of the task: so it has to be caught within the task
 that runs the handler (``asyncio.Task`` raises ``SystemExit`` and ``KeyboardInterrupt`` again out of
 the event loop), and reported as a crash.
+
+A worker's process ends by signals, which :func:`signals_handled` hears.
 """
 
 import asyncio
 import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..exceptions import ApplicationExit
 
-__all__ = ["contained", "current_task", "is_crash", "is_interrupt"]
+__all__ = ["contained", "current_task", "is_crash", "is_interrupt", "signals_handled"]
 
 
 def is_crash(
@@ -82,3 +85,23 @@ def current_task() -> "asyncio.Task[Any] | None":
     with contextlib.suppress(RuntimeError):
         return asyncio.current_task()
     return None
+
+
+@contextlib.contextmanager
+def signals_handled(handle: Callable[[], object]) -> Iterator[None]:
+    """Call ``handle`` on the running event loop at SIGTERM and SIGINT, as long as the block runs.
+
+    Only the main thread gets signals: in another one this does nothing.
+    """
+    loop = asyncio.get_running_loop()
+    handled: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends without draining
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, handle)
+                handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

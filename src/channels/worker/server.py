@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from asgiref.server import StatelessServer
@@ -16,6 +15,7 @@ from asgiref.server import StatelessServer
 from .. import signals
 from .._runtime import clock, lograte, timers
 from .._runtime.backstage import ignore_failure
+from .._runtime.exits import signals_handled
 from .._runtime.faults import origin
 from .._runtime.logtext import printable
 from .._runtime.types import ASGIApplication, Message, Scope
@@ -153,7 +153,7 @@ class Worker(StatelessServer):
 
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
-        with self._signals_handled():
+        with signals_handled(self._signalled):
             await self.handle()
 
     def stop(self) -> None:
@@ -200,22 +200,6 @@ class Worker(StatelessServer):
             await self._give_back(instances)
         if failed is not None:
             await failed
-
-    @contextlib.contextmanager
-    def _signals_handled(self) -> Iterator[None]:
-        """Call :meth:`stop` at SIGTERM and SIGINT; only the main thread gets signals."""
-        loop = asyncio.get_running_loop()
-        handled: list[signal.Signals] = []
-        if threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends without draining
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.add_signal_handler(number, self._signalled)
-                    handled.append(number)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
         """Stop; at the second signal, without waiting any longer."""

@@ -14,7 +14,13 @@ from asgiref.sync import async_to_sync
 
 from channels import signals
 from channels._runtime.connections import connections
-from channels._runtime.exits import contained, current_task, is_crash, is_interrupt
+from channels._runtime.exits import (
+    contained,
+    current_task,
+    is_crash,
+    is_interrupt,
+    signals_handled,
+)
 from channels.exceptions import ApplicationExit, ChannelsError
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import channel_layers
@@ -380,3 +386,21 @@ def test_no_ctrl_c_comes_to_another_thread_than_the_main_one(a_server_handles_si
 
 def test_where_no_event_loop_runs_there_is_no_current_task():
     assert current_task() is None
+
+
+async def test_signals_are_handled_as_long_as_the_block_runs():
+    before, told = signal.getsignal(signal.SIGTERM), []
+    with signals_handled(lambda: told.append("told")):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        await until(lambda: told == ["told", "told"])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_signals_are_left_alone_in_another_thread():
+    async def main():
+        with signals_handled(lambda: None):
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, main()).result() == signal.getsignal(signal.SIGTERM)

@@ -6,15 +6,13 @@ import logging
 import os
 import random
 import secrets
-import signal
 import socket
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels._runtime import lograte, timers
 from channels._runtime.backstage import ignore_failure
-from channels._runtime.exits import is_crash
+from channels._runtime.exits import is_crash, signals_handled
 from channels._runtime.faults import origin
 from channels._runtime.workers import Workers
 from channels.exceptions import BrokerError
@@ -102,7 +100,7 @@ class TaskWorker:
 
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
-        with self._signals_handled():
+        with signals_handled(self._signalled):
             async with Health(self):
                 await self.handle()
 
@@ -159,22 +157,6 @@ class TaskWorker:
         failure = WorkerFailed(f"The worker cannot take tasks: {type(error).__name__}: {error}")
         failure.__cause__ = error
         return failure
-
-    @contextlib.contextmanager
-    def _signals_handled(self) -> Iterator[None]:
-        """Call :meth:`stop` at SIGTERM and SIGINT; only the main thread gets signals."""
-        loop = asyncio.get_running_loop()
-        handled: list[signal.Signals] = []
-        if threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends without draining
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.add_signal_handler(number, self._signalled)
-                    handled.append(number)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
         """Stop; at the second signal, without waiting any longer."""
