@@ -550,9 +550,12 @@ def test_a_task_that_exits_when_the_worker_has_just_ended_still_ends_the_process
     async def leave():
         raise SystemExit(3)
 
+    worker = Ending(Recorder(), ["a"], layer)
     with pytest.raises(SystemExit) as ended:
-        Ending(Recorder(), ["a"], layer).run()
+        worker.run()
     assert ended.value.code == 3
+    # Asked for it, asyncio does not log it in the middle of another test.
+    assert worker.left.exception() is ended.value.__cause__
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch, caplog):
