@@ -5,29 +5,52 @@ happens, mostly on the event loop: keep them short, synchronous and free of data
 A receiver that raises is logged by Django and disturbs nobody, whatever it raises; ``sys.exit()``
 in a receiver ends nothing.
 
-=======================  ==========================================================================
-Signal                   Arguments (``sender`` is the class of the consumer, router or layer)
-=======================  ==========================================================================
-``connection_opened``    ``consumer``, ``scope``: the first event is about to be handled
-``connection_closed``    ``consumer``, ``scope``, ``code`` (int or None), ``duration`` (seconds)
-``connection_refused``   ``scope``, ``reason`` (text), ``status`` (HTTP status)
-``consumer_crashed``     ``consumer``, ``scope``, ``exception``
-``handler_cancelled``    ``consumer``, ``scope``, ``message_type``: outlived ``disconnect_grace``
-``send_dropped``         ``consumer``, ``scope``, ``message_type``: the client had gone
-``client_stalled``       ``consumer``, ``scope``, ``seconds``: the client did not read for so long
-``message_dropped``      ``layer``, ``channel``, ``reason`` (text), ``count`` (messages)
-``sync_threads_busy``    ``threads``, ``seconds``, ``waiting`` (handlers), ``handlers`` (that run)
-``server_started``       none; the server's lifespan has started
-``server_draining``      ``connections`` (int), ``plan``: told to end, this process closes them
-``server_stopping``      none; the server's lifespan is ending
-``worker_started``       ``worker``: it begins to listen
-``worker_stopping``      ``worker``: it takes no more messages, and lets handlers finish
-``job_finished``         ``channel``, ``message_type``, ``seconds``, ``outcome``: a worker has
-                         handled a message
-``listener_failed``      ``worker``, ``channel``, ``exception``, ``failures`` (in a row),
-                         ``seconds`` (until it starts again; None if it does not)
-``listener_recovered``   ``worker``, ``channel``, ``failures`` (there were)
-=======================  ==========================================================================
+==========================  ========================================================================
+Signal                      Arguments (``sender`` is the class of the consumer, router or layer)
+==========================  ========================================================================
+``connection_opened``       ``consumer``, ``scope``: the first event is about to be handled
+``connection_closed``       ``consumer``, ``scope``, ``code`` (int or None), ``duration`` (seconds)
+``connection_refused``      ``scope``, ``reason`` (text), ``status`` (HTTP status)
+``handshake_finished``      ``consumer``, ``scope``, ``outcome`` (text), ``seconds``: a WebSocket's
+``message_received``        ``consumer``, ``scope``, ``message_type``, ``size`` (bytes): from the
+                            client
+``message_sent``            ``consumer``, ``scope``, ``message_type``, ``size`` (bytes): to the
+                            client
+``handler_started``         ``consumer``, ``scope``, ``message_type``, ``source`` ("client" or
+                            "layer"), ``message``: its handler is called next, in the same task and
+                            context
+``handler_finished``        the same, and ``seconds``, ``exception`` (or None)
+``limit_exceeded``          ``scope``, ``consumer`` (or None), ``limit`` (its name), ``key_kind``
+                            (what it is counted for: "connection", "user", "address"), ``action``
+                            (text)
+``consumer_crashed``        ``consumer``, ``scope``, ``exception``
+``handler_cancelled``       ``consumer``, ``scope``, ``message_type``: outlived ``disconnect_grace``
+``send_dropped``            ``consumer``, ``scope``, ``message_type``: the client had gone
+``client_stalled``          ``consumer``, ``scope``, ``seconds``: the client did not read for so
+                            long
+``message_dropped``         ``layer``, ``channel``, ``reason`` (text), ``count`` (messages)
+``layer_message_sent``      ``layer``, ``channel`` or ``group`` (the other is None), ``message``,
+                            ``seconds`` (until the broker had it)
+``layer_message_received``  ``layer``, ``channel`` or ``group``, ``count`` (recipients in this
+                            process)
+``layer_gap``               ``layer``, ``reason`` (text), ``channels`` (how many consumers are told)
+``broker_lost``             ``broker`` (its address), ``purpose`` (text), ``exception``
+``broker_recovered``        ``broker``, ``purpose``, ``seconds`` (it was lost for)
+``event_loop_lagged``       ``seconds``: how late a callback ran; 4 times a second, while
+                            connections are open
+``sync_threads_busy``       ``threads``, ``seconds``, ``waiting`` (handlers), ``handlers`` (that
+                            run)
+``server_started``          none; the server's lifespan has started
+``server_draining``         ``connections`` (int), ``plan``: told to end, this process closes them
+``server_stopping``         none; the server's lifespan is ending
+``worker_started``          ``worker``: it begins to listen
+``worker_stopping``         ``worker``: it takes no more messages, and lets handlers finish
+``job_finished``            ``channel``, ``message_type``, ``seconds``, ``outcome``: a worker has
+                            handled a message
+``listener_failed``         ``worker``, ``channel``, ``exception``, ``failures`` (in a row),
+                            ``seconds`` (until it starts again; None if it does not)
+``listener_recovered``      ``worker``, ``channel``, ``failures`` (there were)
+==========================  ========================================================================
 """
 
 import logging
@@ -37,17 +60,29 @@ from typing import Any
 from django.dispatch import Signal
 
 __all__ = [
+    "broker_lost",
+    "broker_recovered",
     "client_stalled",
     "connection_closed",
     "connection_opened",
     "connection_refused",
     "consumer_crashed",
     "emit",
+    "event_loop_lagged",
     "handler_cancelled",
+    "handler_finished",
+    "handler_started",
+    "handshake_finished",
     "job_finished",
+    "layer_gap",
+    "layer_message_received",
+    "layer_message_sent",
+    "limit_exceeded",
     "listener_failed",
     "listener_recovered",
     "message_dropped",
+    "message_received",
+    "message_sent",
     "send_dropped",
     "server_draining",
     "server_started",
@@ -92,11 +127,23 @@ class _Receiver:
 connection_opened = _Event()
 connection_closed = _Event()
 connection_refused = _Event()
+handshake_finished = _Event()
+message_received = _Event()
+message_sent = _Event()
+handler_started = _Event()
+handler_finished = _Event()
+limit_exceeded = _Event()
 consumer_crashed = _Event()
 handler_cancelled = _Event()
 send_dropped = _Event()
 client_stalled = _Event()
 message_dropped = _Event()
+layer_message_sent = _Event()
+layer_message_received = _Event()
+layer_gap = _Event()
+broker_lost = _Event()
+broker_recovered = _Event()
+event_loop_lagged = _Event()
 sync_threads_busy = _Event()
 server_started = _Event()
 server_draining = _Event()

@@ -104,6 +104,14 @@ def test_every_page_is_in_an_index() -> None:
         assert text.startswith("# "), page
 
 
+# Defined for those that listen, before what sends them is there.
+COMING = {
+    "broker_lost", "broker_recovered", "event_loop_lagged", "handler_finished", "handler_started",
+    "handshake_finished", "layer_gap", "layer_message_received", "layer_message_sent",
+    "limit_exceeded", "message_received", "message_sent",
+}  # fmt: skip
+
+
 class TestSignals:
     def sent(self) -> dict[str, set[str]]:
         """The arguments with which the source sends each signal."""
@@ -122,7 +130,11 @@ class TestSignals:
 
     def test_the_page_names_every_signal_and_its_arguments(self) -> None:
         assert set(arguments_on_the_page()) == set(signals.__all__) - {"emit"}
-        assert self.sent() == arguments_on_the_page()
+        sent = self.sent()
+        documented = arguments_on_the_page()
+        assert sent == {
+            name: documented[name] for name in documented if name not in COMING or name in sent
+        }
 
     def test_the_topic_names_the_same_arguments(self) -> None:
         topic = (ROOT / "docs" / "topics" / "signals.md").read_text("utf-8")
