@@ -16,8 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..exceptions import ApplicationExit
+from . import clock
 
 __all__ = ["contained", "current_task", "is_crash", "is_interrupt", "signals_handled"]
+
+# Seconds within which two signals are one request: Ctrl-C reaches every process of a terminal, and
+# parents pass on to their children what has reached those already.
+_SAME = 0.5
 
 
 def is_crash(
@@ -88,12 +93,27 @@ def current_task() -> "asyncio.Task[Any] | None":
 
 
 @contextlib.contextmanager
-def signals_handled(handle: Callable[[], object]) -> Iterator[None]:
-    """Call ``handle`` on the running event loop at SIGTERM and SIGINT, as long as the block runs.
+def signals_handled(stop: Callable[[], object], give_up: Callable[[], object]) -> Iterator[None]:
+    """Handle SIGTERM and SIGINT on the running event loop, as long as the block runs.
 
     Only the main thread gets signals: in another one this does nothing.
+
+    Args:
+        stop: called at the first signal.
+        give_up: called at every later one, unless it comes so soon that it is the same request.
     """
     loop = asyncio.get_running_loop()
+    told_at: float | None = None
+
+    def handle() -> None:
+        nonlocal told_at
+        now = clock.now()
+        if told_at is None:
+            told_at = now
+            stop()
+        elif now - told_at > _SAME:
+            give_up()
+
     handled: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends without draining

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from .. import signals
 from .._runtime import clock, timers
+from .._runtime.backoff import random_pause
 from .._runtime.exits import contained, is_crash
 from ..exceptions import (
     BrokerError,
@@ -108,9 +108,7 @@ class Listening:
         self.failures += 1
         self.failing = True
         final = self.failures > worker.max_failures or isinstance(error, _PERMANENT)
-        first, last = worker.backoff
-        limit = min(last, first * 2**self.failures)
-        pause = None if final else random.uniform(0, limit)  # noqa: S311 - no secret
+        pause = None if final else random_pause(self.failures, *worker.backoff)
         signals.emit(
             signals.listener_failed,
             type(worker),

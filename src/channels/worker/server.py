@@ -13,7 +13,7 @@ from typing import Any
 from asgiref.server import StatelessServer
 
 from .. import signals
-from .._runtime import clock, lograte, timers
+from .._runtime import lograte, timers
 from .._runtime.backstage import ignore_failure
 from .._runtime.exits import signals_handled
 from .._runtime.faults import origin
@@ -39,10 +39,6 @@ logger = logging.getLogger("channels.worker")
 
 # Seconds for what was taken and not begun to go back to the channel layer.
 _GIVING_BACK = 0.9
-
-# Seconds within which two signals are one request: Ctrl-C reaches every process of a terminal, and
-# parents pass on to their children what has reached those already.
-_SAME = 0.5
 
 # Seconds for what was cancelled to end.
 _ENDING = 0.3
@@ -122,7 +118,6 @@ class Worker(StatelessServer):
         self._stopping = asyncio.Event()
         self._listening: dict[str, Listening] = {}
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._told_at: float | None = None
         self._last_resort: threading.Timer | None = None
 
     # The process
@@ -153,7 +148,7 @@ class Worker(StatelessServer):
 
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
-        with signals_handled(self._signalled):
+        with signals_handled(self._signalled, _end_at_once):
             await self.handle()
 
     def stop(self) -> None:
@@ -202,13 +197,7 @@ class Worker(StatelessServer):
             await failed
 
     def _signalled(self) -> None:
-        """Stop; at the second signal, without waiting any longer."""
-        now = clock.now()
-        if self._told_at is not None:
-            if now - self._told_at > _SAME:
-                _end_now("it was told to stop a second time")
-            return
-        self._told_at = now
+        """Stop, in time."""
         logger.info("Worker stops listening and lets running handlers finish")
         # The interpreter waits for threads before it ends; one that is stuck must not hold it.
         why = f"a thread is still busy {self.drain_timeout + 1.0:g} s after it was told to stop"
@@ -392,6 +381,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 async def _join(task: "asyncio.Task[None]") -> None:
     await task
+
+
+def _end_at_once() -> None:
+    _end_now("it was told to stop a second time")
 
 
 def _end_now(why: str) -> None:

@@ -448,6 +448,23 @@ class TaskLaws:
                     await asyncio.sleep(0.01)
         assert (await backend.aget_result(failed.id)).status == TaskResultStatus.FAILED
 
+    async def test_it_is_told_how_long_tasks_have_waited(self, backend):
+        async def longest_wait():
+            return (await backend.store.counts("default")).longest_wait
+
+        assert await longest_wait() == 0
+        await jobs.add.using(priority=-5).aenqueue(1)
+        async with asyncio.timeout(5):
+            while not 0.02 < await longest_wait() < 60:
+                await asyncio.sleep(0.005)
+        later = await jobs.add.using(priority=5).aenqueue(2)
+        assert 0.02 < await longest_wait() < 60
+        (first,) = await backend.store.fetch("worker", ["default"], 1)
+        assert first.record.id == later.id
+        assert 0.02 < await longest_wait() < 60, "the other one still waits"
+        await backend.store.fetch("worker", ["default"], 1)
+        assert await longest_wait() == 0
+
     # The end of a worker
 
     async def test_a_worker_that_is_told_to_stop_lets_tasks_finish(self, backend):

@@ -390,16 +390,32 @@ def test_where_no_event_loop_runs_there_is_no_current_task():
 
 async def test_signals_are_handled_as_long_as_the_block_runs():
     before, told = signal.getsignal(signal.SIGTERM), []
-    with signals_handled(lambda: told.append("told")):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-        await until(lambda: told == ["told", "told"])
+    with signals_handled(lambda: told.append("stop"), lambda: told.append("give up")):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: told == ["stop"])
+        while told != ["stop", "give up"]:  # what comes at once is the same request
+            assert len(told) == 1
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.05)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_two_signals_that_come_together_are_one_request(monkeypatch):
+    told, asked = [], []
+    moments = [1.0, 1.4, 1.6, 1.7]
+    monkeypatch.setattr(
+        "channels._runtime.clock.now", lambda: asked.append(None) or moments[len(asked) - 1]
+    )
+    with signals_handled(lambda: told.append("stop"), lambda: told.append("give up")):
+        for handled in range(len(moments)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await until(lambda handled=handled: len(asked) > handled)
+    assert told == ["stop", "give up", "give up"]
 
 
 def test_signals_are_left_alone_in_another_thread():
     async def main():
-        with signals_handled(lambda: None):
+        with signals_handled(lambda: None, lambda: None):
             return signal.getsignal(signal.SIGTERM)
 
     with ThreadPoolExecutor(1) as pool:

@@ -2,7 +2,6 @@
 
 import contextvars
 import inspect
-import random
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Any
 
 import channels
 from channels._runtime import database
+from channels._runtime.backoff import random_pause
 from channels.db import close_old_connections
 from channels.exceptions import SerializationError
 
@@ -30,9 +30,6 @@ _LOST = f"{WorkerLost.__module__}.{WorkerLost.__qualname__}"
 
 # Where the way from the worker to the task leads through.
 _HERE = str(Path(channels.__file__).parent)
-
-# A source of its own, as a project may have seeded the other one.
-_random = random.SystemRandom()
 
 
 class Attempt:
@@ -159,9 +156,7 @@ class Attempt:
         at, attempts = now(), self.taken.record.attempts
         lasting = isinstance(error, InvalidResult) or self.taken.exhausted
         if not lasting and attempts < self._options.max_attempts:
-            first, last = self._options.backoff
-            pause = _random.uniform(0, min(last, first * 2.0 ** min(attempts - 1, 64)))
-            due = at + int(pause * 1e6)
+            due = at + int(random_pause(attempts, *self._options.backoff) * 1e6)
             return Outcome(self.taken, "retry", at, errors=self._encoded_errors(), due=due)
         if self.result is not None:
             set_fields(self.result, status=TaskResultStatus.FAILED, finished_at=moment(at))

@@ -28,8 +28,8 @@ class _Queue:
     """The tasks of one queue, by their IDs."""
 
     def __init__(self) -> None:
-        #: By priority, the highest first, and then in their order.
-        self.ready: list[tuple[int, int, str]] = []
+        #: By priority, the highest first, and then in their order; each since when it waits.
+        self.ready: list[tuple[int, int, str, int]] = []
         #: By the time at which they are due.
         self.deferred: list[tuple[int, int, str]] = []
         #: And the workers that have them.
@@ -101,7 +101,7 @@ class MemoryStore:
         if due > now():
             heapq.heappush(queue.deferred, (due, number, record.id))
         else:
-            heapq.heappush(queue.ready, (-record.priority, number, record.id))
+            heapq.heappush(queue.ready, (-record.priority, number, record.id, now()))
 
     async def load(self, task_id: str) -> Record | None:
         """A task."""
@@ -139,7 +139,7 @@ class MemoryStore:
                 queue = self._queue(name)
                 self._move_due(queue)
                 while queue.ready and len(taken) < count:
-                    _, _, task_id = heapq.heappop(queue.ready)
+                    _, _, task_id, _ = heapq.heappop(queue.ready)
                     taken.append(Taken(self._begin(queue, task_id, worker)))
         return taken
 
@@ -148,7 +148,7 @@ class MemoryStore:
         while queue.deferred and queue.deferred[0][0] <= current:
             _, number, task_id = heapq.heappop(queue.deferred)
             priority = self._records[task_id].priority
-            heapq.heappush(queue.ready, (-priority, number, task_id))
+            heapq.heappush(queue.ready, (-priority, number, task_id, current))
 
     def _begin(self, queue: _Queue, task_id: str, worker: str) -> Record:
         record = self._records[task_id]
@@ -258,9 +258,11 @@ class MemoryStore:
     async def counts(self, queue: str) -> Counts:
         """How many tasks there are."""
         with self._lock:
-            found = self._queue(queue)
+            found, current = self._queue(queue), now()
             return Counts(
                 waiting=len(found.ready),
+                longest_wait=(current - min((entry[3] for entry in found.ready), default=current))
+                / 1e6,
                 deferred=len(found.deferred),
                 running=len(found.running),
                 dead=len(found.dead),

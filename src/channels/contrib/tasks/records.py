@@ -111,6 +111,7 @@ class Counts(msgspec.Struct):
 
     Attributes:
         waiting: for a worker.
+        longest_wait: seconds for which the one of these that came first has waited.
         deferred: until their time has come, be it ``run_after`` or the pause before a retry.
         running: given to workers.
         dead: failed, and kept to be looked at and sent again.
@@ -122,6 +123,7 @@ class Counts(msgspec.Struct):
     """
 
     waiting: int = 0
+    longest_wait: float = 0.0
     deferred: int = 0
     running: int = 0
     dead: int = 0

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels._runtime import lograte, timers
+from channels._runtime.backoff import random_pause
 from channels._runtime.backstage import ignore_failure
 from channels._runtime.exits import is_crash, signals_handled
 from channels._runtime.faults import origin
@@ -100,7 +100,7 @@ class TaskWorker:
 
     async def arun(self) -> None:
         """Like :meth:`run`, in the running event loop."""
-        with signals_handled(self._signalled):
+        with signals_handled(self._signalled, _end_at_once):
             async with Health(self):
                 await self.handle()
 
@@ -159,10 +159,7 @@ class TaskWorker:
         return failure
 
     def _signalled(self) -> None:
-        """Stop; at the second signal, without waiting any longer."""
-        if self._stopping.is_set():
-            logger.critical("The worker ends at once: it was told to stop a second time")
-            os._exit(1)
+        """Stop, in time."""
         logger.info("The worker takes no more tasks, and lets running ones finish")
         self.stop()
 
@@ -210,8 +207,7 @@ class TaskWorker:
         """
         if failures > self.max_failures:
             raise WorkerFailed(f"The worker cannot take tasks: {error}") from error
-        first, last = self.backoff
-        pause = random.uniform(0, min(last, first * 2**failures))  # noqa: S311 - no secret
+        pause = random_pause(failures, *self.backoff)
         logger.error(
             "Taking tasks failed (%d of %d in a row): %s; trying again in %.1f s",
             failures,
@@ -372,6 +368,11 @@ class TaskWorker:
                 error,
                 self.options.lease,
             )
+
+
+def _end_at_once() -> None:
+    logger.critical("The worker ends at once: it was told to stop a second time")
+    os._exit(1)
 
 
 async def _cancel(tasks: "Iterable[asyncio.Future[Any]]") -> None:

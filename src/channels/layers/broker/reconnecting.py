@@ -1,23 +1,18 @@
 """A connection that is made again whenever it breaks: pauses between attempts, and the log."""
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
 from ..._runtime import timers
+from ..._runtime.backoff import random_pause
 from ..._runtime.clock import now
 
 __all__ = ["Reconnector", "backoff"]
 
 logger = logging.getLogger("channels.layers")
 
-# Exponential backoff with full jitter, as in "Exponential Backoff And Jitter" (M. Brooker, AWS
-# Architecture Blog, 2015), in seconds.
-_BACKOFF_BASE, _BACKOFF_CAP = 0.05, 1.0
-
-# A source of its own: numbers are the same in no two forks, and none are taken, in a thread that
-# reconnects, from a sequence that a project has seeded.
-_random = random.SystemRandom()
+# The limits of pauses, in seconds.
+_BACKOFF_FIRST, _BACKOFF_LAST = 0.05, 1.0
 
 # Failures in a row after which one that may pass by itself is worth a line: a restart of the broker
 # is, a hiccup is not.
@@ -30,8 +25,7 @@ _INTERVAL, _PAUSE = 60.0, 10.0
 
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures in a row, from 1."""
-    ceiling: float = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(failures - 1, 10))
-    return _random.uniform(0, ceiling)
+    return random_pause(failures, _BACKOFF_FIRST, _BACKOFF_LAST)
 
 
 class Reconnector:

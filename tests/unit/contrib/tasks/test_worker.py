@@ -188,8 +188,10 @@ def test_the_first_signal_drains_and_the_second_ends_it(use, monkeypatch):
         await until(lambda: jobs.ran and is_handled(signal.SIGTERM))
         os.kill(os.getpid(), signal.SIGTERM)
         await until(worker._stopping.is_set)
-        os.kill(os.getpid(), signal.SIGINT)
-        await until(lambda: ended == [1])
+        while not ended:  # those that come at once are the same request
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.05)
+        assert set(ended) == {1}
         jobs.release.set()
         await running
 

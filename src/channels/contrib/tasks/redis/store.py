@@ -227,11 +227,12 @@ class RedisStore:
         partition = self._partition_of(queue)
         connection = self._partitions.senders.get().connections[partition]
         key = queue_key(self._roots[partition], queue)
-        waiting, deferred, running, dead, totals = await connection.run("tasks_counts", [key], [])
+        counted = await connection.run("tasks_counts", [key], [])
+        waiting, longest, deferred, running, dead, totals = counted
         names = [name.decode() for name in totals[::2]]
         numbers = dict(zip(names, map(int, totals[1::2]), strict=True))
         known = {name: numbers[name] for name in numbers if name in Counts.__struct_fields__}
-        return Counts(waiting, deferred, running, dead, **known)
+        return Counts(waiting, longest / 1000, deferred, running, dead, **known)
 
     async def dead(self, queue: str, limit: int) -> list[Record]:
         """The dead letters of a queue, the oldest first."""

@@ -32,5 +32,5 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(counts, indent=2))
             return
         for queue, numbers in counts.items():
-            shown = "  ".join(f"{name} {number}" for name, number in numbers.items())
+            shown = "  ".join(f"{name} {number:g}" for name, number in numbers.items())
             self.stdout.write(f"{queue}:  {shown}")
