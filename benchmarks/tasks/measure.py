@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -142,6 +143,26 @@ class Bench:
         finally:
             group.kill()
 
+    def pause(self, worker: Group) -> None:
+        """Stop a worker for a while, but not where it holds the lock that enqueueing needs."""
+        worker.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE
+        while self.redis is None and self._is_locked():
+            if time.monotonic() > deadline:
+                raise RuntimeError("Its worker holds the lock of the database all the time.")
+            worker.signal(signal.SIGCONT)
+            time.sleep(0.01)
+            worker.signal(signal.SIGSTOP)
+
+    def _is_locked(self) -> bool:
+        with contextlib.closing(sqlite3.connect(self.environ["BENCHMARK_DATABASE"])) as database:
+            database.execute("PRAGMA busy_timeout = 0")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+
     def enqueue(
         self, task: str, count: int, pause: float = 0.0, *arguments: float
     ) -> dict[str, float]:
@@ -232,7 +253,7 @@ def _throughput(bench: Bench, worker: Group, tasks: int) -> dict:
     before = len(bench.marks())
     expected = tasks + 10
     broker_cpu = bench.broker_cpu()
-    worker.signal(signal.SIGSTOP)
+    bench.pause(worker)
     enqueued = bench.enqueue("mark", tasks)
     worker_cpu = worker.cpu_seconds()
     worker.signal(signal.SIGCONT)
