@@ -22,6 +22,7 @@ const CODES = {
   1010: FINAL, // extension missing
   1012: SPREAD, // the server restarts
   1013: SPREAD, // the server is overloaded, or this client has read too slowly
+  4419: AGAIN, // what the client has shown has expired: it comes with something fresh
   4429: REFUSED, // over a limit
 };
 

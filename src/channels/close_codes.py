@@ -52,6 +52,8 @@ class CloseCode(IntEnum):
     TIMEOUT = 4408
     #: What the client wants does not exist any more.
     GONE = 4410
+    #: What the client has shown (a token, a ticket) has expired. With a fresh one it may come back.
+    EXPIRED = 4419
     #: The client is over a limit: it sends too much, or too often.
     TOO_MANY_REQUESTS = 4429
 
@@ -79,6 +81,7 @@ _SEQUELS: dict[int, Sequel] = {
     1010: Sequel.FINAL,  # the server lacks an extension that the client needs
     CloseCode.RESTARTING: Sequel.SPREAD,
     CloseCode.OVERLOADED: Sequel.SPREAD,
+    CloseCode.EXPIRED: Sequel.AGAIN,
     CloseCode.TOO_MANY_REQUESTS: Sequel.REFUSED,
 }
 

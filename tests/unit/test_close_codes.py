@@ -25,6 +25,7 @@ from channels.close_codes import CloseCode, Sequel, sequel
         (3000, "again"),
         (4399, "again"),
         (4400, "final"),
+        (4419, "again"),
         (4429, "refused"),
         (4499, "final"),
         (4500, "again"),
