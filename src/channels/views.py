@@ -10,6 +10,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import draining, lograte, timers
+from ._runtime.carried import strip
 from ._runtime.connections import connections
 from .exceptions import ChannelsError, InvalidChannelLayerError
 from .generic._events import COMMENT, HEADERS, encode_event
@@ -124,7 +125,7 @@ class _Stream:
                 self._awake.clear()
                 message = mailbox.take()
                 if message is not None:
-                    event = self._encode(message)
+                    event = self._encode(strip(message))
                     if event is not None:
                         yield encode_event(*event)
                 elif await self._is_silent():  # pragma: no branch - tracers lose it at the yield

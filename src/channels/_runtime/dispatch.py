@@ -12,6 +12,7 @@ from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from . import database
 from .background import Background
+from .carried import KEY, carried, take
 from .consumer_signals import send_signal
 from .faults import log_about
 from .intake import Intake
@@ -129,6 +130,9 @@ class Dispatcher:
         is_first = life.opened_at is None
         if is_first:
             self._open()
+        carrying = KEY in message
+        if carrying:
+            take(message)
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
@@ -143,6 +147,8 @@ class Dispatcher:
             handler.message_type = None
             if handler.limited:
                 handler.ended()
+            if carrying:
+                carried.set(None)
         if handler.skipped:
             handler.skipped = False
             if is_first:

@@ -17,6 +17,7 @@ import msgspec
 
 from .._runtime import timers
 from .._runtime.backstage import untold
+from .._runtime.carried import KEY
 from .._runtime.denial import phrase, respond
 from .._runtime.forks import in_child
 from .._runtime.scopes import SHARED
@@ -110,6 +111,7 @@ class PollRequest:
                     if message is None:
                         await self._came.wait()
                     elif message["type"] == _ANSWER:
+                        message.pop(KEY, None)
                         return message
         return None
 

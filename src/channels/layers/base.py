@@ -151,6 +151,9 @@ class BaseChannelLayer:
     #: Whether messages reach other processes.
     supports_processes: ClassVar[bool] = True
 
+    #: Whether what it sends carries what :mod:`channels.layers.carriers` gives for it.
+    carries: bool = False
+
     #: Whether messages can be sent later, and again and again: :meth:`send_later` and the others.
     supports_delayed: ClassVar[bool] = False
 

@@ -16,6 +16,7 @@ from weakref import WeakSet
 from django.core.checks import CheckMessage
 
 from .._runtime import clock, types
+from .._runtime.carried import strip
 from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
 from .base import BaseChannelLayer
@@ -61,6 +62,8 @@ class LocalChannels(BaseChannelLayer):
     The arguments are those of :class:`~channels.layers.InMemoryChannelLayer`. Names are taken to
     be valid.
     """
+
+    carries = True
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class LocalChannels(BaseChannelLayer):
             mailbox.readers += 1
         try:
             self.statistics.report()
-            return await mailbox.wait()
+            return strip(await mailbox.wait())
         finally:
             with self.lock:
                 mailbox.readers -= 1

@@ -12,6 +12,7 @@ from .._runtime import per_loop
 from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
 from .base import ChannelLayer, FullChannelLayer
+from .carriers import adopt
 
 __all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
 
@@ -74,6 +75,7 @@ class ChannelLayerManager:
                 f"Cannot import BACKEND {path!r} specified for {name}: {error}"
             ) from error
         layer: ChannelLayer = backend(**config)
+        adopt(layer)
         return layer
 
     def __getitem__(self, key: str) -> ChannelLayer:

@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from functools import partial
 from re import Pattern
 from typing import Any, ClassVar, TypeAlias
 
@@ -13,6 +14,7 @@ from django.core.checks import CheckMessage, Warning  # noqa: A004
 from .._runtime import clock
 from ..exceptions import ChannelFull
 from . import nowhere
+from .carriers import carriers, carry, is_due, unchanged
 from .delays import When, require_period, when
 from .local import LocalChannels
 from .mailbox import Mailbox, Overflow
@@ -128,6 +130,10 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
+        if carriers and is_due(message):
+            sending = partial(InMemoryChannelLayer.send, self)
+            await carry(sending, self, "send", channel, message)
+            return
         entry = (clock.now() + self.expiry, taken(message))
         if not self.deliver(channel, entry):
             raise ChannelFull(
@@ -149,6 +155,10 @@ class InMemoryChannelLayer(LocalChannels):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
+        if carriers and is_due(message):
+            sending = partial(InMemoryChannelLayer.group_send, self)
+            await carry(sending, self, "group_send", group, message)
+            return
         entry = (clock.now() + self.expiry, taken(message))
         name: object = group  # whatever callers give
         if isinstance(name, str) and self.has_members(name):
@@ -208,6 +218,9 @@ class InMemoryChannelLayer(LocalChannels):
         at: datetime | None = None,
     ) -> str:
         """Send ``message`` to one channel after some seconds, or at a time."""
+        if carriers and is_due(message):
+            sending = partial(InMemoryChannelLayer.send_later, self, delay=delay, at=at)
+            return await carry(sending, self, "send_later", channel, message)
         self.require_valid_channel_name(channel)
         return self._send_later(when(delay, at), self.send, channel, message)
 
@@ -220,6 +233,9 @@ class InMemoryChannelLayer(LocalChannels):
         at: datetime | None = None,
     ) -> str:
         """Send ``message`` to every member that ``group`` has then."""
+        if carriers and is_due(message):
+            sending = partial(InMemoryChannelLayer.group_send_later, self, delay=delay, at=at)
+            return await carry(sending, self, "group_send_later", group, message)
         self.require_valid_group_name(group)
         return self._send_later(when(delay, at), self.group_send, group, message)
 
@@ -269,7 +285,9 @@ class InMemoryChannelLayer(LocalChannels):
         async def attempt(age: float) -> bool:
             reason = CAPACITY
             try:
-                await send(destination, unpack())
+                message = unpack()
+                with unchanged(message):
+                    await send(destination, message)
             except ChannelFull:
                 if "!" not in destination and age < self.expiry:
                     return False  # a worker's queue: it may have room soon

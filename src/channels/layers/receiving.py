@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._runtime.carried import put_back
 from .._runtime.exits import is_crash
 from ..exceptions import ChannelsError
 
@@ -43,7 +44,7 @@ class ReceivingMailbox:
         task = asyncio.current_task()
         try:
             while True:
-                self._messages.append(await self._layer.receive(self._channel))
+                self._messages.append(put_back(await self._layer.receive(self._channel)))
                 self._room.clear()  # first, for the consumer may take as it is woken
                 self._wake()
                 await self._room.wait()

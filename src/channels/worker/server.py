@@ -15,6 +15,7 @@ from asgiref.server import StatelessServer
 from .. import signals
 from .._runtime import lograte, timers
 from .._runtime.backstage import ignore_failure
+from .._runtime.carried import put_back
 from .._runtime.exits import signals_handled
 from .._runtime.faults import origin
 from .._runtime.logtext import printable
@@ -27,6 +28,7 @@ from ..exceptions import (
     UnknownMessageType,
 )
 from ..layers import ChannelLayer
+from ..layers.carriers import unchanged
 from ..layers.third_party import adapt
 from .concurrency import Concurrency, per_channel
 from .health import Health
@@ -240,7 +242,8 @@ class Worker(StatelessServer):
                     continue
                 try:
                     async with timers.timeout(_GIVING_BACK):
-                        await self.channel_layer.send(channel, message)
+                        with unchanged(message):
+                            await self.channel_layer.send(channel, message)
                 except Exception as error:  # noqa: BLE001 - whatever a layer or a broker raises
                     self.drop(channel, f"it cannot go back: {type(error).__name__}: {error}")
 
@@ -255,7 +258,7 @@ class Worker(StatelessServer):
         instances, listening = self.application_instances, self._listening.get(channel)
         while True:
             place = await self._free_place(channel)
-            message: Any = await self.channel_layer.receive(channel)
+            message: Any = put_back(await self.channel_layer.receive(channel))
             if listening is not None and listening.failures:
                 listening.received()
             if not isinstance(message, dict) or not isinstance(message.get("type"), str):

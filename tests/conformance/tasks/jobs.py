@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 
 from channels.contrib.tasks.compat import task
+from channels.layers.carriers import received
 
 #: What has run, in its order.
 ran = []
@@ -162,3 +163,13 @@ async def query():
 
 def plain():
     """No task."""
+
+
+@task
+def sees():
+    return dict(received())
+
+
+@task
+async def asees():
+    return dict(received())

@@ -18,6 +18,7 @@ from channels.contrib.tasks.compat import (
 )
 from channels.contrib.tasks.worker import TaskWorker
 from channels.exceptions import ChannelsError, EventLoopRunning, MessageTooLarge, SerializationError
+from channels.layers.carriers import register, unregister
 from tests.asgi import until
 
 from . import jobs
@@ -184,6 +185,27 @@ class TaskLaws:
         names = [name for name, _, _ in signalled]
         assert sorted(names) == ["enqueued", "finished", *["started"] * 3]
         assert signalled[-1] == ("finished", result.id, "FAILED")
+
+    async def test_what_travels_beside_a_task_is_there_in_each_attempt(self, backend):
+        def carrier(sending):
+            return {"operation": sending.operation, "name": sending.name}, None
+
+        register(carrier)
+        try:
+            results = [await job.aenqueue() for job in (jobs.sees, jobs.asees)]
+            results.append(await asyncio.to_thread(jobs.sees.enqueue))
+        finally:
+            unregister(carrier)
+        results.append(await jobs.sees.aenqueue())
+        async with self.working():
+            await finished(*results)
+        name = f"{jobs.__name__}.sees"
+        assert [result.return_value for result in results] == [
+            {"operation": "enqueue", "name": name},
+            {"operation": "enqueue", "name": f"{jobs.__name__}.asees"},
+            {"operation": "enqueue", "name": name},
+            {},
+        ]
 
     async def test_a_task_is_given_its_context(self, backend):
         async with self.working():

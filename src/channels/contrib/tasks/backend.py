@@ -1,5 +1,7 @@
 """The backend of Django's tasks framework whose tasks run on the channel layer's broker."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
@@ -7,6 +9,7 @@ from django.core.checks import CheckMessage, Error
 
 from channels._runtime.loops import bridge, running_loop
 from channels.exceptions import ChannelsError, EventLoopRunning, MessageTooLarge
+from channels.layers.carriers import encoded
 
 from . import local
 from .compat import (
@@ -87,10 +90,11 @@ class ChannelsBackend(BaseTaskBackend):
         _refuse_event_loop("enqueue")
         store = self.store
         result, record = self._prepare(store, task, args, kwargs)
-        if isinstance(store, MemoryStore):
-            store.put(record)
-        else:
-            bridge.call(store.enqueue(record), _TIMEOUT)
+        with self._carrying(store, task, record):
+            if isinstance(store, MemoryStore):
+                store.put(record)
+            else:
+                bridge.call(store.enqueue(record), _TIMEOUT)
         self._enqueued(store)
         tell(task_enqueued, self, result)
         return result
@@ -99,7 +103,8 @@ class ChannelsBackend(BaseTaskBackend):
         """Like :meth:`enqueue`, on an event loop."""
         store = self.store
         result, record = self._prepare(store, task, args, kwargs)
-        await store.enqueue(record)
+        with self._carrying(store, task, record):
+            await store.enqueue(record)
         self._enqueued(store)
         await atell(task_enqueued, self, result)
         return result
@@ -139,6 +144,14 @@ class ChannelsBackend(BaseTaskBackend):
             run_after=microseconds(task.run_after),
         )  # fmt: skip
         return result, record
+
+    @contextmanager
+    def _carrying(self, store: Store, task: "Task[_P, _R]", record: Record) -> Iterator[None]:
+        """While the broker is given a task: add what is to be carried along."""
+        about = {"type": task.module_path, "queue": task.queue_name, "id": record.id}
+        with encoded(self, "enqueue", task.module_path, about) as text:
+            record.carried = store.codec.encode_carried(record.id, text)
+            yield
 
     def _enqueued(self, store: Store) -> None:
         """Let tasks in memory have a worker, which is in this process."""

@@ -23,7 +23,7 @@ Call: TypeAlias = tuple[str, list[Any], dict[str, Any]]
 #: For each failed attempt the path of the exception's class, and the traceback.
 Errors: TypeAlias = list[tuple[str, str]]
 
-_CALL, _VALUE, _ERRORS = "call", "value", "errors"
+_CALL, _VALUE, _ERRORS, _CARRIED = "call", "value", "errors", "carried"
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder()
 
@@ -76,6 +76,20 @@ class Codec:
         if not data:
             return []
         return [(path, traceback) for path, traceback in self._decode(_ERRORS, task_id, data)]
+
+    def encode_carried(self, task_id: str, text: str) -> bytes:
+        """What is carried along with a call; nothing for nothing."""
+        return self._encode(_CARRIED, task_id, text, "The context") if text else b""
+
+    def decode_carried(self, task_id: str, data: bytes) -> str | None:
+        """What :meth:`encode_carried` was given; None for nothing, or if it cannot be decoded."""
+        if not data:
+            return None
+        try:
+            text = self._decode(_CARRIED, task_id, data)
+        except UnknownTask:  # the task runs all the same
+            return None
+        return text if isinstance(text, str) else None
 
     def _encode(self, kind: str, task_id: str, content: Any, what: str) -> bytes:
         try:

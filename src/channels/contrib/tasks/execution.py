@@ -10,6 +10,7 @@ from typing import Any
 import channels
 from channels._runtime import database
 from channels._runtime.backoff import random_pause
+from channels._runtime.carried import carried
 from channels.db import close_old_connections
 from channels.exceptions import SerializationError
 
@@ -93,6 +94,7 @@ class Attempt:
 
     def _call(self) -> Any:
         close_old_connections()
+        carried.set(self._carried())
         try:
             tell(task_started, self._backend, self.result)
             return self.result.task.func(*self._arguments(), **self.result.kwargs)
@@ -104,12 +106,18 @@ class Attempt:
     async def acall(self) -> Any:
         """Call the coroutine function, on the running event loop, with the same care."""
         database.watching.set(True)
+        carried.set(self._carried())
         try:
             await atell(task_started, self._backend, self.result)
             return await self.result.task.func(*self._arguments(), **self.result.kwargs)
         finally:
             if database.opened:
                 await database.release()
+
+    def _carried(self) -> str | None:
+        """What has travelled along with the task."""
+        record = self.taken.record
+        return self._codec.decode_carried(record.id, record.carried)
 
     def _arguments(self) -> list[Any]:
         if self.result.task.takes_context:

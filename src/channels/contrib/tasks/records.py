@@ -42,6 +42,7 @@ class Record(msgspec.Struct):
         lost: those of the workers that gave no sign of life any more while they had it.
         spared: how many of the attempts do not count, because they were no failure of the task, or
             were before it was sent again.
+        carried: what :mod:`channels.layers.carriers` gave for it, as the codec encodes it.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Record(msgspec.Struct):
     value: bytes = b""
     lost: list[str] = []
     spared: int = 0
+    carried: bytes = b""
 
     @property
     def attempts(self) -> int:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from ..._runtime import clock, lograte, timers
@@ -18,6 +19,7 @@ from ...exceptions import (
     ScheduleFull,
     SerializationError,
 )
+from ..carriers import carriers, carry, is_due, unchanged
 from ..delays import When, require_period, when
 from ..statistics import CAPACITY, UNDECODABLE
 from .layer import BrokerLayer, Destination
@@ -89,6 +91,9 @@ class DelayedSends(BrokerLayer):
         at: datetime | None = None,
     ) -> str:
         """Send ``message`` to one channel after some seconds, or at a time."""
+        if carriers and is_due(message):
+            sending = partial(DelayedSends.send_later, self, delay=delay, at=at)
+            return await carry(sending, self, "send_later", channel, message)
         self.require_valid_channel_name(channel)
         due, data = when(delay, at), self._kept("channel", channel, message)
         partition = self.transport.schedule.partition_of(channel)
@@ -104,6 +109,9 @@ class DelayedSends(BrokerLayer):
         at: datetime | None = None,
     ) -> str:
         """Send ``message`` to every member that ``group`` has then."""
+        if carriers and is_due(message):
+            sending = partial(DelayedSends.group_send_later, self, delay=delay, at=at)
+            return await carry(sending, self, "group_send_later", group, message)
         self.require_valid_group_name(group)
         due, data = when(delay, at), self._kept("group", group, message)
         partition = self.transport.schedule.partition_of(group)
@@ -265,7 +273,8 @@ class DelayedSends(BrokerLayer):
             raise
         except Exception as error:  # a subclass may raise what it likes
             raise SerializationError(f"Not a message of this layer: {error}") from error
-        await (self.group_send if to == "group" else self.send)(due.name, message)
+        with unchanged(message):
+            await (self.group_send if to == "group" else self.send)(due.name, message)
 
     async def _put_off(self, partition: int, due: Claimed, reason: str, error: Exception) -> None:
         """Let a process try again what could not be sent, which may be another one."""

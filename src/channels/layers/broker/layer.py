@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 from django.core.checks import CheckMessage
 
 from ..._runtime import clock, lograte
+from ..._runtime.carried import strip
 from ..._runtime.forks import in_child
 from ..._runtime.loops import bridge, passing_loops
 from ..._runtime.types import Mailbox
@@ -22,6 +23,7 @@ from ...exceptions import (
     SerializationError,
 )
 from ..base import BaseChannelLayer
+from ..carriers import carriers, carry, is_due
 from ..local import Late
 from ..mailbox import Overflow
 from ..messages import decode, packed, snapshot
@@ -66,6 +68,8 @@ class BrokerLayer(BaseChannelLayer):
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012 - a well-known attribute
 
     supports_state: ClassVar[bool] = True
+
+    carries = True
 
     #: The options that have to be more than 0.
     limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
@@ -211,6 +215,9 @@ class BrokerLayer(BaseChannelLayer):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send ``message`` to one channel; see :meth:`BaseChannelLayer.send`."""
+        if carriers and is_due(message):
+            await carry(partial(BrokerLayer.send, self), self, "send", channel, message)
+            return
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
@@ -250,6 +257,9 @@ class BrokerLayer(BaseChannelLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send ``message`` to every member of ``group``. Full members lose it, and are counted."""
+        if carriers and is_due(message):
+            await carry(partial(BrokerLayer.group_send, self), self, "group_send", group, message)
+            return
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
@@ -406,7 +416,7 @@ class BrokerLayer(BaseChannelLayer):
             with self.local.lock:
                 self.statistics.sent += 1
                 self.statistics.delivered += 1
-            return message
+            return strip(message)
 
     def open_mailbox(self, channel: str, wake: Callable[[], None]) -> Mailbox:
         """The mailbox of ``channel`` for a consumer on the running event loop.

@@ -62,3 +62,13 @@ def test_another_key_is_named_as_the_reason():
     data = Codec(keys[0]).encode_value("id", 1)
     with pytest.raises(UnknownTask, match="symmetric_encryption_keys"):
         Codec(keys[1]).decode_value("id", data)
+
+
+def test_what_is_carried_is_the_tasks_own():
+    codec = Codec()
+    data = codec.encode_carried("id", "text")
+    assert codec.decode_carried("id", data) == "text"
+    assert codec.decode_carried("other", data) is None
+    assert codec.encode_carried("id", "") == b""
+    assert codec.decode_carried("id", b"") is None
+    assert codec.decode_carried("id", codec.encode_value("id", 1)) is None

@@ -40,7 +40,7 @@ _LONGEST_WAIT = 5.0
 _BATCH = 500
 
 # In this order scripts tell of a task that is handed out, after its ID.
-_HANDED_OUT = ("q", "y", "p", "n", "a", "w", "f", "l", "e", "k", "b")
+_HANDED_OUT = ("q", "y", "p", "n", "a", "w", "f", "l", "e", "k", "b", "c")
 
 # And so a result is asked for.
 _ALL = (*_HANDED_OUT, "s", "d", "r")
@@ -98,7 +98,7 @@ class RedisStore:
             [task_key(root, record.id), queue_key(root, record.queue)],
             [
                 record.id, record.queue, record.priority, record.payload, record.enqueued_at,
-                record.run_after, self._options.capacity,
+                record.run_after, self._options.capacity, record.carried,
             ],
         )  # fmt: skip
         return kept
@@ -285,9 +285,10 @@ def _read(task_id: str, fields: Sequence[bytes | None]) -> Record:
         BrokerError: they are none of ours.
     """
     try:
-        queue, priority, payload, enqueued, after, workers, first, last, errors, lost, spared = (
-            field or b"" for field in fields[:11]
-        )
+        (
+            queue, priority, payload, enqueued, after, workers, first, last, errors, lost, spared,
+            carried,
+        ) = (field or b"" for field in fields[: len(_HANDED_OUT)])  # fmt: skip
         record = Record(
             task_id,
             queue.decode(),
@@ -301,9 +302,10 @@ def _read(task_id: str, fields: Sequence[bytes | None]) -> Record:
             errors=errors,
             lost=lost.decode().split(),
             spared=int(spared or 0),
+            carried=carried,
         )
         if len(fields) > len(_HANDED_OUT):
-            status, finished, value = (field or b"" for field in fields[11:])
+            status, finished, value = (field or b"" for field in fields[len(_HANDED_OUT) :])
             record.status = status.decode()  # type: ignore[assignment] # one of these
             record.finished_at = int(finished or 0)
             record.value = value

@@ -1,6 +1,7 @@
 -- Keep a new task, unless its queue is full.
 -- KEYS: task, queue
--- ARGV: ID, name of the queue, priority, payload, enqueued at (us), run after (us), capacity
+-- ARGV: ID, name of the queue, priority, payload, enqueued at (us), run after (us), capacity, what
+-- is carried along
 -- Returns 1, also for a task that is there, as after a repeat; or 0 when the queue is full.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
 local queue = KEYS[2]
@@ -13,6 +14,7 @@ end
 if held >= tonumber(ARGV[7]) then return 0 end
 redis.call('HSET', KEYS[1], 'q', ARGV[2], 'y', ARGV[3], 'p', ARGV[4], 'n', ARGV[5], 'a', ARGV[6],
   's', 'READY')
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'c', ARGV[8]) end
 if tonumber(ARGV[6]) > now_us then
   defer(queue, ARGV[3], ARGV[1], ARGV[6])
 else

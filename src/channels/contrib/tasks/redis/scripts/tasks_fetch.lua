@@ -15,7 +15,7 @@ for _, queue in ipairs(queues) do look_at(queue) end
 
 local function begin(queue, stream, entry, id, lost, counted)
   local task = root .. ':t:' .. id
-  local fields = redis.call('HMGET', task, 'q', 'y', 'p', 'n', 'a', 'w', 'f', 'l', 'e', 'k', 'b')
+  local fields = redis.call('HMGET', task, 'q', 'y', 'p', 'n', 'a', 'w', 'f', 'l', 'e', 'k', 'b', 'c')
   if not fields[3] then  -- it was deleted
     forget_entry(stream, entry)
     return
@@ -32,7 +32,7 @@ local function begin(queue, stream, entry, id, lost, counted)
     fields[7], fields[8] = fields[7] or ARGV[2], ARGV[2]
     redis.call('HSET', task, 's', 'RUNNING', 'w', fields[6], 'f', fields[7], 'l', fields[8])
   end
-  for number = 1, 11 do fields[number] = fields[number] or '' end
+  for number = 1, 12 do fields[number] = fields[number] or '' end
   taken[#taken + 1] = {entry, exhausted, id, unpack(fields)}
 end
 
