@@ -13,10 +13,12 @@ class ChannelsConfig(AppConfig):
     verbose_name = "Channels"
 
     def ready(self) -> None:
-        """Import what registers itself: checks, and what watches requests."""
+        """Import what registers itself: checks, and what watches processes."""
         from . import checks  # noqa: F401, PLC0415
         from ._runtime import database  # noqa: PLC0415
+        from .control import plane  # noqa: PLC0415
         from .layers import nowhere  # noqa: PLC0415
 
         database.watch()
         nowhere.watch()
+        plane.watch()

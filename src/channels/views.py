@@ -9,9 +9,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from . import DEFAULT_CHANNEL_LAYER
-from ._runtime import draining, lograte, timers
+from ._runtime import clock, draining, lograte, timers
 from ._runtime.carried import strip
 from ._runtime.connections import connections
+from ._runtime.logtext import printable
+from ._runtime.types import Scope
 from .exceptions import ChannelsError, InvalidChannelLayerError
 from .generic._events import COMMENT, HEADERS, encode_event
 from .generic._frames import encode_json
@@ -82,7 +84,7 @@ def group_event_stream(
     layer: Any = get_channel_layer(channel_layer_alias)
     if layer is None:
         raise InvalidChannelLayerError(f"There is no channel layer {channel_layer_alias!r}")
-    stream = _Stream(layer, groups, encode, keep_alive)
+    stream = _Stream(request, layer, groups, encode, keep_alive)
     response = StreamingHttpResponse(stream.run(), content_type="text/event-stream")
     for name, value in HEADERS:
         response.headers[name.decode()] = value.decode()
@@ -93,8 +95,17 @@ class _Stream:
     """One client of such a view."""
 
     def __init__(
-        self, layer: Any, groups: tuple[str, ...], encode: Encode, keep_alive: float
+        self,
+        request: ASGIRequest,
+        layer: Any,
+        groups: tuple[str, ...],
+        encode: Encode,
+        keep_alive: float,
     ) -> None:
+        #: As the server made it, with the user and the session of the request.
+        self.scope = _scope_of(request)
+        self.channel_name: str | None = None
+        self.opened_at = clock.now()
         self._layer = layer
         self._groups = groups
         self._encode = encode
@@ -103,17 +114,25 @@ class _Stream:
         self._over = False
 
     is_event_stream = True
+    consumer = None
+
+    def __str__(self) -> str:
+        return f"The stream of {printable(self.scope['path'])}"
 
     def drain(self) -> None:
         """End, because the process is about to."""
         self._over = True
         self._awake.set()
 
+    def disconnect(self, code: int, reason: str) -> None:
+        """End, because its user may not go on."""
+        self.drain()
+
     async def run(self) -> AsyncIterator[bytes]:
         """Join the groups, and give what the client gets until it has left."""
         here = connections.get()
         draining.prepare(here)
-        channel = await self._layer.new_channel()
+        self.channel_name = channel = await self._layer.new_channel()
         mailbox = adapt(self._layer).open_mailbox(channel, self._awake.set)
         self._over = here.refusing
         here.add(self)
@@ -146,3 +165,13 @@ class _Stream:
         except TimeoutError:
             return True
         return False
+
+
+def _scope_of(request: ASGIRequest) -> Scope:
+    """The scope of a request, with its user, as far as the view has asked who it is."""
+    scope = dict(request.scope)
+    for name, attribute in (("session", "session"), ("user", "_acached_user"), ("user", "user")):
+        value = getattr(request, attribute, None)
+        if value is not None:
+            scope.setdefault(name, value)
+    return scope

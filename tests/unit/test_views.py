@@ -93,6 +93,20 @@ async def test_the_end_of_the_process_ends_the_stream(client):
     assert connections.get().open == set()
 
 
+async def test_the_stream_of_a_user_who_may_not_go_on_ends(request_of_asgi):
+    request_of_asgi.user = object()
+    client = Client(group_event_stream(request_of_asgi, "news"))
+    assert await client.read() == COMMENT
+    [stream] = connections.get().open
+    assert str(stream) == "The stream of /"
+    assert stream.consumer is None
+    assert stream.channel_name in get_channel_layer().groups["news"]
+    assert stream.scope["user"] is request_of_asgi.user
+    stream.disconnect(4401, "signed out")
+    with pytest.raises(StopAsyncIteration):
+        await client.read()
+
+
 async def test_a_stream_that_begins_while_the_process_ends_is_over_at_once(
     request_of_asgi, monkeypatch
 ):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from .. import signals
 from ..exceptions import StopConsumer
-from . import clock, database, draining
+from . import clock, database, draining, timers
 from .background import Background
 from .backstage import untold
 from .connections import connections
@@ -30,13 +30,16 @@ from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
 from .turns import turn
-from .types import Consumer, Mailbox, OpenMailbox, Receive, Send
+from .types import Consumer, Mailbox, OpenMailbox, Receive, Scope, Send
 
-__all__ = ["Connection"]
+__all__ = ["RESPONSE_GRACE", "Connection"]
 
 _B = TypeVar("_B", bound=Background)
 
 _making = threading.Lock()
+
+#: Seconds that a response which has begun may go on when its user may not.
+RESPONSE_GRACE = 1.0
 
 
 class Connection:
@@ -183,6 +186,26 @@ class Connection:
                 background = dispatcher.background
         return cast("_B", background)
 
+    @property
+    def consumer(self) -> Consumer:
+        """The consumer."""
+        return self._consumer
+
+    @property
+    def scope(self) -> Scope:
+        """Its scope, with what the consumer has changed in it."""
+        return self._consumer.scope
+
+    @property
+    def channel_name(self) -> str | None:
+        """The name of its channel; None if there is no layer, or not yet."""
+        return getattr(self._consumer, "channel_name", None)
+
+    @property
+    def opened_at(self) -> float | None:
+        """When the consumer was given its first event (:func:`.clock.now`); None before that."""
+        return self._life.opened_at
+
     # The end
 
     @property
@@ -213,6 +236,38 @@ class Connection:
         if not again:
             self._intake.wake()
         return None
+
+    def disconnect(self, code: int, reason: str) -> "asyncio.Task[Any] | None":
+        """Begin to end because its user may not go on, whatever handler runs.
+
+        An accepted WebSocket is closed, and what its client has sent before is not handled any
+        more. A handshake is refused with 401. A stream of events ends. Another response that has
+        begun gets a moment to end by itself (it may tell of the very sign-out), and is broken off
+        then; one that has not begun is left to its handler.
+
+        Args:
+            code: the code to close a WebSocket with.
+            reason: for the client of a WebSocket, where the server can tell it.
+
+        Returns:
+            The task that ends it, to be kept until it is done; None if there is nothing to end.
+        """
+        if self._life.phase >= REFUSED:
+            return None
+        ending = self._end_websocket if self._life.protocol == "websocket" else self._end_response
+        return asyncio.get_running_loop().create_task(self._attempt(partial(ending, code, reason)))
+
+    async def _end_websocket(self, code: int, reason: str) -> None:
+        self._intake.refuse()
+        await self._outlet.say_goodbye(code, status=401, reason=reason)
+
+    async def _end_response(self, code: int, reason: str) -> None:
+        life = self._life
+        if not life.event_stream:
+            await timers.sleep(RESPONSE_GRACE)
+        if life.phase is OPEN:
+            await self._outlet.say_goodbye(code)
+            life.disconnect_missing()
 
     async def _crash(self, error: BaseException) -> Exception | None:
         """A handler raised: tell the log once, the listeners, and the client.

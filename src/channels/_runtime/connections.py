@@ -1,6 +1,7 @@
 """The connections that one event loop serves for its server."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from . import clock, timers
@@ -8,8 +9,13 @@ from .pending_sends import PendingSends
 from .per_loop import PerLoop
 from .termination import Termination
 from .turns import Turns
+from .types import Consumer, Scope
 
-__all__ = ["Connections", "Drainable", "connections"]
+__all__ = ["Connections", "Drainable", "connections", "when_first"]
+
+#: Called on an event loop when the first of its connections begins, and when one begins after all
+#: others have ended.
+when_first: list[Callable[[], None]] = []
 
 # Seconds between two looks at the sends that wait. The precision of `send_timeout`.
 _LOOK = 0.5
@@ -17,6 +23,25 @@ _LOOK = 0.5
 
 class Drainable(Protocol):
     """A connection that can be asked to come to its end."""
+
+    @property
+    def consumer(self) -> Consumer | None:
+        """The consumer that serves it; None if it is the stream of a view."""
+
+    @property
+    def scope(self) -> Scope:
+        """Its scope, with what the consumer has changed in it."""
+
+    @property
+    def channel_name(self) -> str | None:
+        """The name of its channel; None if there is no layer, or not yet."""
+
+    @property
+    def opened_at(self) -> float | None:
+        """When the consumer was given its first event (:func:`.clock.now`); None before that."""
+
+    def disconnect(self, code: int, reason: str) -> "asyncio.Task[Any] | None":
+        """Begin to end because its user may not go on. Returns the task to keep, or None."""
 
     @property
     def is_event_stream(self) -> bool:
@@ -53,6 +78,8 @@ class Connections:
         self.open.add(connection)
         if self.timer is None:
             self.timer = timers.Timer(_LOOK, self._look)
+            for callback in when_first:
+                callback()
 
     def discard(self, connection: Drainable) -> None:
         """A connection has ended, and left nothing behind."""

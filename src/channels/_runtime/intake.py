@@ -35,6 +35,7 @@ class Intake:
         "_prefer_mailbox",
         "_read_ahead",
         "_reader",
+        "_refused",
         "_resumed",
         "_room",
         "_stopped",
@@ -57,7 +58,7 @@ class Intake:
         self._events: list[Message] = []
         self._room: asyncio.Future[None] | None = None
         self._reader: asyncio.Task[Any] | None = None  # the task that reads, while it does
-        self._over = False
+        self._over = self._refused = False
         self._stopped: asyncio.Future[None] | None = None  # awaited by stop()
         self._resumed: asyncio.Future[None] | None = None  # awaited by the reader meanwhile
         self._waiter: asyncio.Future[None] | None = None
@@ -176,6 +177,10 @@ class Intake:
         self._events.append(event)
         self.wake()
 
+    def refuse(self) -> None:
+        """What the client has sent and will send is not wanted any more, but for its last event."""
+        self._refused = True
+
     def drop_mailbox(self) -> None:
         """The messages of the channel layer are not wanted any more."""
         self.mailbox = None
@@ -204,12 +209,14 @@ class Intake:
                 self._prefer_mailbox = False
                 self.from_layer = True
                 return message
-        if events:
+        while events:
             self._prefer_mailbox = True
             self.from_layer = False
             if self._room is not None and self._disconnect_type:
                 self._make_room()
-            return events.pop(0)
+            event = events.pop(0)
+            if not self._refused or event["type"] == self._disconnect_type:
+                return event
         return None
 
     def _make_room(self) -> None:

@@ -214,6 +214,14 @@ class Bridge:
             raise
         return call.outcome()
 
+    def spawn(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run ``coroutine`` on the bridge, and wait for nothing, whatever comes of it.
+
+        Raises:
+            BridgeClosed: the interpreter is exiting.
+        """
+        self._hand_in(_Call(coroutine, lambda: None))
+
     def _hand_in(self, call: _Call[Any]) -> None:
         try:
             self.loop.call_soon_threadsafe(call.start, self._under_way)  # takes the context along

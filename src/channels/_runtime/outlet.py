@@ -223,7 +223,7 @@ class Outlet:
 
     # Last words
 
-    async def say_goodbye(self, code: int, *, status: int = 500) -> None:
+    async def say_goodbye(self, code: int, *, status: int = 500, reason: str = "") -> None:
         """Close the socket if it is open, or refuse what the consumer has not answered.
 
         A response without an end is broken off, so that its client does not wait for more.
@@ -234,6 +234,7 @@ class Outlet:
             code: the code to close a WebSocket with. 1000 means that nothing is wrong: a handshake
                 is refused with the status 403.
             status: the HTTP status to refuse with for any other code.
+            reason: why, for the client of an accepted WebSocket.
         """
         life = self._life
         if life.phase >= REFUSED:
@@ -241,7 +242,7 @@ class Outlet:
         life.ending(code)
         try:
             if self._protocol == "websocket" and life.phase is OPEN:
-                await self._close_with(code)
+                await self._close_with(code, reason)
             elif self._protocol in {"websocket", "http"} and life.phase is CONNECTING:
                 life.turned_away(code)
                 refused = code == 1000 and self._protocol == "websocket"
@@ -253,10 +254,13 @@ class Outlet:
             life.ending(code)
             logger.debug("%s: closing failed", describe(self._consumer), exc_info=True)
 
-    async def _close_with(self, code: int) -> None:
+    async def _close_with(self, code: int, reason: str) -> None:
         """Close with ``code``, or with 1000 on a server that lets no application send that."""
+        close: Message = {"type": "websocket.close", "code": code}
+        if reason:
+            close["reason"] = reason
         try:
-            await self.send({"type": "websocket.close", "code": code})
+            await self.send(close)
         except Exception:  # noqa: BLE001 - each server has its own
             await self.send({"type": "websocket.close"})
             self._life.ending(code)

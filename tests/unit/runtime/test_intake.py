@@ -394,3 +394,13 @@ def test_nothing_is_told_of_a_client_whose_event_loop_was_closed(converts):
     task.get_coro().close()
     assert told == []
     assert intake.failure is None
+
+
+async def test_after_a_refusal_only_the_last_event_comes():
+    intake = Intake("websocket.disconnect")
+    intake.put({"type": "websocket.receive", "text": "late"})
+    intake.refuse()
+    assert intake.next() is None
+    intake.put({"type": "websocket.receive", "text": "later"})
+    intake.put({"type": "websocket.disconnect"})
+    assert intake.next()["type"] == "websocket.disconnect"

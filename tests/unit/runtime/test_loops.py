@@ -433,3 +433,14 @@ class TestEnd:
 def test_the_process_has_one_bridge():
     assert bridge.call(give(1)) == 1
     assert bridge.loop is bridge.loop
+
+
+def test_what_is_spawned_runs_without_a_caller_and_may_fail():
+    over = threading.Event()
+
+    async def work():
+        over.set()
+        raise ValueError("nobody hears it")
+
+    bridge.spawn(work())
+    assert over.wait(5)

@@ -1,0 +1,213 @@
+"""Where one event loop hears commands: a private channel, in the group of all processes."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from typing import Any
+
+from .. import DEFAULT_CHANNEL_LAYER, signals
+from .._runtime import backstage, lograte, timers
+from .._runtime.connections import connections, when_first
+from .._runtime.forks import in_child
+from .._runtime.per_loop import PerLoop
+from ..exceptions import ChannelsError
+from ..layers import channel_layers, get_channel_layer
+from ..layers.base import BaseChannelLayer
+from ..layers.mailbox import GAP as LAYER_GAP
+from ..layers.third_party import adapt
+from . import handlers
+
+__all__ = [
+    "ANSWER",
+    "COMMAND",
+    "GROUP",
+    "Plane",
+    "control_layer",
+    "planes",
+    "process_name",
+    "start",
+    "watch",
+]
+
+logger = logging.getLogger("channels.control")
+
+#: The group that all processes are in, and the type of the messages. Reserved names.
+GROUP = COMMAND = "channels.control"
+#: The type of what is answered to a command.
+ANSWER = "channels.control.answer"
+
+# Seconds between two attempts to listen again, at the most.
+_LONGEST_PAUSE = 5.0
+
+# Seconds after which the channel is added to its group again. Layers of others let members expire.
+_JOIN_AGAIN = 3600.0
+
+
+def control_layer() -> BaseChannelLayer | None:
+    """The layer that carries commands: "default", or else the first of ``CHANNEL_LAYERS``.
+
+    None if none reaches other processes, or it has no groups: commands stay in this process.
+    """
+    aliases = [*channel_layers.configs, *channel_layers.backends]
+    if not aliases:
+        return None
+    alias = DEFAULT_CHANNEL_LAYER if DEFAULT_CHANNEL_LAYER in aliases else aliases[0]
+    layer = adapt(get_channel_layer(alias))
+    return layer if layer.supports_groups and layer.supports_processes else None
+
+
+class _Name:
+    """The name of this process, which is another one after a fork."""
+
+    def __init__(self) -> None:
+        self.renew()
+        in_child(self.renew)
+
+    def renew(self) -> None:
+        self.value = uuid.uuid4().hex
+
+
+_name = _Name()
+
+
+def process_name() -> str:
+    """The name by which other processes know this one: random text."""
+    return _name.value
+
+
+class Plane:
+    """Hears commands on one event loop, and has them handled there."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening: asyncio.Task[None] | None = None
+        self._handling: set[asyncio.Task[Any]] = set()
+        self._missed = False
+        #: Ends the listening when the process has drained.
+        self.ending: asyncio.Task[None] | None = None
+        #: Set as long as commands of other processes reach this event loop.
+        self.listens = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to listen to other processes, if there is a layer that reaches any."""
+        if self._listening is None or self._listening.done():
+            with contextlib.suppress(Exception):  # of a setting, which each connection tells of
+                if control_layer() is not None:
+                    self._listening = backstage.untold(self._loop.create_task(self._listen_on()))
+
+    def stop(self) -> None:
+        """Listen no more, and leave nothing at the broker."""
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def handle(self, command: str, data: dict[str, Any], reply: str | None = None) -> None:
+        """Call the handlers of a command soon, and send what they answer to a channel."""
+        task = backstage.untold(self._loop.create_task(self._handle(command, data, reply)))
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+
+    async def _handle(self, command: str, data: dict[str, Any], reply: str | None) -> None:
+        answers = await handlers.call(command, data)
+        layer = control_layer() if reply is not None else None
+        if layer is not None and reply is not None:
+            for answer in answers:
+                await self._answer(layer, command, reply, answer)
+
+    async def _answer(self, layer: BaseChannelLayer, command: str, to: str, answer: Any) -> None:
+        try:
+            message = {"type": ANSWER, "process": process_name(), "answer": answer}
+            await layer.send(to, message)
+        except Exception as error:  # noqa: BLE001 - of whatever layer
+            text = "An answer to the command %s was not sent: %s"
+            lograte.log(logger, logging.WARNING, f"answer {command}", text, command, error)
+
+    async def _listen_on(self) -> None:
+        """Listen for ever; again after a pause, when that has failed."""
+        pause = 0.0
+        while True:
+            try:
+                layer = control_layer()
+                if layer is None:  # the setting has changed
+                    return
+                await self._listen(layer)
+            except Exception as error:  # noqa: BLE001 - of whatever layer
+                if self.listens.is_set():
+                    pause = 0.0
+                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
+                text = "Commands of other processes are not heard (%s: %s); trying again"
+                name = type(error).__name__
+                lograte.log(logger, logging.WARNING, "deaf", text, name, str(error))
+            finally:
+                self.listens.clear()
+            self._missed = True
+            await timers.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+
+    async def _listen(self, layer: BaseChannelLayer) -> None:
+        """Join the group, and hand on what comes.
+
+        Raises:
+            Exception: of the layer, when nothing more will come.
+        """
+        news = asyncio.Event()
+        channel = await layer.new_channel()
+        mailbox = layer.open_mailbox(channel, news.set)
+        try:
+            await layer.group_add(GROUP, channel)
+            self.listens.set()
+            if self._missed:
+                self._missed = False
+                self.handle(handlers.GAP, {"reason": "this process could not listen for a while"})
+            while not mailbox.overflowed:
+                news.clear()
+                while (message := mailbox.take()) is not None:
+                    self._heard(message)
+                with contextlib.suppress(TimeoutError):
+                    async with timers.timeout(_JOIN_AGAIN):
+                        await news.wait()
+                        continue
+                await layer.group_add(GROUP, channel)
+            raise ChannelsError("more commands came than the channel holds")
+        finally:
+            await mailbox.close()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if message["type"] == LAYER_GAP:
+            self.handle(handlers.GAP, {"reason": message["reason"]})
+        elif message["type"] == COMMAND and message["origin"] != process_name():
+            self.handle(message["command"], message["data"], message["reply"])
+
+
+#: The plane of each event loop that has served a connection or a worker.
+planes = PerLoop(Plane)
+
+
+def start() -> None:
+    """Begin to listen on the running event loop. Cheap after the first call."""
+    planes.get().start()
+
+
+def _start_worker(sender: Any, **kwargs: Any) -> None:
+    start()
+
+
+def _drain(sender: Any, plan: Any, **kwargs: Any) -> None:
+    """Listen no more when the last connection has ended."""
+    plane, here = planes.peek(), connections.get()
+
+    async def stop() -> None:
+        await here.ended(plan.deadline)
+        if plane is not None:
+            plane.stop()
+
+    if plane is not None:
+        plane.ending = backstage.untold(asyncio.get_running_loop().create_task(stop()))
+
+
+def watch() -> None:
+    """Listen wherever connections or workers begin, from now on."""
+    if start not in when_first:
+        when_first.append(start)
+    signals.worker_started.connect(_start_worker, dispatch_uid="channels.control")
+    signals.server_draining.connect(_drain, dispatch_uid="channels.control")
