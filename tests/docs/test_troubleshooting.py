@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .messages import messages_in, plain
+from .messages import Message, messages_in, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text("utf-8")
@@ -19,31 +19,42 @@ TERMS = [
 ]
 """What a reader looks for: each is a line of its own, and has an anchor."""
 
-MESSAGES = messages_in(ROOT / "src")
-CHECKS = {message.check for message in MESSAGES} - {""}
-
 PUT_TOGETHER = tuple(f"{kind} name must be" for kind in ("Channel", "Group", "Collection", "Field"))
 """How the messages begin that the source makes of parts which nothing here can follow."""
 
 
-def test_every_message_of_the_source_is_on_the_page() -> None:
+@pytest.fixture(scope="module")
+def messages() -> list[Message]:
+    """Every message of the source."""
+    return messages_in(ROOT / "src")
+
+
+@pytest.fixture(scope="module")
+def checks(messages: list[Message]) -> set[str]:
+    """The identifiers of its system checks."""
+    return {message.check for message in messages} - {""}
+
+
+def test_every_message_of_the_source_is_on_the_page(messages: list[Message]) -> None:
     missing = [
-        str(message) for message in MESSAGES if not any(message.is_in(term) for term in TERMS)
+        str(message) for message in messages if not any(message.is_in(term) for term in TERMS)
     ]
     assert missing == [], "Describe them in docs/howto/troubleshooting.md:\n" + "\n".join(missing)
 
 
-def test_every_check_is_on_the_page_with_its_identifier() -> None:
+def test_every_check_is_on_the_page_with_its_identifier(checks: set[str]) -> None:
     named = {term.partition(":")[0].lstrip("`") for term in TERMS if term.startswith("`channels.")}
-    assert named == CHECKS
+    assert named == checks
 
 
-def test_every_message_of_the_page_is_in_the_source() -> None:
+def test_every_message_of_the_page_is_in_the_source(
+    messages: list[Message], checks: set[str]
+) -> None:
     stale = [
         term
         for term in map(plain, TERMS)
-        if not any(message.is_in(term) for message in MESSAGES)
-        and term.partition(":")[0] not in CHECKS
+        if not any(message.is_in(term) for message in messages)
+        and term.partition(":")[0] not in checks
         and not term.startswith(PUT_TOGETHER)
     ]
     assert stale == []
@@ -53,10 +64,10 @@ def test_no_message_is_described_twice() -> None:
     assert [term for term in TERMS if TERMS.count(term) > 1] == []
 
 
-def test_the_source_is_read_in_full() -> None:
+def test_the_source_is_read_in_full(messages: list[Message], checks: set[str]) -> None:
     """A change of the code that hides its messages from these tests is noticed."""
-    assert len(MESSAGES) > 250
-    assert len(CHECKS) >= 22
+    assert len(messages) > 250
+    assert len(checks) >= 22
 
 
 class TestMessages:
