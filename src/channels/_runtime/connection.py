@@ -14,10 +14,11 @@ from typing import Any, TypeVar, cast
 
 from .. import signals
 from ..exceptions import StopConsumer
-from . import clock, database, draining, timers
+from . import clock, database, draining, lag, timers
 from .background import Background
 from .backstage import untold
 from .connections import connections
+from .consumer_signals import send_signal
 from .denial import deny
 from .dispatch import Dispatcher
 from .exits import current_task
@@ -29,6 +30,7 @@ from .logtext import describe
 from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
+from .tallies import tally_of
 from .turns import turn
 from .types import Consumer, Mailbox, OpenMailbox, Receive, Scope, Send
 
@@ -70,8 +72,9 @@ class Connection:
         self._handler = handler = RunningHandler(consumer)
         self._intake = intake = Intake(disconnect_type(protocol))
         self._life = life = Lifecycle(protocol, intake, handler)
-        self._outlet = outlet = Outlet(consumer, send, life, intake, here.pending_sends)
-        self._dispatcher = Dispatcher(consumer, life, intake, outlet, handler, here.turns)
+        tally = tally_of(consumer)
+        self._outlet = outlet = Outlet(consumer, send, life, intake, here.pending_sends, tally)
+        self._dispatcher = Dispatcher(consumer, life, intake, outlet, handler, here.turns, tally)
         #: Sends a message to the client.
         self.send: Send = outlet.send
         self._mailbox: Mailbox | None = None
@@ -95,7 +98,10 @@ class Connection:
                 a close or an error response, and the log the traceback.
         """
         self._outlet.begin(receive)
+        if signals.handshake_finished.receivers and self._life.protocol == "websocket":
+            self._life.watch_handshake(partial(self._tell_handshake, clock.now()))
         if from_server(self._scope) and not await self._admit():
+            self._life.not_admitted()
             return
         loop = asyncio.get_running_loop()
         task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
@@ -117,6 +123,10 @@ class Connection:
             self._connections.discard(self)
             del task  # what it raised refers to this frame
 
+    def _tell_handshake(self, began: float, outcome: str) -> None:
+        seconds = clock.now() - began
+        send_signal(signals.handshake_finished, self._consumer, outcome=outcome, seconds=seconds)
+
     async def _admit(self) -> bool:
         """Whether the connection may begin. A WebSocket may not when the process is ending."""
         if self._connections.refusing and self._life.protocol == "websocket":
@@ -130,6 +140,7 @@ class Connection:
             )
             return False
         draining.prepare(self._connections)
+        lag.watch()
         self._connections.add(self)
         seconds = self._consumer.handshake_timeout
         if seconds is not None and self._life.protocol == "websocket":

@@ -7,10 +7,13 @@ lifecycle.py. connection.py begins it and sees to the end.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
-from . import database
+from . import clock, database
 from .background import Background
 from .carried import KEY, carried, take
 from .consumer_signals import send_signal
@@ -21,10 +24,16 @@ from .lifecycle import CLOSED, OPEN, OVERLOADED, REFUSED, RESTARTING, Lifecycle
 from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
+from .tallies import OTHER, Tally, size_of
 from .turns import Turns, turn
 from .types import Consumer, Mailbox, Message
 
 __all__ = ["Dispatcher"]
+
+Dispatch: TypeAlias = Callable[[Message], Awaitable[Any]]
+
+# What carries something of the client to the application.
+_CONTENT = frozenset({"websocket.receive", "http.request"})
 
 # Handlers run in a row, without waiting, before other connections get their turn.
 _BURST = 64
@@ -40,6 +49,7 @@ class Dispatcher:
         outlet: what goes out.
         handler: the handler that runs.
         turns: counts the tasks that handlers create.
+        tally: where messages and the time of handlers are counted, if they are.
     """
 
     __slots__ = (
@@ -49,6 +59,7 @@ class Dispatcher:
         "_life",
         "_outlet",
         "_scope",
+        "_tally",
         "_turns",
         "background",
         "background_over",
@@ -62,6 +73,7 @@ class Dispatcher:
         outlet: Outlet,
         handler: RunningHandler,
         turns: Turns,
+        tally: Tally | None = None,
     ) -> None:
         self._consumer = consumer
         self._scope = consumer.scope
@@ -70,6 +82,7 @@ class Dispatcher:
         self._outlet = outlet
         self._handler = handler
         self._turns = turns
+        self._tally = tally
         #: What runs beside the handlers; None until the consumer starts the first of it.
         self.background: Background | None = None
         #: Whether nothing of that may be started any more.
@@ -136,9 +149,17 @@ class Dispatcher:
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
+        tally = self._tally
+        dispatch: Dispatch = self._consumer.dispatch
+        began = 0.0 if tally is None else clock.now()
+        if (tally is not None or signals.message_received.receivers) and not intake.from_layer:
+            self._received(message)
+        if signals.handler_started.receivers or signals.handler_finished.receivers:
+            dispatch = partial(self._observed, dispatch, "layer" if intake.from_layer else "client")
         try:
-            await self._consumer.dispatch(message)
+            await dispatch(message)
         except UnknownMessageType as error:
+            message_type = OTHER
             self._unhandled(error)
         except asyncio.CancelledError:
             if not handler.was_cancelled_here():
@@ -149,6 +170,8 @@ class Dispatcher:
                 handler.ended()
             if carrying:
                 carried.set(None)
+            if tally is not None:
+                tally.handled(str(message_type), clock.now() - began)
         if handler.skipped:
             handler.skipped = False
             if is_first:
@@ -174,10 +197,58 @@ class Dispatcher:
         if life.protocol == "websocket":
             message["code"] = code
         dispatch = getattr(self._consumer, "_dispatch_last", self._consumer.dispatch)
+        if signals.handler_started.receivers or signals.handler_finished.receivers:
+            dispatch = partial(self._observed, dispatch, "client")
         with contextlib.suppress(UnknownMessageType, StopConsumer):  # a consumer need not handle it
             await dispatch(message)
         if database.opened:
             await database.release()
+
+    def _received(self, message: Message) -> None:
+        """A message of the client is about to be handled."""
+        message_type = message.get("type")
+        if message_type not in _CONTENT:
+            return
+        size = size_of(message)
+        if self._tally is not None:
+            self._tally.received += 1
+            self._tally.received_bytes += size
+        if signals.message_received.receivers:
+            consumer = self._consumer
+            send_signal(signals.message_received, consumer, message_type=message_type, size=size)
+
+    async def _observed(self, dispatch: Dispatch, source: str, message: Message) -> None:
+        """Call a handler between the signals that tell of it."""
+        consumer, message_type = self._consumer, str(message.get("type"))
+        send_signal(
+            signals.handler_started,
+            consumer,
+            message_type=message_type,
+            source=source,
+            message=message,
+        )
+        failure: BaseException | None = None
+        began = clock.now()
+        try:
+            await dispatch(message)
+        except StopConsumer:
+            raise
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            seconds, failed = clock.now() - began, failure
+            del failure  # it refers to this frame
+            send_signal(
+                signals.handler_finished,
+                consumer,
+                message_type=message_type,
+                source=source,
+                message=message,
+                seconds=seconds,
+                exception=failed,
+            )
+            del failed
 
     async def end_background(self) -> None:
         """End what runs beside the handlers. From now on, nothing more can be started."""

@@ -5,7 +5,7 @@ method of :class:`Lifecycle`, and reads its attributes. Nothing else assigns to 
 docs/internals/connection.md draws the phases.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -91,6 +91,20 @@ TRANSITIONS: Final[Mapping[str, Mapping[Phase, Phase]]] = {
     "ended": dict.fromkeys((CONNECTING, OPEN, REFUSED, CLOSING, CLOSED, LEFT), ENDED),
 }
 
+# How a handshake has ended, for signals.handshake_finished.
+ACCEPTED, REFUSED_BY_CONSUMER, TIMED_OUT = "accepted", "refused", "timed out"
+CRASHED, TURNED_AWAY, ABANDONED = "crashed", "turned away", "abandoned"
+_OUTCOMES = {"accepted": ACCEPTED, "closed": REFUSED_BY_CONSUMER}
+
+
+def _outcome_of(code: int | None) -> str:
+    """How a handshake has ended that was refused for the consumer, with a code or for its delay."""
+    if code is None:
+        return TIMED_OUT
+    if code in {RESTARTING, OVERLOADED}:
+        return TURNED_AWAY
+    return REFUSED_BY_CONSUMER if code == 1000 else CRASHED
+
 
 class Lifecycle:
     """Owns the phase of one connection, and does what each event requires.
@@ -102,6 +116,7 @@ class Lifecycle:
     """
 
     __slots__ = (
+        "_answered",
         "_close_timer",
         "_handler",
         "_intake",
@@ -123,6 +138,8 @@ class Lifecycle:
         self._close_timer: timers.Timer | None = None
         # The consumer has refused the handshake, so the server's code counts for disconnect().
         self._refused = False
+        # Called once with how the handshake ended, when it does; None if nobody wants to know.
+        self._answered: Callable[[str], None] | None = None
         #: The phase.
         self.phase: Phase = CONNECTING
         self.protocol = protocol
@@ -145,6 +162,22 @@ class Lifecycle:
     def _move(self, event: str) -> None:
         """Change the phase as :data:`TRANSITIONS` says."""
         self.phase = TRANSITIONS[event].get(self.phase, self.phase)
+        if self._answered is not None and self.phase is not CONNECTING:
+            self._tell_outcome(_OUTCOMES.get(event, ABANDONED))
+
+    def watch_handshake(self, answered: Callable[[str], None]) -> None:
+        """Call ``answered`` once the handshake has ended, with how it did."""
+        self._answered = answered
+
+    def _tell_outcome(self, outcome: str) -> None:
+        """The handshake has ended in this way, unless it had before."""
+        if self._answered is not None:
+            answered, self._answered = self._answered, None
+            answered(outcome)
+
+    def not_admitted(self) -> None:
+        """The connection does not begin: it was refused before its consumer heard of it."""
+        self._tell_outcome(TURNED_AWAY)
 
     # Events of the application
 
@@ -177,6 +210,7 @@ class Lifecycle:
 
     def turned_away(self, code: int | None = None) -> None:
         """What the consumer has not answered is being refused for it."""
+        self._tell_outcome(_outcome_of(code))
         self._move("turned_away")
         self.code = code
         self._expect_disconnect()

@@ -16,11 +16,15 @@ from .lifecycle import CLOSED, CONNECTING, OPEN, REFUSED, Lifecycle
 from .logtext import describe
 from .pending_sends import PendingSend, PendingSends
 from .servers import Server, adapter_for, begins_with_help
+from .tallies import Tally, size_of
 from .types import Consumer, Message, Receive, Send
 
 __all__ = ["Outlet", "start_inline"]
 
 logger = logging.getLogger("channels.consumer")
+
+# What carries something of the application to the client.
+_CONTENT = frozenset({"websocket.send", "http.response.body"})
 
 # What a client gets for intake.PROBE.
 _ANSWER = '{"type":"channels.pong"}'
@@ -35,6 +39,7 @@ class Outlet:
         life: how far the connection has come.
         intake: what reads the same client.
         pending_sends: where sends are noted while they wait for the client.
+        tally: where messages are counted, if they are.
     """
 
     __slots__ = (
@@ -48,6 +53,7 @@ class Outlet:
         "_receive",
         "_send",
         "_server",
+        "_tally",
         "given_up",
     )
 
@@ -58,6 +64,7 @@ class Outlet:
         life: Lifecycle,
         intake: Intake,
         pending_sends: PendingSends,
+        tally: Tally | None = None,
     ) -> None:
         self._consumer = consumer
         self._raw_send = send
@@ -68,6 +75,7 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
+        self._tally = tally
         # Sends an answer to a probe, until the client has taken it.
         self._answering: asyncio.Task[None] | None = None
         #: Sends that were given up, while their task has not noticed yet.
@@ -113,6 +121,8 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
+                if self._tally is not None or signals.message_sent.receivers:
+                    self._count(message_type, message)
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
@@ -124,6 +134,9 @@ class Outlet:
             except Exception:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
+            else:
+                if self._tally is not None or signals.message_sent.receivers:
+                    self._count(message_type, message)
             finally:
                 del self._pending_sends[sending]
         except OSError:
@@ -147,6 +160,18 @@ class Outlet:
             self._life.closed(message.get("code") or 1000)
         elif message_type.endswith(".response.body") and not message.get("more_body"):
             self._life.closed()
+
+    def _count(self, message_type: str, message: Message) -> None:
+        """The server has taken ``message``."""
+        if message_type not in _CONTENT or message.get("text") is _ANSWER:
+            return
+        size = size_of(message)
+        if self._tally is not None:
+            self._tally.sent += 1
+            self._tally.sent_bytes += size
+        if signals.message_sent.receivers:
+            consumer = self._consumer
+            send_signal(signals.message_sent, consumer, message_type=message_type, size=size)
 
     def _drop(self, message_type: str) -> None:
         send_signal(signals.send_dropped, self._consumer, message_type=message_type)

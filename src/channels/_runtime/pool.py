@@ -218,6 +218,11 @@ class Pool:
         seconds = 0.0 if since is None else clock.now() - since
         return seconds if seconds >= FULL_AFTER else None
 
+    def load(self) -> tuple[int, int]:
+        """How many handlers run, and how many wait for a thread."""
+        with self._lock:
+            return len(self._busy), len(self._queue)
+
     def occupants(self) -> list[Busy]:
         """The handlers that run, the oldest first."""
         now = clock.now()

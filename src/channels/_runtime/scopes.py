@@ -2,7 +2,7 @@
 
 from .types import Scope
 
-__all__ = ["SHARED", "from_server", "shares_connection"]
+__all__ = ["SHARED", "below_root", "from_server", "shares_connection"]
 
 #: Key of a scope whose client has no TCP connection of its own: it comes with one request after
 #: the other.
@@ -22,3 +22,10 @@ def from_server(scope: Scope) -> bool:
 def shares_connection(scope: Scope) -> bool:
     """Whether other requests may share the client's connection, as they do from HTTP/2 on."""
     return SHARED in scope or str(scope.get("http_version", "1.1")) not in {"1.0", "1.1"}
+
+
+def below_root(scope: Scope) -> str:
+    """The path without ``root_path``, which servers include (ASGI specification) or leave out."""
+    path: str = scope["path"].rstrip("/")
+    root = (scope.get("root_path") or "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path

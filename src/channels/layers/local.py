@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from django.core.checks import CheckMessage
 
+from .. import signals
 from .._runtime import clock, types
 from .._runtime.carried import strip
 from .._runtime.forks import in_child
@@ -122,6 +123,8 @@ class LocalChannels(BaseChannelLayer):
 
     def deliver(self, channel: str, entry: Entry) -> bool:
         """Put a message into one mailbox; False, and nothing is counted, if it is full."""
+        if signals.layer_message_received.receivers:
+            self.statistics.has_received(1, channel=channel)
         with self.lock:
             self._clean_expired()
             mailbox = self._find(channel)
@@ -253,6 +256,8 @@ class LocalChannels(BaseChannelLayer):
         Returns:
             What is left to be done later, if ``patience`` is given, or None.
         """
+        if signals.layer_message_received.receivers:
+            self.statistics.has_received(self.count_members(group), group=group)
         loop = running_loop()
         refused: list[tuple[Mailbox, Refusal]] = []
         with self.lock:
@@ -275,6 +280,8 @@ class LocalChannels(BaseChannelLayer):
 
         The arguments and the result are those of :meth:`deliver_to_group`.
         """
+        if signals.layer_message_received.receivers:
+            self.statistics.has_received(1, channel=channel)
         loop = running_loop()
         with self.lock:
             self._clean_expired()

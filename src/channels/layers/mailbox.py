@@ -281,14 +281,20 @@ class Mailbox:
 
     # Gaps
 
-    def announce_gap(self, reason: str) -> None:
-        """Tell the attached consumer, before its next message, that it may have missed some."""
+    def announce_gap(self, reason: str) -> bool:
+        """Tell the attached consumer, before its next message, that it may have missed some.
+
+        Returns:
+            Whether there is one.
+        """
         with self._owner.lock:
-            if self._wake is not None:
-                self._gap_after, self._told = 0, -math.inf
-                if self.gap is None:
-                    self.gap = reason
-                    self._notify(None)
+            if self._wake is None:
+                return False
+            self._gap_after, self._told = 0, -math.inf
+            if self.gap is None:
+                self.gap = reason
+                self._notify(None)
+            return True
 
     def overflow(self) -> None:
         """Tell the attached consumer that a message found no room. The owner's lock is held.

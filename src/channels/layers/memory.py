@@ -134,12 +134,15 @@ class InMemoryChannelLayer(LocalChannels):
             sending = partial(InMemoryChannelLayer.send, self)
             await carry(sending, self, "send", channel, message)
             return
-        entry = (clock.now() + self.expiry, taken(message))
+        began = clock.now()
+        entry = (began + self.expiry, taken(message))
         if not self.deliver(channel, entry):
             raise ChannelFull(
                 f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its "
                 "capacity"
             )
+        if self.statistics.watches_sends():
+            self.statistics.has_sent(began, message, channel=channel)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add ``channel`` to ``group``; adding it again renews its membership."""
@@ -159,7 +162,8 @@ class InMemoryChannelLayer(LocalChannels):
             sending = partial(InMemoryChannelLayer.group_send, self)
             await carry(sending, self, "group_send", group, message)
             return
-        entry = (clock.now() + self.expiry, taken(message))
+        began = clock.now()
+        entry = (began + self.expiry, taken(message))
         name: object = group  # whatever callers give
         if isinstance(name, str) and self.has_members(name):
             self.deliver_to_group(group, entry)
@@ -167,6 +171,8 @@ class InMemoryChannelLayer(LocalChannels):
             self.require_valid_group_name(group)
             if not self._groups and not self._mailboxes:
                 nowhere.tell_once(group)
+        if self.statistics.watches_sends():
+            self.statistics.has_sent(began, message, group=group)
 
     # States
 

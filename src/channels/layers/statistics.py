@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any
 
 from .. import signals
+from .._runtime import clock
 from .._runtime.lograte import Pace
+from .._runtime.tallies import Latency, is_counting
 
 __all__ = ["CAPACITY", "CLOSED", "EXPIRED", "LOG_INTERVAL", "UNDECODABLE", "Statistics"]
 
@@ -40,6 +42,10 @@ class Statistics:
         self.delivered = 0
         #: Lost, by reason.
         self.dropped: dict[str, int] = {}
+        #: How long the broker took for what this process has sent to a channel, and to a group;
+        #: counted while :func:`.tallies.is_counting`.
+        self.sends = Latency()
+        self.group_sends = Latency()
 
     @property
     def pending(self) -> int:
@@ -57,6 +63,55 @@ class Statistics:
         """Count drops, under whatever lock guards the layer; :meth:`report` must follow it."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         self.unreported.append((reason, channel, count))
+
+    def watches_sends(self) -> bool:
+        """Whether anybody wants to know of what is sent: then :meth:`has_sent` must follow it."""
+        return is_counting() or bool(signals.layer_message_sent.receivers)
+
+    def has_sent(
+        self,
+        began: float,
+        message: dict[str, Any],
+        *,
+        channel: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        """The broker has got ``message``, which was to be sent since ``began``."""
+        seconds = clock.now() - began
+        (self.sends if group is None else self.group_sends).observe(seconds)
+        signals.emit(
+            signals.layer_message_sent,
+            type(self._layer),
+            layer=self._layer,
+            channel=channel,
+            group=group,
+            message=message,
+            seconds=seconds,
+        )
+
+    def has_received(
+        self, count: int, *, channel: str | None = None, group: str | None = None
+    ) -> None:
+        """A message for so many recipients has come to this process."""
+        signals.emit(
+            signals.layer_message_received,
+            type(self._layer),
+            layer=self._layer,
+            channel=channel,
+            group=group,
+            count=count,
+        )
+
+    def tell_gap(self, reason: str, count: int) -> None:
+        """So many consumers are told that messages may have been lost."""
+        if count:
+            signals.emit(
+                signals.layer_gap,
+                type(self._layer),
+                layer=self._layer,
+                reason=reason,
+                channels=count,
+            )
 
     def report(self) -> None:
         """Send signals and log lines about the drops counted so far. Call it without the lock."""

@@ -13,7 +13,7 @@ from typing import Any
 from asgiref.server import StatelessServer
 
 from .. import signals
-from .._runtime import lograte, timers
+from .._runtime import lag, lograte, timers
 from .._runtime.backstage import ignore_failure
 from .._runtime.carried import put_back
 from .._runtime.exits import signals_handled
@@ -178,6 +178,7 @@ class Worker(StatelessServer):
     async def _listen(self) -> None:
         self._listening = {name: Listening(self, name) for name in self.channels}
         signals.emit(signals.worker_started, type(self), worker=self)
+        lag.watch()
         listeners = [asyncio.create_task(self._listening[name].run()) for name in self.channels]
         for listener in listeners:  # one failure is raised; others may have come with it
             listener.add_done_callback(ignore_failure)

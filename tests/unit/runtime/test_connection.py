@@ -435,7 +435,8 @@ async def test_a_crash_is_logged_once_signalled_and_closed_with_1011(caplog, hea
     assert record.levelno == logging.ERROR
     assert record.getMessage() == f"{Consumer.__qualname__} at /ws/a\\nb/ crashed"
     assert str(record.exc_info[1]) == "boom"
-    assert [n for n, _ in heard] == ["connection_opened", "consumer_crashed", "connection_closed"]
+    told = [n for n, _ in heard if n.startswith("con")]
+    assert told == ["connection_opened", "consumer_crashed", "connection_closed"]
     assert heard[-1][1]["code"] == 1011
     assert heard[-1][1]["duration"] >= 0
 
@@ -751,4 +752,5 @@ async def test_disconnect_runs_once_when_the_first_event_is_the_clients_last(hea
     server.put("websocket.disconnect", code=1006)
     await server.start().ended()
     assert Consumer.made[0].log == [("disconnect", 1006)]
-    assert [name for name, _ in heard] == ["connection_opened", "connection_closed"]
+    told = [name for name, _ in heard if name.startswith("connection")]
+    assert told == ["connection_opened", "connection_closed"]

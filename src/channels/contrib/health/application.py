@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..._runtime.reports import Report, answer
+from ..._runtime.scopes import below_root
 from ..._runtime.types import ASGIApplication, Receive, Scope, Send
 from ...routing import ProtocolTypeRouter
 from .monitor import Health
@@ -46,7 +47,7 @@ class HealthApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Answer, or run the inner application."""
-        ask = self._paths.get(_below_root(scope)) if scope["type"] == "http" else None
+        ask = self._paths.get(below_root(scope)) if scope["type"] == "http" else None
         if ask is None:
             return await self.inner(scope, receive, send)
         status, headers, body = await answer(scope["method"], ask)
@@ -59,10 +60,3 @@ def _whole(path: str) -> str:
     if not path.startswith("/"):
         raise InvalidHealthCheck(f"A path must start with a slash; {path!r} does not.")
     return path.rstrip("/")
-
-
-def _below_root(scope: Scope) -> str:
-    """The path without ``root_path``, which servers include (ASGI specification) or leave out."""
-    path: str = scope["path"].rstrip("/")
-    root = (scope.get("root_path") or "").rstrip("/")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path

@@ -218,6 +218,8 @@ class BrokerLayer(BaseChannelLayer):
         if carriers and is_due(message):
             await carry(partial(BrokerLayer.send, self), self, "send", channel, message)
             return
+        watched = self.statistics.watches_sends()
+        began = clock.now() if watched else 0.0
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
@@ -227,22 +229,24 @@ class BrokerLayer(BaseChannelLayer):
         process = process_of(channel)
         if process is None:
             await self._off_passing_loop(self._append(channel, data))
-            return
-        own = process == self.client_prefix
-        if own and not self.local.reserve(channel, self.get_capacity(channel)):
-            raise self._full(channel)
-        sending = self.transport.send_to_process(process, channel, data)
-        if asyncio.get_running_loop() in passing_loops:
-            sending = bridge.cross(sending)
-        try:
-            lost = await sending
-        except BaseException:
-            if own:
+        else:
+            own = process == self.client_prefix
+            if own and not self.local.reserve(channel, self.get_capacity(channel)):
+                raise self._full(channel)
+            sending = self.transport.send_to_process(process, channel, data)
+            if asyncio.get_running_loop() in passing_loops:
+                sending = bridge.cross(sending)
+            try:
+                lost = await sending
+            except BaseException:
+                if own:
+                    self.local.release(channel)
+                raise
+            if lost is not None:
+                self.local.drop(lost, channel)
                 self.local.release(channel)
-            raise
-        if lost is not None:
-            self.local.drop(lost, channel)
-            self.local.release(channel)
+        if watched:
+            self.statistics.has_sent(began, message, channel=channel)
 
     async def _append(self, channel: str, data: bytes) -> None:
         """Append what has been sealed to the queue of a named channel."""
@@ -260,6 +264,8 @@ class BrokerLayer(BaseChannelLayer):
         if carriers and is_due(message):
             await carry(partial(BrokerLayer.group_send, self), self, "group_send", group, message)
             return
+        watched = self.statistics.watches_sends()
+        began = clock.now() if watched else 0.0
         data = self.serialize(message)
         if type(data) is not bytes:
             data = self._as_bytes(data)
@@ -275,6 +281,8 @@ class BrokerLayer(BaseChannelLayer):
         left = await sending
         if left:
             await self._off_passing_loop(self._enqueue_each(left, data))
+        if watched:
+            self.statistics.has_sent(began, message, group=group)
 
     async def _enqueue_each(self, channels: Iterable[str], data: bytes) -> None:
         """Append to the queues of a group's members; count it where there is no room.

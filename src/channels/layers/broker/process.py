@@ -132,22 +132,26 @@ class ProcessChannels(LocalChannels):
                 (mailbox, list(self._memberships.get(channel, ())))
                 for channel, mailbox in self._mailboxes.items()
             ]
+        told = 0
         for mailbox, groups in found:
             if concerns is None or concerns(mailbox.channel, groups):
-                mailbox.announce_gap(reason)
+                told += mailbox.announce_gap(reason)
+        self.statistics.tell_gap(reason, told)
 
     def announce_gap_to_channel(self, channel: str, reason: str) -> None:
         """The same for one channel."""
-        mailbox = self._mailboxes.get(channel)
-        if mailbox is not None:
-            mailbox.announce_gap(reason)
+        self._announce_gap_to([channel], reason)
 
     def announce_gap_to_group(self, group: str, reason: str) -> None:
         """The same for the members of one group."""
         with self.lock:
             channels = list(self._groups.get(group, ()))
-        for channel in channels:
-            self.announce_gap_to_channel(channel, reason)
+        self._announce_gap_to(channels, reason)
+
+    def _announce_gap_to(self, channels: Collection[str], reason: str) -> None:
+        found = [self._mailboxes.get(channel) for channel in channels]
+        told = sum(mailbox.announce_gap(reason) for mailbox in found if mailbox is not None)
+        self.statistics.tell_gap(reason, told)
 
     # The whole
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from ... import signals
 from ..._runtime import timers
 from ..._runtime.backoff import random_pause
 from ..._runtime.clock import now
@@ -54,6 +55,8 @@ class Reconnector:
         self._explain = explain
         self._logged = False
         self._logged_at = float("-inf")
+        # When the first of these failures was.
+        self._lost_at = 0.0
         self.failures = 0
 
     async def run(self, attempt: Callable[[], Awaitable[bool]]) -> None:
@@ -74,6 +77,14 @@ class Reconnector:
 
     def works(self) -> None:
         """The connection works: the next failure is the first. The log is told if it was before."""
+        if self.failures:
+            signals.emit(
+                signals.broker_recovered,
+                type(self),
+                broker=self._name,
+                purpose=self._purpose,
+                seconds=now() - self._lost_at,
+            )
         if self._logged:
             logger.info("%s answers again: %s works", self._name, self._purpose)
         self.failures, self._logged = 0, False
@@ -81,6 +92,15 @@ class Reconnector:
     def _failed(self, error: Exception) -> None:
         """One more attempt has failed: write it to the log, if that is due."""
         self.failures += 1
+        if self.failures == 1:
+            self._lost_at = now()
+            signals.emit(
+                signals.broker_lost,
+                type(self),
+                broker=self._name,
+                purpose=self._purpose,
+                exception=error,
+            )
         lasting = not self._is_transient(error)
         pause = _INTERVAL if self._logged else _PAUSE
         if not (lasting or self.failures >= _NOTED) or now() - self._logged_at < pause:

@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from channels import signals
 from channels.exceptions import InvalidNameError
 from channels.layers.base import BaseChannelLayer
 from channels.layers.broker.process import ProcessChannels, process_of
@@ -173,3 +174,23 @@ async def test_members_of_a_group_are_told_of_a_gap(local, told):
     local.announce_gap_to_group("a", "why")
     local.announce_gap_to_group("not-here", "why")
     assert told() == {"second": "why"}
+
+
+async def test_gaps_are_signalled_with_how_many_consumers_are_told(local, statistics):
+    heard = []
+
+    def hear(sender, layer, reason, channels, **others):
+        heard.append((sender, reason, channels))
+
+    signals.layer_gap.connect(hear)
+    try:
+        local.announce_gap("nobody is here")
+        for channel in ("specific.abc!1", "specific.abc!2"):
+            local.attach(channel, lambda: None)
+            local.join("room", channel)
+        local.announce_gap("all")
+        local.announce_gap_to_channel("specific.abc!1", "one")
+        local.announce_gap_to_group("room", "a group")
+    finally:
+        signals.layer_gap.disconnect(hear)
+    assert heard == [(Layer, "all", 2), (Layer, "one", 1), (Layer, "a group", 2)]

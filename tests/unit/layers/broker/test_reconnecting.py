@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from channels import signals
 from channels.layers.broker import reconnecting
 from channels.layers.broker.reconnecting import Reconnector, backoff
 
@@ -161,3 +162,29 @@ def test_pauses_take_no_numbers_from_a_sequence_that_a_project_has_seeded():
     before = random.getstate()
     assert len({backoff(10) for _ in range(50)}) > 1
     assert random.getstate() == before
+
+
+async def test_a_loss_and_its_end_are_signalled_once_each(attempt, clock):
+    heard = []
+
+    def lost(sender, broker, purpose, exception, **others):
+        heard.append(("lost", broker, purpose, exception))
+
+    def recovered(sender, broker, purpose, seconds, **others):
+        heard.append(("recovered", broker, purpose, seconds))
+
+    signals.broker_lost.connect(lost)
+    signals.broker_recovered.connect(recovered)
+    try:
+        await attempt(None, GONE)
+        clock[0] += 3
+        await attempt(GONE)
+        clock[0] += 4
+        await attempt(None, None)
+    finally:
+        signals.broker_lost.disconnect(lost)
+        signals.broker_recovered.disconnect(recovered)
+    assert heard == [
+        ("lost", "Broker at b:1", "receiving", GONE),
+        ("recovered", "Broker at b:1", "receiving", 7),
+    ]
