@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +18,21 @@ pytestmark = pytest.mark.server
 QUICK = {"minDelay": 50, "maxDelay": 400, "spread": 200, "connectTimeout": 3000}
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server of its own, which the test may kill."""
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     kind = SERVERS["uvicorn"]
-    log = tmp_path / "server.log"
+    log = tmp_path_factory.mktemp("server") / "server.log"
     with RunningServer(kind, "tests.client.asgi:application", log=log, env={}) as server:
         yield server
+
+
+@pytest.fixture
+def server(shared_server: RunningServer) -> RunningServer:
+    """A server that runs, and that the test may kill."""
+    if not shared_server.is_up():
+        shared_server.kill()
+        shared_server.start()
+    return shared_server
 
 
 @pytest.fixture

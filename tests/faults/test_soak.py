@@ -12,7 +12,7 @@ from ..asgi import Server, until
 from .harness import ALIAS, Member, balanced
 
 # Seconds that each of the two halves takes.
-SECONDS = float(os.environ.get("CHANNELS_SOAK_SECONDS", "12")) / 2
+SECONDS = float(os.environ.get("CHANNELS_SOAK_SECONDS", "6")) / 2
 LEASE = 4.0  # a machine that is busy with other tests must not lose it
 BATCH = 50
 

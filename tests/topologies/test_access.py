@@ -164,6 +164,8 @@ class TestTls:
 @pytest.mark.slow
 class TestTlsConformance(LayerConformance):
     keeps_named_channels = True
+    # The laws are the same whatever the topology, and are tried more often in tests/conformance.
+    law_examples = 15
 
     @pytest.fixture(autouse=True)
     def _server(self, server, authority):
@@ -327,6 +329,8 @@ class TestAccessRules(LayerConformance):
     """The rights that the guide names are enough for everything a layer does."""
 
     keeps_named_channels = True
+    # The laws are the same whatever the topology, and are tried more often in tests/conformance.
+    law_examples = 15
 
     @pytest.fixture(autouse=True)
     def _user(self, guarded):

@@ -24,6 +24,8 @@ SOON = 5
 
 class TestConformance(LayerConformance):
     keeps_named_channels = True
+    # The laws are the same whatever the topology, and are tried more often in tests/conformance.
+    law_examples = 15
 
     @pytest.fixture(autouse=True)
     def _topology(self, cluster):

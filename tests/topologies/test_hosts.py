@@ -25,6 +25,8 @@ class TestConformance(LayerConformance):
     """On three; tests/conformance has two, of different kinds."""
 
     keeps_named_channels = True
+    # The laws are the same whatever the topology, and are tried more often in tests/conformance.
+    law_examples = 15
 
     @pytest.fixture(autouse=True)
     def _brokers(self, brokers):

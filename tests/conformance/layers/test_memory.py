@@ -17,6 +17,7 @@ class InMemoryLayerUnittests(LayerConformance, unittest.IsolatedAsyncioTestCase)
     """The same without pytest's help, and on event loops in debug mode."""
 
     carries_objects = True
+    law_examples = 15
 
     def make_layer(self, **config):
         return InMemoryChannelLayer(**config)

@@ -16,6 +16,8 @@ class RedisConformance(LayerConformance):
     servers: tuple[str, ...] = ("valkey",)
     options: dict = {}
     keeps_named_channels = True
+    # On the other servers and with other options the laws are the same; see TestValkey.
+    law_examples = 15
 
     brokers: list[Broker]
 
@@ -43,7 +45,7 @@ class RedisConformance(LayerConformance):
 
 
 class TestValkey(RedisConformance):
-    pass
+    law_examples = 50
 
 
 @pytest.mark.slow  # between the oldest and the newest; half of TestTwoHosts' names are there

@@ -22,6 +22,8 @@ class PubSubHarness(LayerHarness):
     servers: tuple[str, ...] = ("valkey",)
     options: dict = {}
     keeps_named_channels = True
+    # On the other servers and with other options the laws are the same; see TestValkey.
+    law_examples = 15
 
     brokers: list[Broker]
 
@@ -55,7 +57,7 @@ class PubSubConformance(PubSubHarness, LayerConformance):
 
 
 class TestValkey(PubSubConformance):
-    pass
+    law_examples = 50
 
 
 @pytest.mark.slow  # between the oldest and the newest; half of TestTwoHosts' names are there
