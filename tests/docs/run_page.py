@@ -1,7 +1,10 @@
-"""Run the code of one page, in order, inside a real Django project: ``run_page.py PAGE``.
+"""Run the code of pages, in order, inside a real Django project: each page in a process of its own.
 
-The current directory is the project. Python blocks share one namespace and one event loop, and may
-``await`` as if each were the body of a coroutine; the source lines of a traceback are the page's.
+Python blocks share one namespace and one event loop, and may ``await`` as if each were the body of
+a coroutine; the source lines of a traceback are the page's.
+
+To import Django takes longer than most pages do. So the program, which the fixture ``run_page``
+starts, imports it once, and is forked for each page that a line of its input asks for.
 """
 
 import ast
@@ -11,6 +14,8 @@ import doctest
 import importlib
 import inspect
 import io
+import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -18,12 +23,25 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
-sys.path.insert(0, str(Path.cwd()))
 
 from tests.docs.markdown import Block, blocks_of  # noqa: E402
 
 AWAITABLE = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 CHECKER = doctest.OutputChecker()
+PRELOADED = (
+    "django.core.handlers.asgi",
+    "django.core.management",
+    "django.db.backends.sqlite3.base",
+    "django.db.migrations.executor",
+    "django.test",
+    "channels.auth",
+    "channels.generic.http",
+    "channels.generic.websocket",
+    "channels.layers.redis",
+    "channels.security.websocket",
+    "channels.testing",
+    "channels.worker",
+)
 
 
 class Page:
@@ -131,5 +149,37 @@ def import_file(name: str) -> None:
     clear_url_caches()
 
 
+def preload() -> None:
+    """Import what most pages need, as far as it needs no settings."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+
+
+def main() -> None:
+    """Fork for each page and tell how that process ended; there, return when the page is done."""
+    preload()
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            return run(**json.loads(line))
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+    return None
+
+
+def run(page: str, folder: str, environment: dict[str, str], output: str) -> None:
+    """Run one page in ``folder``; write what it prints to the file ``output``."""
+    for opened, mode, descriptors in ((os.devnull, "rb", [0]), (output, "wb", [1, 2])):
+        with Path(opened).open(mode) as file:
+            for descriptor in descriptors:
+                os.dup2(file.fileno(), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    Page(Path(page)).run()
+
+
 if __name__ == "__main__":
-    Page(Path(sys.argv[1])).run()
+    main()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial"
 README = ROOT / "README.md"
-RUN_PAGE = Path(__file__).with_name("run_page.py")
 
 ALL_PAGES = [
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
@@ -95,11 +95,11 @@ class TestBlocks:
 
 
 @pytest.mark.parametrize("page", PAGES_IN_A_PROJECT, ids=name_of)
-def test_page(page: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(page: Path, run_page: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack:
         if "REDIS_URL" in page.read_text("utf-8"):
             monkeypatch.setenv("REDIS_URL", stack.enter_context(running()).url)
-        assert "Traceback" not in project.run(f"python {RUN_PAGE} {page}")
+        assert "Traceback" not in run_page(page)
 
 
 @pytest.mark.server

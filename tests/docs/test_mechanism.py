@@ -1,12 +1,11 @@
 """What runs the examples finds mistakes in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .markdown import apply_diff, blocks_of
-from .project import Project
-from .test_docs import RUN_PAGE
 
 
 @pytest.fixture
@@ -69,9 +68,9 @@ class TestApplyDiff:
     ],
 )
 def test_a_mistake_on_a_page_is_found(
-    page: Path, project: Project, text: str, complaint: str
+    page: Path, run_page: Callable[[Path], str], text: str, complaint: str
 ) -> None:
     page.write_text(text)
     with pytest.raises(AssertionError) as failed:
-        project.run(f"python {RUN_PAGE} {page}")
+        run_page(page)
     assert complaint in str(failed.value)
