@@ -18,7 +18,7 @@ from ._runtime.nesting import inside
 if TYPE_CHECKING:
     from .routing import URLRouter
 
-__all__ = ["check_import_order", "check_routes", "targets"]
+__all__ = ["callbacks", "check_import_order", "check_routes", "project_application", "targets"]
 
 _TAG = "channels"
 _NOT_THE_PROJECTS = {*sys.stdlib_module_names, "asgiref", "channels", "channels_redis", "django"}
@@ -30,7 +30,7 @@ def check_routes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Find routes that begin with a slash and so match nothing."""
     from .routing import slashed_routes  # noqa: PLC0415
 
-    application = _application()
+    application = project_application()
     if application is None:
         return []
     return [
@@ -45,7 +45,7 @@ def check_routes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _application() -> object:
+def project_application() -> object:
     """The application, or None if there is none: another check says why."""
     from .routing import get_default_application  # noqa: PLC0415
 
@@ -68,21 +68,22 @@ def _routers(application: object) -> "Iterator[URLRouter]":
             if isinstance(candidate, URLRouter) and candidate not in seen:
                 seen.append(candidate)
                 yield candidate
-                waiting.extend(_callbacks(candidate.routes))
+                waiting.extend(callbacks(candidate.routes))
 
 
 def targets() -> Iterator[object]:
     """What the routes of the application lead to."""
-    application = _application()
+    application = project_application()
     if application is not None:
         for router in _routers(application):
-            yield from _callbacks(router.routes)
+            yield from callbacks(router.routes)
 
 
-def _callbacks(routes: Sequence[Any]) -> Iterator[object]:
+def callbacks(routes: Sequence[Any]) -> Iterator[object]:
+    """What routes lead to."""
     for route in routes:
         if isinstance(route, URLResolver):
-            yield from _callbacks(route.url_patterns)
+            yield from callbacks(route.url_patterns)
         else:
             yield route.callback
 
@@ -101,7 +102,7 @@ def check_import_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
     Here Django is set up already. A server, which begins with this module, would fail.
     """
-    if _application() is None:
+    if project_application() is None:
         return []
     module = sys.modules[str(getattr(settings, "ASGI_APPLICATION", "")).rpartition(".")[0]]
     try:

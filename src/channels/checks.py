@@ -24,11 +24,13 @@
 ``channels.W013``  ``asgi.py`` imports models before it sets Django up.
 ``channels.W014``  A consumer's method is a plain one where a coroutine is needed, or the reverse.
 ``channels.W020``  ``contrib.progress`` keeps its states in a cache of one process.
+``channels.W030``  Permissions look at a user that no middleware finds.
+``channels.W031``  The ``permissions`` of a consumer are no permissions.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
 module of their own, ``layer_checks``; those of routes and imports in ``application_checks``,
-those of consumers in ``consumer_checks``.
+those of consumers in ``consumer_checks`` and ``permission_checks``.
 """
 
 from importlib import metadata
@@ -47,6 +49,7 @@ from ._runtime.threads import thread_count
 from .application_checks import check_import_order, check_routes
 from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
+from .permission_checks import check_permissions
 
 __all__ = [
     "check_application",
@@ -57,6 +60,7 @@ __all__ = [
     "check_installed",
     "check_methods",
     "check_packages",
+    "check_permissions",
     "check_routes",
     "check_runserver",
     "check_threads",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ from .db import aclose_old_connections, database_sync_to_async
 from .exceptions import BackgroundTaskError, StopConsumer, UnknownMessageType
 from .layers import FullChannelLayer, get_channel_layer
 from .layers.third_party import adapt
+from .security.permissions.base import Permission, entry_rule
 from .utils import await_many_dispatch
 
 __all__ = [
@@ -204,6 +206,15 @@ class AsyncConsumer:
     #: 1013); None for as long as it likes. About as long as servers wait for a client's pong.
     send_timeout: float | None = 20.0
 
+    #: Who may come in, asked before ``connect()``, and before a request is handled: see
+    #: :mod:`channels.security.permissions`. None for everybody. A worker's consumers have no client
+    #: to be asked about.
+    permissions: Permission | type[Permission] | None = None
+
+    #: Accept a WebSocket that :attr:`permissions` refuse, and close it with 4401 or 4403, which
+    #: pages can see, instead of refusing the handshake with 401 or 403, which they cannot.
+    refuse_by_close: bool = False
+
     # Set on the instance before the first handler runs. The layer is None when none is configured;
     # the type leaves that out, as that of get_channel_layer() does.
     scope: Scope
@@ -214,6 +225,15 @@ class AsyncConsumer:
 
     _channels_connection: Connection | None = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Find mistakes in what the class declares.
+
+        Raises:
+            InvalidPermission: :attr:`permissions` can be asked nothing.
+        """
+        super().__init_subclass__(**kwargs)
+        entry_rule(inspect.getattr_static(cls, "permissions"))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the connection from its first event to its end."""
         self.scope = scope
@@ -223,6 +243,9 @@ class AsyncConsumer:
 
     def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
         return connection.send
+
+    def _entry_rule(self) -> Permission | None:
+        return entry_rule(self.permissions)
 
     async def _open_channel(self, wake: Callable[[], None]) -> Mailbox | None:
         layer: Any = get_channel_layer(self.channel_layer_alias)

@@ -22,6 +22,7 @@ __all__ = [
     "InvalidHookError",
     "InvalidMethodError",
     "InvalidNameError",
+    "InvalidPermission",
     "InvalidScheduleError",
     "InvalidWorkerOption",
     "ListenerFailed",
@@ -88,6 +89,10 @@ class StopConsumer(ChannelsError):
 
 class InvalidNameError(ChannelsError, TypeError):
     """A channel or group name has the wrong type, length or characters."""
+
+
+class InvalidPermission(ChannelsError, TypeError):
+    """A permission is none, or has given an answer that is neither True nor False."""
 
 
 class InvalidScheduleError(ChannelsError, ValueError):

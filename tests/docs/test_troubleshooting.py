@@ -19,7 +19,10 @@ TERMS = [
 ]
 """What a reader looks for: each is a line of its own, and has an anchor."""
 
-PUT_TOGETHER = tuple(f"{kind} name must be" for kind in ("Channel", "Group", "Collection", "Field"))
+PUT_TOGETHER = (
+    *(f"{kind} name must be" for kind in ("Channel", "Group", "Collection", "Field")),
+    "it asks for …",
+)
 """How the messages begin that the source makes of parts which nothing here can follow."""
 
 

@@ -21,6 +21,7 @@ from .connections import connections
 from .consumer_signals import send_signal
 from .denial import deny
 from .dispatch import Dispatcher
+from .entry import may_enter
 from .exits import current_task
 from .faults import CRASHED, attempt, client_close_code, contained, is_crash, tell_crash
 from .handshake import HandshakeLimit
@@ -158,8 +159,9 @@ class Connection:
         failure: BaseException | None = None
         task = current_task()
         try:
-            self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
-            await self._dispatcher.run(self._mailbox)
+            if await self._may_enter():
+                self._mailbox = self._intake.mailbox = await open_mailbox(self._intake.wake)
+                await self._dispatcher.run(self._mailbox)
         except StopConsumer:
             pass
         except BaseException as error:
@@ -179,6 +181,15 @@ class Connection:
                 raise failure
             finally:
                 del failure  # it refers to this frame
+
+    async def _may_enter(self) -> bool:
+        """Whether the consumer's permissions let the client in. A worker has no client."""
+        rule = self._consumer._entry_rule() if self._life.protocol != "channel" else None
+        if rule is None:
+            return True
+        return await may_enter(
+            rule, self._consumer, self._life, self._intake, self._handler, self._raw_send
+        )
 
     def background(self, kind: type[_B]) -> _B:
         """What runs beside the handlers, made when it is first asked for. From any thread.

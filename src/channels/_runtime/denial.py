@@ -26,6 +26,7 @@ async def deny(
     level: int | None = None,
     unread: bool = False,
     headers: Iterable[tuple[bytes, bytes]] = (),
+    close_code: int | None = None,
 ) -> None:
     """Refuse an HTTP request or a WebSocket that has not been accepted.
 
@@ -34,7 +35,8 @@ async def deny(
     has not. ``reason`` goes to the log and the signal, never to the client. ``level`` is that of
     the line in the log; by default ERROR if ``status`` says that the server is at fault, else
     WARNING. Of each sender's refusals with one status, the log gets a bounded number of lines.
-    ``unread`` and ``headers`` are those of :func:`respond`.
+    ``unread`` and ``headers`` are those of :func:`respond`. With ``close_code`` the socket is
+    accepted and closed with that code: pages cannot see the status of a handshake.
     """
     path = printable(scope.get("path", ""))
     if level is None:
@@ -57,7 +59,13 @@ async def deny(
         reason=reason,
         status=status,
     )
-    await respond(scope, send, status=status, unread=unread, headers=headers)
+    if close_code is None:
+        await respond(scope, send, status=status, unread=unread, headers=headers)
+    else:
+        # Browsers fail a handshake that picks none of the subprotocols which they offer.
+        offered = scope.get("subprotocols") or [None]
+        await send({"type": "websocket.accept", "subprotocol": offered[0]})
+        await send({"type": "websocket.close", "code": close_code})
 
 
 async def respond(

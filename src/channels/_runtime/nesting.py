@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ["inside", "is_wsgi", "routes_further"]
+__all__ = ["held_by", "inside", "is_wsgi", "routes_further"]
 
 # Objects that are looked at for one application. Middleware is a few layers deep.
 _LIMIT = 1000
@@ -46,10 +46,11 @@ def inside(application: object) -> Iterator[object]:
         if callable(found) and not isinstance(found, type) and id(found) not in seen:
             seen.add(id(found))
             yield found
-            waiting.extend(_held_by(found))
+            waiting.extend(held_by(found))
 
 
-def _held_by(found: Any) -> Iterator[object]:
+def held_by(found: Any) -> Iterator[object]:
+    """What an application holds, whether it can be called or not."""
     if isinstance(found, MethodType):
         found = found.__self__  # which need not be callable itself
         yield found

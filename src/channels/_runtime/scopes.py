@@ -2,11 +2,15 @@
 
 from .types import Scope
 
-__all__ = ["SHARED", "below_root", "from_server", "shares_connection"]
+__all__ = ["CHALLENGE", "SHARED", "below_root", "from_server", "shares_connection"]
 
 #: Key of a scope whose client has no TCP connection of its own: it comes with one request after
 #: the other.
 SHARED = "channels.shared"
+
+#: Key of a scope: what a refusal with 401 says of the credentials that would do, as bytes, for the
+#: header ``WWW-Authenticate``. Who reads credentials other than cookies puts it there.
+CHALLENGE = "channels.challenge"
 
 
 def from_server(scope: Scope) -> bool:

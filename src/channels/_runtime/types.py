@@ -6,6 +6,7 @@ from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ASGIApplication",
     "Consumer",
+    "EntryRule",
     "Mailbox",
     "Message",
     "OpenMailbox",
@@ -36,14 +37,28 @@ class Consumer(Protocol):
     disconnect_grace: float
     handshake_timeout: float | None
     max_background_tasks: int
+    refuse_by_close: bool
     send_timeout: float | None
     scope: Scope
 
     async def dispatch(self, message: Message) -> None:
         """Handle one message."""
 
+    def _entry_rule(self) -> "EntryRule | None":
+        """Who may come in; None for everybody."""
+
     async def _shut_down(self) -> None:
         """Be told of its end, in a worker."""
+
+
+class EntryRule(Protocol):
+    """Says who may come in to a consumer."""
+
+    async def acheck(self, scope: Scope) -> bool:
+        """Whether the client of ``scope`` may."""
+
+    def refusal(self, scope: Scope) -> tuple[int, str]:
+        """The HTTP status to refuse the client with, and the reason, for the log."""
 
 
 class Mailbox(Protocol):
