@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,28 @@ settings.load_profile("any machine")
 def log_rates():
     """No test has used up the lines in the log that the next one looks for."""
     lograte.reset()
+
+
+# What coverage tells, in the environment, to every Python that a process which it measures starts.
+COVERAGE = "COVERAGE_PROCESS_CONFIG"
+measuring = pytest.StashKey[str | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make coverage` measures the processes that run tests, but few of those that tests start.
+
+    There are hundreds, each takes half as long again to start when it is measured, and most of what
+    they run of src is run by tests of its own as well.
+    """
+    starts_tests_elsewhere = config.option.numprocesses and not hasattr(config, "workerinput")
+    config.stash[measuring] = None if starts_tests_elsewhere else os.environ.pop(COVERAGE, None)
+
+
+@pytest.fixture
+def measured_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that this test starts are measured, for what nothing else could run."""
+    if how := request.config.stash[measuring]:
+        monkeypatch.setenv(COVERAGE, how)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,8 @@ import pytest
 
 from channels.application_checks import check_import_order
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 ASGI = """
 import lobby_consumers
 

@@ -22,6 +22,8 @@ from tests.asgi import Server
 
 from .management.project import Project
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 
 def found(message_id):
     messages = checks.run_checks(tags=["channels"])

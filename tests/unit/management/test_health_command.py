@@ -11,7 +11,7 @@ from tests.ports import free_port
 
 from .project import SETTINGS, Project, wait_for_port
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("measured_processes")]
 
 ASGI = """
 import os

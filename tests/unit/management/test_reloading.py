@@ -14,6 +14,8 @@ from . import test_runworker
 from .project import Project
 from .test_runworker import LAYER
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 SETTINGS = """
 from django.utils.autoreload import StatReloader
 StatReloader.SLEEP_TIME = 0.05  # seconds; it would be 1

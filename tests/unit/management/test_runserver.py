@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 from .project import DEADLINE, Project, wait_for_port
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("measured_processes")]
 
 STARTED = "Quit the server with CONTROL-C."
 

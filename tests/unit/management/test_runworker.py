@@ -11,6 +11,8 @@ from channels.worker import Worker
 
 from .project import Project
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 
 async def application(scope, receive, send):
     raise AssertionError("no message is sent here")

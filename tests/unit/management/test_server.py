@@ -9,6 +9,8 @@ import pytest
 from channels._runtime.termination import Termination
 from channels.management.server import UvicornServer
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 
 def test_port_zero_is_any_free_port():
     server = UvicornServer(("127.0.0.1", 0), None)

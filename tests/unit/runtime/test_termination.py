@@ -15,6 +15,8 @@ from channels._runtime import termination
 from channels._runtime.connections import Connections
 from channels._runtime.termination import Termination
 
+pytestmark = pytest.mark.usefixtures("measured_processes")
+
 PATIENCE = 60  # seconds; a process that hangs is killed then
 
 PRELUDE = """

@@ -15,7 +15,7 @@ from tests.servers import SERVERS
 
 from .site_facts import TIMEOUT
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("measured_processes")]
 
 # What the machine may need beyond a timeout, in seconds.
 SLACK = 1.5
