@@ -15,6 +15,8 @@ from channels._runtime import lograte
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+# Tests that are measured take twice as long. CI runs them with all examples on the newest Python.
+settings.register_profile("measured", deadline=None, max_examples=25)
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     starts_tests_elsewhere = config.option.numprocesses and not hasattr(config, "workerinput")
     config.stash[measuring] = None if starts_tests_elsewhere else os.environ.pop(COVERAGE, None)
+    if config.stash[measuring]:
+        settings.load_profile("measured")
 
 
 @pytest.fixture
@@ -81,6 +85,9 @@ def import_share(config: pytest.Config) -> None:
 
 def modules(config: pytest.Config) -> Iterator[Path]:
     """The files with tests that this run of pytest was asked for."""
+    ignored = [config.rootpath / path for path in config.option.ignore or ()]
     for argument in config.args:
         path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
-        yield from sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+        for file in sorted(path.rglob("test_*.py")) if path.is_dir() else [path]:
+            if not any(file.is_relative_to(folder) for folder in ignored):
+                yield file
