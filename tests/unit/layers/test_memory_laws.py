@@ -294,7 +294,6 @@ def test_every_history_keeps_the_laws(overflow):
     machine = type("Histories", (Histories,), {"overflow": overflow})
     case = machine.TestCase
     case.settings = settings(
-        max_examples=100,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
