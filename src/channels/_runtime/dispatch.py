@@ -152,8 +152,14 @@ class Dispatcher:
         tally = self._tally
         dispatch: Dispatch = self._consumer.dispatch
         began = 0.0 if tally is None else clock.now()
-        if (tally is not None or signals.message_received.receivers) and not intake.from_layer:
-            self._received(message)
+        if not intake.from_layer and type(message_type) is str and message_type in _CONTENT:
+            if tally is not None:
+                tally.has_received(message.get("text"), message)
+            if signals.message_received.receivers:
+                size, consumer = size_of(message), self._consumer
+                send_signal(
+                    signals.message_received, consumer, message_type=message_type, size=size
+                )
         if signals.handler_started.receivers or signals.handler_finished.receivers:
             dispatch = partial(self._observed, dispatch, "layer" if intake.from_layer else "client")
         try:
@@ -171,7 +177,8 @@ class Dispatcher:
             if carrying:
                 carried.set(None)
             if tally is not None:
-                tally.handled(str(message_type), clock.now() - began)
+                known = message_type if type(message_type) is str else OTHER
+                tally.handled(known, clock.now() - began)
         if handler.skipped:
             handler.skipped = False
             if is_first:
@@ -203,19 +210,6 @@ class Dispatcher:
             await dispatch(message)
         if database.opened:
             await database.release()
-
-    def _received(self, message: Message) -> None:
-        """A message of the client is about to be handled."""
-        message_type = message.get("type")
-        if message_type not in _CONTENT:
-            return
-        size = size_of(message)
-        if self._tally is not None:
-            self._tally.received += 1
-            self._tally.received_bytes += size
-        if signals.message_received.receivers:
-            consumer = self._consumer
-            send_signal(signals.message_received, consumer, message_type=message_type, size=size)
 
     async def _observed(self, dispatch: Dispatch, source: str, message: Message) -> None:
         """Call a handler between the signals that tell of it."""

@@ -121,8 +121,12 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
-                if self._tally is not None or signals.message_sent.receivers:
-                    self._count(message_type, message)
+                if self._tally is not None and message_type in _CONTENT:
+                    text = message.get("text")
+                    if text is not _ANSWER:
+                        self._tally.has_sent(text, message)
+                if signals.message_sent.receivers:
+                    self._tell_sent(message_type, message)
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
@@ -135,8 +139,12 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             else:
-                if self._tally is not None or signals.message_sent.receivers:
-                    self._count(message_type, message)
+                if self._tally is not None and message_type in _CONTENT:
+                    text = message.get("text")
+                    if text is not _ANSWER:
+                        self._tally.has_sent(text, message)
+                if signals.message_sent.receivers:
+                    self._tell_sent(message_type, message)
             finally:
                 del self._pending_sends[sending]
         except OSError:
@@ -161,16 +169,10 @@ class Outlet:
         elif message_type.endswith(".response.body") and not message.get("more_body"):
             self._life.closed()
 
-    def _count(self, message_type: str, message: Message) -> None:
+    def _tell_sent(self, message_type: str, message: Message) -> None:
         """The server has taken ``message``."""
-        if message_type not in _CONTENT or message.get("text") is _ANSWER:
-            return
-        size = size_of(message)
-        if self._tally is not None:
-            self._tally.sent += 1
-            self._tally.sent_bytes += size
-        if signals.message_sent.receivers:
-            consumer = self._consumer
+        if message_type in _CONTENT and message.get("text") is not _ANSWER:
+            size, consumer = size_of(message), self._consumer
             send_signal(signals.message_sent, consumer, message_type=message_type, size=size)
 
     def _drop(self, message_type: str) -> None:

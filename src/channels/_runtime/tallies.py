@@ -71,6 +71,16 @@ class Tally:
         self.handlers: dict[str, Latency] = {}
         self._spellings: dict[str, Latency] = {}
 
+    def has_received(self, text: str | None, message: Mapping[str, Any]) -> None:
+        """A message of a client, which has this text or none, is about to be handled."""
+        self.received += 1
+        self.received_bytes += len(text) if text and text.isascii() else size_of(message)
+
+    def has_sent(self, text: str | None, message: Mapping[str, Any]) -> None:
+        """The server has taken a message for a client, which has this text or none."""
+        self.sent += 1
+        self.sent_bytes += len(text) if text and text.isascii() else size_of(message)
+
     def handled(self, message_type: str, seconds: float) -> None:
         """A handler took so many seconds for a message of this type."""
         latency = self._spellings.get(message_type)
