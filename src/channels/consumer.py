@@ -26,6 +26,7 @@ from .db import aclose_old_connections, database_sync_to_async
 from .exceptions import BackgroundTaskError, StopConsumer, UnknownMessageType
 from .layers import FullChannelLayer, get_channel_layer
 from .layers.third_party import adapt
+from .messages.declarations import declarations, is_declared
 from .security.permissions.base import Permission, entry_rule
 from .utils import await_many_dispatch
 
@@ -131,6 +132,11 @@ def _permitted_name(cls: type, message: Mapping[str, Any]) -> str:
     name = get_handler_name(message)
     message_type = message["type"]
     if name in _guarded:
+        if is_declared(cls, name):
+            raise UnknownMessageType(
+                f"Message type {printable(message_type)!r} names a handler of clients' messages, "
+                "which no other message may call; rename the type, and write a handler for it"
+            )
         if not _is_the_projects(cls, name):
             raise UnknownMessageType(
                 f"Message type {printable(message_type)!r} names a method of the framework, which "
@@ -141,6 +147,14 @@ def _permitted_name(cls: type, message: Mapping[str, Any]) -> str:
             _names.clear()
         _names[message_type] = name
     return name
+
+
+def _guard(cls: type) -> None:
+    """Keep other messages from the handlers of ``cls`` that take messages of clients."""
+    declared = {declaration.handler for declaration in declarations(cls).values()} - _guarded
+    if declared:
+        _guarded.update(declared)
+        _names.clear()
 
 
 def _is_the_projects(cls: type, name: str) -> bool:
@@ -230,9 +244,11 @@ class AsyncConsumer:
 
         Raises:
             InvalidPermission: :attr:`permissions` can be asked nothing.
+            InvalidDeclaration: a type of message is declared that cannot be accepted.
         """
         super().__init_subclass__(**kwargs)
         entry_rule(inspect.getattr_static(cls, "permissions"))
+        _guard(cls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the connection from its first event to its end."""
@@ -326,6 +342,7 @@ class AsyncConsumer:
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication[Self]:
         """An ASGI application that makes one consumer, with ``initkwargs``, per connection."""
+        _guard(cls)  # in case that a base class did not pass __init_subclass__() on
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             try:

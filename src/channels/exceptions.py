@@ -4,6 +4,8 @@ Well-known exceptions keep the built-in bases they have always had, so existing 
 go on working.
 """
 
+from collections.abc import Sequence
+
 from django.contrib.sessions.backends.base import UpdateError
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "DenyConnection",
     "EventLoopRunning",
     "InvalidChannelLayerError",
+    "InvalidDeclaration",
     "InvalidHookError",
     "InvalidMethodError",
     "InvalidNameError",
@@ -26,6 +29,7 @@ __all__ = [
     "InvalidScheduleError",
     "InvalidWorkerOption",
     "ListenerFailed",
+    "MessageRefused",
     "MessageTooLarge",
     "NoClient",
     "NoRouteFound",
@@ -89,6 +93,26 @@ class StopConsumer(ChannelsError):
 
 class InvalidNameError(ChannelsError, TypeError):
     """A channel or group name has the wrong type, length or characters."""
+
+
+class InvalidDeclaration(ChannelsError, TypeError):
+    """A consumer declares a type of message in a way that cannot work."""
+
+
+class MessageRefused(ChannelsError):
+    """Raise in the handler of a declared message to answer it with an error.
+
+    Args:
+        code: for programs: a short text, such as ``"room_full"``.
+        detail: for people who write such programs, in a sentence.
+        errors: what is wrong in single places: pairs of a path, such as ``"$.room"``, and a text.
+    """
+
+    def __init__(self, code: str, detail: str = "", errors: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
 
 
 class InvalidPermission(ChannelsError, TypeError):

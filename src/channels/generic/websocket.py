@@ -16,6 +16,9 @@ from ..exceptions import (
     InvalidChannelLayerError,  # noqa: F401 - projects import it from here
     StopConsumer,
 )
+from ..messages.declarations import Declaration, declarations
+from ..messages.refusals import malformed
+from ._declared import areceive_declared, arefuse, receive_declared, refuse
 from ._frames import (
     INVALID_PAYLOAD,
     UNSUPPORTED_DATA,
@@ -137,8 +140,25 @@ class WebsocketConsumer(SyncConsumer):
         await dispatch_last(self, message, message["code"])
 
 
+@framework()
+class _Declaring:
+    """What both JSON consumers have: which messages they accept, and how many they refuse."""
+
+    #: Messages that may be refused within a minute before the socket is closed, with 1008, 4401 or
+    #: 4403; 0 closes it with the first, None never does. Counts where messages are declared.
+    max_refused_messages: int | None = 60
+
+    _refused_messages = (float("-inf"), 0)  # since when, and how many
+    _refused_too_many = False
+
+    @classmethod
+    def message_types(cls) -> tuple[Declaration, ...]:
+        """What clients may send, as declared by :func:`~channels.messages.accepts`."""
+        return tuple(declarations(cls).values())
+
+
 @framework("receive_json", "send_json")
-class JsonWebsocketConsumer(WebsocketConsumer):
+class JsonWebsocketConsumer(_Declaring, WebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
 
     @any_arguments
@@ -151,13 +171,21 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         try:
             content = call(self, "decode_json", text_data)
         except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
+            if declarations(type(self)):
+                refuse(self, malformed(), None, None)
+                return
             blame_client(error, INVALID_PAYLOAD)
             raise
         call(self, "receive_json", content, **kwargs)
 
     @any_arguments
     def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Called with the decoded content of each frame. Override it."""
+        """Called with the decoded content of each frame. Override it, or declare messages.
+
+        By default, it gives what :func:`~channels.messages.accepts` declares to its handler.
+        """
+        if declarations(type(self)):
+            receive_declared(self, content)
 
     def send_json(self, content: Any, close: "bool | int" = False) -> None:
         """Encode ``content`` and send it as text."""
@@ -280,7 +308,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
 
 @framework("receive_json", "send_json")
-class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
+class AsyncJsonWebsocketConsumer(_Declaring, AsyncWebsocketConsumer):
     """A WebSocket whose text frames are JSON."""
 
     @any_arguments
@@ -293,6 +321,9 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
         try:
             content = await self.decode_json(text_data)
         except (ValueError, RecursionError) as error:  # the latter: brackets nested too deeply
+            if declarations(type(self)):
+                await arefuse(self, malformed(), None, None)
+                return
             blame_client(error, INVALID_PAYLOAD)
             raise
         except TypeError as error:
@@ -306,7 +337,12 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     @any_arguments
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Called with the decoded content of each frame. Override it."""
+        """Called with the decoded content of each frame. Override it, or declare messages.
+
+        By default, it gives what :func:`~channels.messages.accepts` declares to its handler.
+        """
+        if declarations(type(self)):
+            await areceive_declared(self, content)
 
     async def send_json(self, content: Any, close: "bool | int" = False) -> None:
         """Encode ``content`` and send it as text."""
