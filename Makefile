@@ -106,7 +106,7 @@ bench: $(VENV)/.installed-test ## Compare the speed with other stacks, side by s
 	$(BIN)/python -m benchmarks $(ARGS)
 
 e2e: $(VENV)/.installed-test ## Run the browser tests (Chromium); screenshots in test-results
-	$(BIN)/python -m pytest -n $(if $(filter 0,$(JOBS)),0,2) --dist loadfile -m e2e $(if $(filter tests/%,$(ARGS)),,tests/e2e tests/docs/test_docs.py) $(ARGS)
+	$(BIN)/python -m pytest -n $(if $(filter 0,$(JOBS)),0,3) --dist loadfile -m e2e $(if $(filter tests/%,$(ARGS)),,tests/e2e tests/docs/test_docs.py) $(ARGS)
 
 screenshots: ## Take the pictures of the documentation anew
 	UPDATE_SCREENSHOTS=1 $(MAKE) e2e
