@@ -1,6 +1,6 @@
 """The Django application: system checks and what must be in place before the first connection."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 __all__ = ["ChannelsConfig"]
 
@@ -14,7 +14,7 @@ class ChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself: checks, and what watches processes."""
-        from . import checks  # noqa: F401, PLC0415
+        from . import checks, revocation  # noqa: F401, PLC0415
         from ._runtime import database  # noqa: PLC0415
         from .control import plane  # noqa: PLC0415
         from .layers import nowhere  # noqa: PLC0415
@@ -22,3 +22,8 @@ class ChannelsConfig(AppConfig):
         database.watch()
         nowhere.watch()
         plane.watch()
+        if apps.is_installed("django.contrib.auth"):
+            from .revocation import events, watching  # noqa: PLC0415
+
+            watching.watch()
+            events.watch()

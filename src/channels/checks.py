@@ -9,6 +9,7 @@
 ``channels.E006``  A channel layer does not carry messages (``check --deploy``).
 ``channels.E007``  ``CHANNELS_DRAIN`` is no such setting.
 ``channels.E008``  ``CHANNELS_SYNC_THREADS`` or ``CHANNELS_BACKGROUND_THREADS`` is no number.
+``channels.E016``  ``CHANNELS_REVOCATION`` is no such setting.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -61,6 +62,7 @@ __all__ = [
     "check_methods",
     "check_packages",
     "check_permissions",
+    "check_revocation",
     "check_routes",
     "check_runserver",
     "check_threads",
@@ -181,6 +183,18 @@ def check_draining(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         Plan.from_settings()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="channels.E007")]
+    return []
+
+
+@register(_TAG)
+def check_revocation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Read ``CHANNELS_REVOCATION``."""
+    from .revocation.plan import Plan as RevocationPlan  # noqa: PLC0415
+
+    try:
+        RevocationPlan.from_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="channels.E016")]
     return []
 
 

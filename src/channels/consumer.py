@@ -228,6 +228,9 @@ class AsyncConsumer:
     #: Accept a WebSocket that :attr:`permissions` refuse, and close it with 4401 or 4403, which
     #: pages can see, instead of refusing the handshake with 401 or 403, which they cannot.
     refuse_by_close: bool = False
+    #: Whether the connection ends when its user signs out, is deactivated or deleted, changes the
+    #: password, or the session expires. See the setting ``CHANNELS_REVOCATION``.
+    ends_with_session: bool = True
 
     # Set on the instance before the first handler runs. The layer is None when none is configured;
     # the type leaves that out, as that of get_channel_layer() does.

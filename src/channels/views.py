@@ -12,6 +12,7 @@ from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import clock, draining, lograte, timers
 from ._runtime.carried import strip
 from ._runtime.connections import connections
+from ._runtime.layer_events import DISCONNECT
 from ._runtime.logtext import printable
 from ._runtime.types import Scope
 from .exceptions import ChannelsError, InvalidChannelLayerError
@@ -143,6 +144,8 @@ class _Stream:
             while not (self._over or mailbox.overflowed):
                 self._awake.clear()
                 message = mailbox.take()
+                if message is not None and message["type"] == DISCONNECT:
+                    break
                 if message is not None:
                     event = self._encode(strip(message))
                     if event is not None:

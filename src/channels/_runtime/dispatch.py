@@ -134,7 +134,8 @@ class Dispatcher:
             await database.release()
         if message_type == life.disconnect_type and message_type is not None:
             if intake.from_layer and life.protocol == "websocket":
-                await self._outlet.say_goodbye(message["code"], status=403)
+                code, reason = message["code"], message.get("reason") or ""
+                await self._outlet.say_goodbye(code, status=403, reason=reason)
             await self.end_background()
             await self.disconnect(message)
             return False

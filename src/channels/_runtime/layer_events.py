@@ -5,10 +5,13 @@ from typing import Any, TypeGuard
 from ..exceptions import UnknownMessageType
 from .types import Message
 
-__all__ = ["CLIENT_EVENTS", "client_event"]
+__all__ = ["CLIENT_EVENTS", "DISCONNECT", "client_event"]
 
 # RFC 6455, section 7.4.1: codes that are never in a close frame.
 _NEVER_SENT = {1004, 1005, 1006, 1015}
+
+#: The type of the message that ends a connection of a client, whatever its protocol.
+DISCONNECT = "channels.disconnect"
 
 #: The types of what a client does, in both spellings that handlers know them by.
 CLIENT_EVENTS = frozenset(
@@ -21,6 +24,7 @@ CLIENT_EVENTS = frozenset(
         "websocket_connect",
         "http.disconnect",
         "http_disconnect",
+        DISCONNECT,
     }
 )
 
@@ -38,6 +42,8 @@ def client_event(message: Message, protocol: str) -> Message:
             frame has a text or bytes.
     """
     event: str = message["type"].replace("_", ".", 1)
+    if event == DISCONNECT and protocol in {"websocket", "http"}:
+        event = f"{protocol}.disconnect"
     if protocol != event.partition(".")[0]:
         return message
     if event == "websocket.connect":

@@ -1,0 +1,157 @@
+"""Whether the user of a connection may still go on: what the database and the session store say."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
+from django.contrib.sessions.backends.base import SessionBase
+from django.core import signing
+from django.utils import timezone
+
+from .._runtime import lograte
+from .._runtime.connections import Drainable
+from .._runtime.identity import session_of, user_id_of
+from ..auth import _verify
+from ..db import database_sync_to_async
+from .finding import RENAMED
+
+__all__ = ["acceptable", "expiry_of", "is_signed_in_by_session", "refused", "vanished"]
+
+logger = logging.getLogger("channels.revocation")
+
+# Key in a scope: the user's session hash, as it was when the session got another key.
+_HASH = "channels.auth_hash"
+
+
+def is_signed_in_by_session(connection: Drainable) -> bool:
+    """Whether it is a session that says who the connection's user is."""
+    session = session_of(connection.scope)
+    return isinstance(session, SessionBase) and SESSION_KEY in getattr(
+        session, "_session_cache", {}
+    )
+
+
+@database_sync_to_async
+def refused(connections: list[Drainable]) -> dict[Drainable, str]:
+    """Those of some connections that may not go on, and why. Asks the store and the database.
+
+    Where these cannot be asked, a connection goes on, and the log says so.
+    """
+    found = {}
+    for connection in connections:
+        try:
+            reason = _refusal(connection)
+        except Exception as error:  # noqa: BLE001 - of whatever store: it says nothing about the user
+            _tell(error)
+        else:
+            if reason is not None:
+                found[connection] = reason
+    return found
+
+
+def acceptable(connection: Drainable) -> bool:
+    """Whether it is worth asking: somebody is signed in, and the consumer wants it."""
+    wanted = getattr(connection.consumer, "ends_with_session", True)
+    return wanted and user_id_of(connection.scope) is not None
+
+
+def _refusal(connection: Drainable) -> str | None:
+    """Why the connection may not go on, or None."""
+    scope = connection.scope
+    if not is_signed_in_by_session(connection):
+        return _refusal_of_user(scope)
+    session: Any = session_of(scope)
+    known = session._session_cache
+    stored = type(session)(session.session_key)
+    if RENAMED in scope:  # the key is another one now, which this process does not know
+        stored._session_cache = dict(known)
+    else:
+        stored.load()
+        if stored.session_key != session.session_key or SESSION_KEY not in stored:
+            return "the session has ended"
+        if stored[SESSION_KEY] != known[SESSION_KEY]:
+            return "somebody else has signed in"
+    model = get_user_model()
+    user = load_backend(stored[BACKEND_SESSION_KEY]).get_user(
+        model._meta.pk.to_python(stored[SESSION_KEY])
+    )
+    if user is None:
+        return "the user is gone or not active"
+    if not hasattr(user, "get_session_auth_hash"):
+        return None
+    if RENAMED in scope:
+        stored[HASH_SESSION_KEY] = scope.setdefault(_HASH, user.get_session_auth_hash())
+    return None if _verify(stored, user, new_key=False) else "the password has changed"
+
+
+def _refusal_of_user(scope: Any) -> str | None:
+    """Of a user that was signed in otherwise, by a token say."""
+    model: Any = get_user_model()
+    user = scope.get("user")
+    if not isinstance(user, model):  # no row to look at
+        return None
+    row = model._base_manager.filter(pk=user.pk).first()
+    if row is None or not getattr(row, "is_active", True):
+        return "the user is gone or not active"
+    return None
+
+
+@database_sync_to_async
+def vanished(connections: list[Drainable]) -> list[Drainable]:
+    """Those of some connections whose session the store has no longer."""
+    found = []
+    for connection in connections:
+        session = session_of(connection.scope)
+        try:
+            gone = RENAMED not in connection.scope and not session.exists(session.session_key)
+        except Exception as error:  # noqa: BLE001 - of whatever store
+            _tell(error)
+        else:
+            if gone:
+                found.append(connection)
+    return found
+
+
+def _tell(error: Exception) -> None:
+    text = "Whether users are still signed in cannot be found out (%s: %s)"
+    lograte.log(logger, logging.WARNING, "unknown", text, type(error).__name__, str(error))
+
+
+@database_sync_to_async
+def expiry_of(sessions: list[Any]) -> list[datetime | None]:
+    """When each of some sessions expires, as far as its store can tell; None where it cannot."""
+    rows: dict[str, datetime] = {}
+    models: set[Any] = {getattr(session, "model", None) for session in sessions}
+    for model in models - {None}:
+        keys = [session.session_key for session in sessions]
+        found = model.objects.filter(session_key__in=keys)
+        rows.update(found.values_list("session_key", "expire_date"))
+    return [rows.get(session.session_key) or _own_expiry(session) for session in sessions]
+
+
+def _own_expiry(session: Any) -> datetime | None:
+    if hasattr(session, "_last_modification"):  # in files
+        try:
+            begin: datetime = session._last_modification()
+        except OSError:  # it is gone
+            return timezone.now()
+        return begin + timedelta(seconds=_age(session))
+    if type(session).__module__.endswith("signed_cookies") and session.session_key:
+        stamp = signing.b62_decode(session.session_key.rsplit(":", 2)[1])
+        return datetime.fromtimestamp(stamp, tz=timezone.get_default_timezone()) + timedelta(
+            seconds=_age(session)
+        )
+    return None
+
+
+def _age(session: Any) -> int:
+    """Seconds for which the session is valid after it was saved."""
+    age: int = session.get_expiry_age(modification=timezone.now())
+    return age

@@ -1,0 +1,88 @@
+"""Disconnecting by hand, in this process."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from channels import revocation
+from channels._runtime.connections import connections
+from channels.control import ask
+from channels.exceptions import InvalidChannelLayerError
+from channels.generic.sse import AsyncSseConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.revocation.disconnecting import COMMAND
+from tests.asgi import Server, until
+
+
+@pytest.fixture(autouse=True)
+def layer():
+    layer = InMemoryChannelLayer()
+    former = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.set("default", former)
+
+
+class Chat(AsyncWebsocketConsumer):
+    groups = ("room",)
+
+
+ANNA = SimpleNamespace(pk=7, is_authenticated=True)
+SESSION = SimpleNamespace(session_key="a-long-key")
+
+
+async def connect(**scope):
+    return await Server(Chat.as_asgi(), **scope).connect()
+
+
+async def closed(server, code=4401):
+    await until(lambda: server.sent[-1]["type"] == "websocket.close")
+    assert server.sent[-1]["code"] == code
+    await server.leave()
+
+
+@pytest.mark.parametrize("by", ["user", "session", "channel"])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_those_that_are_meant(by, plain):
+    server, other = await connect(user=ANNA, session=SESSION), await connect()
+    [found] = [c for c in connections.get().open if "user" in c.scope]
+    value = {"user": ANNA, "session": "a-long-key", "channel": found.channel_name}[by]
+    if plain:
+        await asyncio.to_thread(getattr(revocation, f"disconnect_{by}"), value, code=4000)
+    else:
+        await getattr(revocation, f"adisconnect_{by}")(value, code=4000)
+    await closed(server, 4000)
+    assert other.types() == ["websocket.accept"]
+    await other.leave()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_group(plain):
+    server = await connect()
+    events = Server(
+        type("Events", (AsyncSseConsumer,), {"groups": ("room",)}).as_asgi(), "http", method="GET"
+    )
+    events.put("http.request")
+    events.start()
+    await until(lambda: len(events.sent) == 2)
+    if plain:
+        await asyncio.to_thread(revocation.disconnect_group, "room", reason="closed")
+    else:
+        await revocation.adisconnect_group("room", reason="closed")
+    await closed(server)
+    assert server.sent[-1]["reason"] == "closed"
+    await events.ended()
+
+
+async def test_a_group_of_no_layer():
+    with pytest.raises(InvalidChannelLayerError):
+        await revocation.adisconnect_group("room", alias="missing")
+
+
+async def test_all_and_how_many():
+    servers = [await connect() for _ in range(2)]
+    answers = await asyncio.to_thread(ask, COMMAND, 1, by="all", value=None, code=4401, reason="")
+    assert [found["answer"] for found in answers] == [2]
+    for server in servers:
+        await closed(server)
