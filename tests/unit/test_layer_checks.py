@@ -211,6 +211,7 @@ def test_what_the_errors_of_others_repeat_is_shown_without_passwords(settings):
         assert secret not in message.msg
 
 
+@pytest.mark.usefixtures("measured_processes")
 def test_without_redis_py_the_error_says_what_to_install():
     """In a process of its own, where no finder finds it."""
     source = f"""

@@ -11,8 +11,6 @@ from django.apps import apps
 
 import channels
 
-pytestmark = pytest.mark.usefixtures("measured_processes")
-
 
 def test_version_as_packages_parse_it():
     assert int(channels.__version__.split(".")[0]) >= 3

@@ -175,6 +175,7 @@ def test_one_string_is_no_list_of_keys():
         MsgPackSerializer(symmetric_encryption_keys="secret")
 
 
+@pytest.mark.usefixtures("measured_processes")
 def test_a_missing_cryptography_is_named():
     code = (
         "import sys; sys.modules['cryptography'] = None\n"
