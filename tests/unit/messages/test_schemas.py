@@ -103,6 +103,15 @@ def test_a_field_may_have_a_name_of_the_envelope():
     assert read(ReferredModel, ref="a").reference == "a"
 
 
+class Whole(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    ref: int
+
+
+def test_a_shape_may_have_the_whole_envelope():
+    assert read(Whole) == Whole("n", 1)
+
+
 class Colour(enum.Enum):
     RED = "red"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -24,6 +25,8 @@ from channels.layers import (
     get_sync_channel_layer,
     group_send_on_commit,
 )
+from channels.messages import Declaration, accepts
+from channels.security.permissions import HasPermission, IsAuthenticated, IsStaff, Permission
 
 
 class Chat(AsyncJsonWebsocketConsumer):
@@ -240,3 +243,32 @@ async def an_async_view() -> None:
     await channel_layer.send_later(name, state or {}, delay=5)
     if "groups" in channel_layer.extensions:
         await channel_layer.flush()
+
+
+@dataclass
+class Say:
+    text: str
+
+
+class InTheRoom(Permission):
+    async def has_permission(self, scope: Any, message_type: str | None = None) -> bool:
+        return bool(scope["room"])
+
+
+class Declaring(AsyncJsonWebsocketConsumer):
+    permissions = IsAuthenticated() & (IsStaff() | ~HasPermission("chat.add_room"))
+
+    @accepts("chat.say", permissions=InTheRoom)
+    async def say(self, message: Say) -> None:
+        await self.send_json({"said": message.text.upper()})
+
+
+class SyncDeclaring(JsonWebsocketConsumer):
+    permissions = IsAuthenticated
+
+    @accepts("chat.say", Say)
+    def say(self, message: Say) -> None:
+        self.send_json({"said": message.text})
+
+
+DECLARED: tuple[Declaration, ...] = Declaring.message_types()
