@@ -10,6 +10,8 @@
 ``channels.E007``  ``CHANNELS_DRAIN`` is no such setting.
 ``channels.E008``  ``CHANNELS_SYNC_THREADS`` or ``CHANNELS_BACKGROUND_THREADS`` is no number.
 ``channels.E016``  ``CHANNELS_REVOCATION`` is no such setting.
+``channels.E009``  ``CHANNELS_LIMITS`` or ``CHANNELS_TRUSTED_PROXIES`` is no such setting.
+``channels.E010``  Limits are shared through a channel layer that cannot do that.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -50,6 +52,7 @@ from ._runtime.threads import thread_count
 from .application_checks import check_import_order, check_routes
 from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
+from .limit_checks import check_limits, check_shared_limits
 from .permission_checks import check_permissions
 
 __all__ = [
@@ -59,12 +62,14 @@ __all__ = [
     "check_draining",
     "check_import_order",
     "check_installed",
+    "check_limits",
     "check_methods",
     "check_packages",
     "check_permissions",
     "check_revocation",
     "check_routes",
     "check_runserver",
+    "check_shared_limits",
     "check_threads",
 ]
 

@@ -27,6 +27,9 @@ from .exceptions import BackgroundTaskError, StopConsumer, UnknownMessageType
 from .layers import FullChannelLayer, get_channel_layer
 from .layers.third_party import adapt
 from .messages.declarations import declarations, is_declared
+from .security.limits.guard import Guard
+from .security.limits.options import Limits
+from .security.limits.project import class_limits, guard_for, handshake_timeout
 from .security.permissions.base import Permission, entry_rule
 from .utils import await_many_dispatch
 
@@ -167,6 +170,13 @@ def _is_the_projects(cls: type, name: str) -> bool:
     return True  # it is set on the instance, or missing
 
 
+class _HandshakeTimeout:
+    """What the limits of the class and of the project say, as they are now."""
+
+    def __get__(self, instance: object, owner: type) -> float | None:
+        return handshake_timeout(owner)
+
+
 class ConsumerApplication(Protocol, Generic[_C]):
     """The ASGI application that :meth:`AsyncConsumer.as_asgi` returns."""
 
@@ -213,8 +223,9 @@ class AsyncConsumer:
     background_grace: float = 5.0
 
     #: Seconds within which a WebSocket has to be accepted or closed, before the client is refused
-    #: with 503; None for as long as it takes. Browsers may give up sooner (Firefox after 20 s).
-    handshake_timeout: float | None = 30.0
+    #: with 503; None for as long as it takes. Browsers may give up sooner (Firefox after 20 s). By
+    #: default what the limits say, and 30.0 if they do not.
+    handshake_timeout: float | None = cast("float | None", _HandshakeTimeout())
 
     #: Seconds that a client may take nothing of what it is sent, before it is disconnected (with
     #: 1013); None for as long as it likes. About as long as servers wait for a client's pong.
@@ -232,6 +243,10 @@ class AsyncConsumer:
     #: password, or the session expires. See the setting ``CHANNELS_REVOCATION``.
     ends_with_session: bool = True
 
+    #: How much clients of this consumer may do, such as ``Limits(messages_per_connection="20/s")``
+    #: or a dict. What it leaves out is as the setting ``CHANNELS_LIMITS`` has it.
+    client_limits: "Limits | Mapping[str, Any] | None" = None
+
     # Set on the instance before the first handler runs. The layer is None when none is configured;
     # the type leaves that out, as that of get_channel_layer() does.
     scope: Scope
@@ -241,6 +256,7 @@ class AsyncConsumer:
     base_send: Callable[[Any], Any]
 
     _channels_connection: Connection | None = None
+    _channels_guard: Guard | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Find mistakes in what the class declares.
@@ -266,6 +282,10 @@ class AsyncConsumer:
     def _entry_rule(self) -> Permission | None:
         return entry_rule(self.permissions)
 
+    def _make_guard(self) -> Guard | None:
+        guard = self._channels_guard = guard_for(self.scope, self)
+        return guard
+
     async def _open_channel(self, wake: Callable[[], None]) -> Mailbox | None:
         layer: Any = get_channel_layer(self.channel_layer_alias)
         self.channel_layer = layer
@@ -273,7 +293,11 @@ class AsyncConsumer:
             return None
         self.channel_name = name = await layer.new_channel()
         self.channel_receive = functools.partial(layer.receive, name)
-        return adapt(layer).open_mailbox(name, wake)
+        mailbox = adapt(layer).open_mailbox(name, wake)
+        guard = self._channels_guard
+        if guard is not None and guard.groups is not None:
+            adapt(layer).limit_groups(name, guard.groups, guard.count_groups)
+        return mailbox
 
     @any_name
     async def dispatch(self, message: Any) -> None:
@@ -344,8 +368,13 @@ class AsyncConsumer:
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication[Self]:
-        """An ASGI application that makes one consumer, with ``initkwargs``, per connection."""
+        """An ASGI application that makes one consumer, with ``initkwargs``, per connection.
+
+        Raises:
+            ImproperlyConfigured: :attr:`client_limits` are no limits.
+        """
         _guard(cls)  # in case that a base class did not pass __init_subclass__() on
+        class_limits(cls)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             try:

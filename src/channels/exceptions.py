@@ -42,6 +42,7 @@ __all__ = [
     "SessionEnded",
     "StopConsumer",
     "TooManyBackgroundTasks",
+    "TooManyGroups",
     "Unconfirmed",
     "UnknownMessageType",
 ]
@@ -153,6 +154,10 @@ class BackgroundTaskError(ChannelsError, RuntimeError):
 
 class TooManyBackgroundTasks(BackgroundTaskError):
     """As many background tasks are running as may be, for the consumer or the process."""
+
+
+class TooManyGroups(ChannelsError):
+    """The connection is in as many groups as its limits allow, so it cannot join another."""
 
 
 class InvalidHookError(ChannelsError, TypeError):

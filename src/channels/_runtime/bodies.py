@@ -2,11 +2,20 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 from .denial import deny, phrase
 from .types import Receive, Scope, Send
 
-__all__ = ["LAST_WORD", "LINGER", "announced_length", "collect", "refuse"]
+__all__ = [
+    "LINGER",
+    "announced_length",
+    "announces_body",
+    "collect",
+    "last_word",
+    "refuse",
+]
 
 # Seconds for which what a refused client goes on sending is read, and forgotten.
 LINGER = 1.0
@@ -14,8 +23,10 @@ LINGER = 1.0
 # Parts that are smaller than this are put together when there are more of them than this.
 _SMALL, _FEW = 64 * 1024, 64
 
-#: The end of a refusal's answer.
-LAST_WORD = {"type": "http.response.body", "body": phrase(413)}
+
+def last_word(status: int) -> dict[str, Any]:
+    """The end of a refusal's answer."""
+    return {"type": "http.response.body", "body": phrase(status)}
 
 
 def announced_length(scope: Scope) -> int:
@@ -24,6 +35,13 @@ def announced_length(scope: Scope) -> int:
         if name.lower() == b"content-length":
             return int(value) if value.isdigit() and len(value) < 20 else 0
     return 0
+
+
+def announces_body(scope: Scope) -> bool:
+    """Whether the client says that it sends a body, of whatever length."""
+    if announced_length(scope) > 0:
+        return True
+    return any(name.lower() == b"transfer-encoding" for name, _ in scope.get("headers") or ())
 
 
 def collect(parts: list[bytes], part: bytes) -> None:
@@ -36,10 +54,19 @@ def collect(parts: list[bytes], part: bytes) -> None:
 
 
 async def refuse(
-    scope: Scope, receive: Receive, send: Send, *, reason: str, sender: object
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    reason: str,
+    sender: object,
+    status: int = 413,
+    headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Refuse a request with 413 before any of its body has been read."""
-    await deny(scope, send, status=413, reason=reason, sender=sender, unread=True)
+    """Refuse a request before any of its body has been read, by default because of its size."""
+    await deny(
+        scope, send, status=status, reason=reason, sender=sender, unread=True, headers=headers
+    )
     # A task, because that of a server may be no task of asyncio's.
     discarding = asyncio.ensure_future(_discard(receive))
     try:
@@ -47,7 +74,7 @@ async def refuse(
     finally:
         discarding.cancel()
     with contextlib.suppress(OSError):  # the client has gone
-        await send(dict(LAST_WORD))
+        await send(last_word(status))
 
 
 async def _discard(receive: Receive) -> None:

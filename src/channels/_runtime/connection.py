@@ -28,12 +28,13 @@ from .handshake import HandshakeLimit
 from .intake import Intake
 from .lifecycle import OPEN, REFUSED, RESTARTING, Lifecycle, disconnect_type
 from .logtext import describe
+from .metering import Metering
 from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
 from .tallies import tally_of
 from .turns import turn
-from .types import Consumer, Mailbox, OpenMailbox, Receive, Scope, Send
+from .types import Consumer, Guard, Mailbox, OpenMailbox, Receive, Scope, Send
 
 __all__ = ["RESPONSE_GRACE", "Connection"]
 
@@ -53,11 +54,13 @@ class Connection:
         "_connections",
         "_consumer",
         "_dispatcher",
+        "_guard",
         "_handler",
         "_handshake_limit",
         "_intake",
         "_life",
         "_mailbox",
+        "_metering",
         "_outlet",
         "_raw_send",
         "_scope",
@@ -80,6 +83,8 @@ class Connection:
         self.send: Send = outlet.send
         self._mailbox: Mailbox | None = None
         self._handshake_limit: HandshakeLimit | None = None
+        self._guard: Guard | None = None
+        self._metering: Metering | None = None
         # The task that runs the handlers was cancelled: the server or the event loop ends.
         self._cancelled = False
 
@@ -101,9 +106,11 @@ class Connection:
         self._outlet.begin(receive)
         if signals.handshake_finished.receivers and self._life.protocol == "websocket":
             self._life.watch_handshake(partial(self._tell_handshake, clock.now()))
-        if from_server(self._scope) and not await self._admit():
+        if from_server(self._scope) and not await self._admit(receive):
             self._life.not_admitted()
             return
+        if self._metering is not None:
+            receive = self._metering.receive
         loop = asyncio.get_running_loop()
         task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
         try:
@@ -122,14 +129,16 @@ class Connection:
             raise cancelled from None
         finally:
             self._connections.discard(self)
+            if self._guard is not None:
+                self._guard.release()
             del task  # what it raised refers to this frame
 
     def _tell_handshake(self, began: float, outcome: str) -> None:
         seconds = clock.now() - began
         send_signal(signals.handshake_finished, self._consumer, outcome=outcome, seconds=seconds)
 
-    async def _admit(self) -> bool:
-        """Whether the connection may begin. A WebSocket may not when the process is ending."""
+    async def _admit(self, receive: Receive) -> bool:
+        """Whether the connection may begin: not beyond a limit, nor in a process that ends."""
         if self._connections.refusing and self._life.protocol == "websocket":
             await deny(
                 self._scope,
@@ -140,6 +149,8 @@ class Connection:
                 level=logging.INFO,
             )
             return False
+        if not await self._is_within_limits(receive):
+            return False
         draining.prepare(self._connections)
         lag.watch()
         self._connections.add(self)
@@ -148,6 +159,19 @@ class Connection:
             self._handshake_limit = HandshakeLimit(
                 seconds, self._consumer, self._raw_send, self._life, self._handler
             )
+        return True
+
+    async def _is_within_limits(self, receive: Receive) -> bool:
+        """Whether the limits let the connection in, to which it is held from now on."""
+        consumer = self._consumer
+        guard = consumer._make_guard()
+        if guard is None:
+            return True
+        if not await guard.admits(receive, self._raw_send, type(consumer)):
+            return False
+        self._guard = guard
+        if guard.meters and self._life.protocol == "websocket":
+            self._metering = Metering(receive, guard, consumer, self._intake, self._outlet)
         return True
 
     async def _live(self, open_mailbox: OpenMailbox) -> None:
@@ -365,6 +389,8 @@ class Connection:
         if self._handshake_limit is not None:
             await self._handshake_limit.finish()
             self._handshake_limit = None
+        if self._metering is not None:
+            await self._metering.finish()
         self._outlet.stop_answering()
         if self._life.protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)

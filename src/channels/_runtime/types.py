@@ -7,6 +7,8 @@ __all__ = [
     "ASGIApplication",
     "Consumer",
     "EntryRule",
+    "Excess",
+    "Guard",
     "Mailbox",
     "Message",
     "OpenMailbox",
@@ -30,6 +32,58 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
+class Excess(Protocol):
+    """What a client has done too much of."""
+
+    @property
+    def limit(self) -> str:
+        """The name of the limit."""
+
+    @property
+    def seconds(self) -> float:
+        """After how many the client is within it again."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether to wait so long, and not to close the connection."""
+
+    @property
+    def reason(self) -> str:
+        """Why, for the log."""
+
+    @property
+    def code(self) -> int:
+        """What to close a WebSocket with."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says the same."""
+
+    @property
+    def told(self) -> str:
+        """What the client is told."""
+
+
+class Guard(Protocol):
+    """What holds one connection to limits."""
+
+    @property
+    def meters(self) -> bool:
+        """Whether it limits what a client sends."""
+
+    async def admits(self, receive: "Receive", send: "Send", sender: object) -> bool:
+        """Whether the connection may begin. If not, it has been refused."""
+
+    async def check(self, size: int) -> Excess | None:
+        """Count a message of so many bytes; what there is too much of, or None."""
+
+    def count(self, excess: Any, action: str) -> None:
+        """Count what became of an excess: ``"closed"``, ``"waited"``."""
+
+    def release(self) -> None:
+        """The connection has ended."""
+
+
 class Consumer(Protocol):
     """What a connection needs of the consumer it drives."""
 
@@ -46,6 +100,9 @@ class Consumer(Protocol):
 
     def _entry_rule(self) -> "EntryRule | None":
         """Who may come in; None for everybody."""
+
+    def _make_guard(self) -> Guard | None:
+        """What holds the connection to limits; None where there are none."""
 
     async def _shut_down(self) -> None:
         """Be told of its end, in a worker."""

@@ -7,10 +7,19 @@ from typing import Any, cast
 
 from django.conf import settings
 
-from .._runtime import timers
-from .._runtime.bodies import LAST_WORD, LINGER, announced_length, collect, refuse
+from .._runtime import clock, timers
+from .._runtime.bodies import (
+    LINGER,
+    announced_length,
+    announces_body,
+    collect,
+    last_word,
+    refuse,
+)
 from .._runtime.denial import deny
+from .._runtime.faults import attempt
 from .._runtime.kinds import refuse_plain
+from .._runtime.scopes import from_server
 from .._runtime.types import Message, Receive, Scope, Send, any_name
 from ..consumer import AsyncConsumer, framework
 from ..db import aclose_old_connections  # tests replace it here, to keep what is open
@@ -19,6 +28,11 @@ from ._frames import as_header_pairs
 from ._last import dispatch_last
 
 __all__ = ["AsyncHttpConsumer", "aclose_old_connections"]
+
+
+# Bytes of a body for which a client gets one second more. A modem is faster; who is slower holds
+# connections for its own sake (Apache's mod_reqtimeout has this number).
+_SLOWEST = 500
 
 
 class _UploadLimit:
@@ -42,6 +56,10 @@ class AsyncHttpConsumer(AsyncConsumer):
     #: number. By default what the setting ``DATA_UPLOAD_MAX_MEMORY_SIZE`` says.
     max_body_size: int | None = cast("int | None", _UploadLimit())
 
+    #: Seconds within which the whole body has to come, and one more for each 500 bytes of it,
+    #: before the request is refused with 408; None for as long as it takes.
+    body_timeout: float | None = 60.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The parts of the request's body.
         self.body: list[bytes] = []
@@ -50,10 +68,13 @@ class AsyncHttpConsumer(AsyncConsumer):
     _responded = False
     # Bytes in `body`, or more.
     _collected = 0
-    # The body was too large: what still comes is not kept.
-    _refused = False
+    # The status with which the body was refused: what still comes is not kept.
+    _refused: int | None = None
+    # Until the body has come; and when it began to.
+    _reading: timers.Timer | None = None
+    _begun = 0.0
     _lingering: timers.Timer | None = None
-    _ending: "asyncio.Future[None] | None" = None
+    _ending: "asyncio.Future[Any] | None" = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, unless its client says that it is too large."""
@@ -64,7 +85,14 @@ class AsyncHttpConsumer(AsyncConsumer):
             reason = self._too_large(limit)
             await refuse(scope, receive, send, reason=reason, sender=type(self))
             return
-        await super().__call__(scope, receive, send)
+        if self.body_timeout is not None and collects and announces_body(scope):
+            self._begun = clock.now()
+            if from_server(scope):
+                self._reading = timers.Timer(self.body_timeout, self._is_slow, self.body_timeout)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stop_reading()
 
     async def send_headers(
         self,
@@ -121,7 +149,9 @@ class AsyncHttpConsumer(AsyncConsumer):
         the parts of any body as they come.
         """
         more_body = bool(message.get("more_body"))
-        if self._refused:
+        if not more_body:
+            self._stop_reading()
+        if self._refused is not None:
             if not more_body:
                 await self._end_refusal()
             return
@@ -130,7 +160,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         self._collected += len(part)
         limit = self.max_body_size
         if limit is not None and self._collected > limit and self._holds_more_than(limit):
-            await self._refuse(limit, more_body=more_body)
+            await self._refuse(413, self._too_large(limit), more_body=more_body)
         elif not more_body:
             try:
                 await self.handle(b"".join(self.body))
@@ -154,15 +184,39 @@ class AsyncHttpConsumer(AsyncConsumer):
             f"{type(self).__qualname__}, or setting DATA_UPLOAD_MAX_MEMORY_SIZE, takes more"
         )
 
-    async def _refuse(self, limit: int, *, more_body: bool) -> None:
-        """Answer with 413; as long as the client goes on sending, read that, for a while."""
-        self._refused = True
+    def _is_slow(self, seconds: float) -> None:
+        """The body is late, unless enough of it has come meanwhile."""
+        left = self._begun + seconds + self._collected / _SLOWEST - clock.now()
+        if left > 0:
+            self._reading = timers.Timer(left, self._is_slow, seconds)
+            return
+        self._reading = None
+        reason = (
+            f"the body has not come within {seconds:g} s and one more for each {_SLOWEST} bytes; "
+            f"a higher body_timeout of {type(self).__qualname__} waits longer"
+        )
+
+        async def refuse_slow() -> None:
+            if self._refused is None:  # pragma: no branch - both at the same moment
+                await self._refuse(408, reason, more_body=True)
+
+        self._ending = asyncio.ensure_future(attempt(self, self.scope, refuse_slow))
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    async def _refuse(self, status: int, reason: str, *, more_body: bool) -> None:
+        """Refuse the body; as long as the client goes on sending, read that, for a while."""
+        self._refused = status
+        self._stop_reading()
         self.body.clear()
         await deny(
             self.scope,
             super().send,
-            status=413,
-            reason=self._too_large(limit),
+            status=status,
+            reason=reason,
             sender=type(self),
             unread=more_body,
         )
@@ -175,7 +229,7 @@ class AsyncHttpConsumer(AsyncConsumer):
     async def _end_refusal(self) -> None:
         self._stop_lingering()
         with contextlib.suppress(Exception):  # the client has its answer
-            await super().send(dict(LAST_WORD))
+            await super().send(last_word(self._refused or 413))
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None:

@@ -1,6 +1,7 @@
 """What a channel layer is: its interface, what it declares that it can do, names, capacities."""
 
 import fnmatch
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -160,6 +161,9 @@ class BaseChannelLayer:
     #: Whether the layer keeps states: dicts with a name, which any process may set and read.
     supports_state: ClassVar[bool] = False
 
+    #: Whether the layer keeps token buckets, by which processes share limits: :meth:`take_tokens`.
+    supports_tokens: ClassVar[bool] = False
+
     #: Fields that a collection of states holds. One more takes the place of the one that would
     #: expire first.
     state_capacity: int = 1000
@@ -245,6 +249,19 @@ class BaseChannelLayer:
             wake: called on that loop when there is a message to take. It must not call the layer.
         """
         return ReceivingMailbox(self, channel, wake)
+
+    def limit_groups(self, channel: str, most: int, exceeded: Callable[[], None]) -> None:
+        """Let a consumer's channel be in so many groups at most.
+
+        One more is to call ``exceeded`` and to raise
+        :exc:`~channels.exceptions.TooManyGroups` in ``group_add``. A layer that cannot do that
+        ignores the limit.
+
+        Args:
+            channel: the consumer's, which has a mailbox.
+            most: how many groups.
+            exceeded: called on any thread.
+        """
 
     async def stop_receiving(self, channel: str) -> None:
         """Give back messages of a named channel that this event loop has and nobody here awaits.
@@ -432,6 +449,49 @@ class BaseChannelLayer:
     async def delete_state(self, collection: str, field: str) -> None:
         """Forget a state. No error if there is none."""
         raise NotImplementedError("delete_state() not implemented (supports_state)")
+
+    # Limits
+
+    async def take_tokens(
+        self,
+        key: str,
+        *,
+        rate: float,
+        burst: float,
+        least: float = 1.0,
+        most: float | None = None,
+    ) -> tuple[float, float]:
+        """Take tokens from a bucket that all processes share, if it has enough of them.
+
+        Limits call it. A bucket that nobody has used lately is full.
+
+        Args:
+            key: names the bucket; made like the name of a group.
+            rate: tokens that come back in a second.
+            burst: tokens that a full bucket holds.
+            least: how many to take at least.
+            most: how many to take if there are more; by default ``least``.
+
+        Returns:
+            How many were taken, and 0.0; or 0.0, and the seconds after which there will be enough.
+
+        Raises:
+            NotSupported: the layer has no buckets.
+            TypeError: the key is not valid.
+            ValueError: the rate or the burst is not.
+        """
+        raise NotSupported(
+            f"{type(self).__qualname__} keeps no token buckets (supports_tokens), which limits "
+            "that processes share need"
+        )
+
+    def require_valid_bucket(self, key: str, rate: float, burst: float) -> None:
+        """Check the name of a token bucket, and how it is filled; see :meth:`take_tokens`."""
+        if not self.match_type_and_length(key) or not self.group_name_regex.match(key):
+            raise InvalidNameError(self._name_error("Bucket", key))
+        for name, value in (("rate", rate), ("burst", burst)):
+            if type(value) not in (int, float) or not 0 < value < math.inf:
+                raise ValueError(f"{name} of tokens must be a number above 0, not {value!r}")
 
     # Later, and again and again
 

@@ -18,8 +18,11 @@ from django.core.checks import CheckMessage
 from .. import signals
 from .._runtime import clock, types
 from .._runtime.carried import strip
+from .._runtime.faults import blame_client
 from .._runtime.forks import in_child
 from .._runtime.loops import running_loop
+from ..close_codes import CloseCode
+from ..exceptions import TooManyGroups
 from .base import BaseChannelLayer
 from .mailbox import Entry, Mailbox, Overflow, Refusal, check_overflow
 from .messages import taken
@@ -227,6 +230,30 @@ class LocalChannels(BaseChannelLayer):
                 self._leases.pop((group, channel), None)
                 self._leases[group, channel] = now + self.group_expiry
         self.statistics.report()
+
+    def limit_groups(self, channel: str, most: int, exceeded: Callable[[], None]) -> None:
+        """Let a consumer's channel be in so many groups at most."""
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is not None:  # pragma: no branch - a consumer's is there
+            mailbox.group_limit = most, exceeded
+
+    def require_group_room(self, group: str, channel: str) -> None:
+        """Refuse one group more than a channel may be in.
+
+        Raises:
+            TooManyGroups: it would be one. The client is to blame, if it was asking for it.
+        """
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is None or mailbox.group_limit is None:
+            return
+        most, exceeded = mailbox.group_limit
+        groups = self._memberships.get(channel, ())
+        if len(groups) >= most and group not in groups:
+            exceeded()
+            error = TooManyGroups(
+                f"This connection is in {most} groups already, which is its groups_per_connection"
+            )
+            raise blame_client(error, CloseCode.TOO_MANY_REQUESTS.value)
 
     def part(self, group: str, channel: str) -> None:
         """:meth:`group_discard` with names known to be valid."""

@@ -77,6 +77,7 @@ class Mailbox:
         "capacity",
         "channel",
         "gap",
+        "group_limit",
         "overflowed",
         "readers",
     )  # fmt: skip
@@ -94,6 +95,8 @@ class Mailbox:
         self.behind = False
         #: Callers of ``receive`` that are under way.
         self.readers = 0
+        #: How many groups it may be in, and what to call when it wants to join another; or None.
+        self.group_limit: tuple[int, Callable[[], None]] | None = None
         # How many messages the consumer takes before it is told of the gap, and when it was told
         # of the one before.
         self._gap_after = 0

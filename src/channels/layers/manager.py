@@ -8,7 +8,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from .. import DEFAULT_CHANNEL_LAYER
-from .._runtime import per_loop
+from .._runtime import layer_access, per_loop
 from .._runtime.forks import in_child
 from ..exceptions import InvalidChannelLayerError
 from .base import ChannelLayer, FullChannelLayer
@@ -124,3 +124,6 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> FullChannelLayer:
     if alias not in channel_layers.backends and alias not in channel_layers:
         return None  # type: ignore[return-value]
     return cast("FullChannelLayer", channel_layers[alias])
+
+
+layer_access.provide(get_channel_layer)

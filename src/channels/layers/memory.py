@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 from django.core.checks import CheckMessage, Warning  # noqa: A004
 
 from .._runtime import clock
+from .._runtime.buckets import Buckets
 from ..exceptions import ChannelFull
 from . import nowhere
 from .carriers import carriers, carry, is_due, unchanged
@@ -65,12 +66,15 @@ class InMemoryChannelLayer(LocalChannels):
         {
             "send", "new_channel", "group_add", "group_discard", "group_send",
             "set_state", "get_states", "get_state", "delete_state",
+            "take_tokens",
             "send_later", "group_send_later", "cancel_later",
             "send_every", "group_send_every", "cancel_every",
         }
     )  # fmt: skip
 
     supports_state: ClassVar[bool] = True
+
+    supports_tokens: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class InMemoryChannelLayer(LocalChannels):
         require_count("schedule_capacity", schedule_capacity)
         super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
         self._states = LocalStates()
+        self._buckets = Buckets()
         self.schedule_capacity = schedule_capacity
         self._schedule = Schedule(schedule_capacity)
 
@@ -148,6 +153,7 @@ class InMemoryChannelLayer(LocalChannels):
         """Add ``channel`` to ``group``; adding it again renews its membership."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
+        self.require_group_room(group, channel)
         self.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -212,6 +218,22 @@ class InMemoryChannelLayer(LocalChannels):
         self.require_valid_state_name(collection, field)
         with self.lock:
             self._states.delete(collection, field)
+
+    async def take_tokens(
+        self,
+        key: str,
+        *,
+        rate: float,
+        burst: float,
+        least: float = 1.0,
+        most: float | None = None,
+    ) -> tuple[float, float]:
+        """Take tokens from a bucket; see :meth:`BaseChannelLayer.take_tokens`."""
+        self.require_valid_bucket(key, rate, burst)
+        with self.lock:
+            return self._buckets.take_some(
+                key, 1 / rate, burst, least, least if most is None else most
+            )
 
     # Later, and again and again; see BaseChannelLayer
 
@@ -320,6 +342,7 @@ class InMemoryChannelLayer(LocalChannels):
         self._schedule.clear()
         with self.lock:
             self._states.clear()
+            self._buckets.clear()
         await super().flush()
 
     async def aclose(self) -> None:

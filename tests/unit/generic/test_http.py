@@ -276,7 +276,7 @@ async def test_a_client_that_never_ends_its_request_is_cut_off(brief):
     server.put("http.disconnect")
     await server.ended()
     assert server.sent[0]["status"] == 413
-    assert server.sent[-1] == bodies.LAST_WORD
+    assert server.sent[-1] == bodies.last_word(413)
 
 
 async def test_what_comes_after_the_refusal_is_not_kept():
@@ -382,3 +382,57 @@ async def test_a_type_error_in_disconnect_is_logged_as_it_is(caplog):
     assert (await communicator.get_response())["status"] == 200
     await communicator.wait()
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+
+
+# Slow bodies
+
+
+def upload(consumer, *parts, **more):
+    server = Server(consumer.as_asgi(), "http", method="POST")
+    server.scope["headers"] = [(b"transfer-encoding", b"chunked")]
+    for part in parts:
+        server.put("http.request", body=part, more_body=True)
+    return server.start()
+
+
+@pytest.mark.parametrize("parts", [(), (b"a",), (b"a", b"b")])
+async def test_a_body_that_does_not_come_is_refused_with_408(parts, caplog, monkeypatch):
+    class Slow(Upload):
+        body_timeout = 0.02
+
+    monkeypatch.setattr("channels.generic.http.LINGER", 0.01)
+    server = upload(Slow, *parts)
+    await until(lambda: len(server.sent) == 3)
+    assert server.sent[0]["status"] == 408
+    assert server.sent[-1] == bodies.last_word(408)
+    assert "the body has not come within 0.02 s" in caplog.text
+    assert "a higher body_timeout of" in caplog.text
+    server.put("http.disconnect")
+    await server.ended()
+
+
+async def test_a_large_body_has_more_time():
+    class Slow(Upload):
+        body_timeout = 0.02
+        max_body_size = None
+
+    server = upload(Slow, b"a" * 50_000)  # a hundred seconds
+    await asyncio.sleep(0.1)
+    assert not server.sent
+    server.put("http.request", body=b"", more_body=False)
+    await until(lambda: len(server.sent) == 2)
+    assert server.sent[0]["status"] == 200
+    server.put("http.disconnect")
+    await server.ended()
+
+
+async def test_it_may_take_as_long_as_it_likes():
+    class Patient(Upload):
+        body_timeout = None
+
+    server = upload(Patient, b"a")
+    server.put("http.request", body=b"", more_body=False)
+    await until(lambda: len(server.sent) == 2)
+    assert server.sent[0]["status"] == 200
+    server.put("http.disconnect")
+    await server.ended()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from channels._runtime import bodies
-from channels._runtime.bodies import LAST_WORD, announced_length, collect, refuse
+from channels._runtime.bodies import announced_length, announces_body, collect, last_word, refuse
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,28 @@ async def test_a_refused_client_is_read_until_it_has_sent_all(last, monkeypatch)
     assert events == [PART]
     assert sent[0]["status"] == 413
     assert (b"connection", b"close") in sent[0]["headers"]
-    assert sent[-1] == LAST_WORD
+    assert sent[-1] == last_word(413)
 
 
 async def test_a_refused_client_that_goes_on_sending_is_not_read_for_ever(monkeypatch):
     monkeypatch.setattr(bodies, "LINGER", 0.01)
-    assert (await refused([PART]))[-1] == LAST_WORD
+    assert (await refused([PART]))[-1] == last_word(413)
 
 
 async def test_a_refused_client_may_leave_before_the_last_word():
     told = []
 
     async def send(message):
-        if message == LAST_WORD:
+        if message == last_word(413):
             raise ConnectionResetError
         told.append(message)
 
     await refused([LEFT], send)
     assert told[0]["status"] == 413
+
+
+def test_whether_a_client_says_that_it_sends_a_body():
+    assert not announces_body({})
+    assert not announces_body({"headers": [(b"content-length", b"0")]})
+    assert announces_body({"headers": [(b"Content-Length", b"7")]})
+    assert announces_body({"headers": [(b"Transfer-Encoding", b"chunked")]})

@@ -71,6 +71,8 @@ class BrokerLayer(BaseChannelLayer):
 
     carries = True
 
+    supports_tokens: ClassVar[bool] = True
+
     #: The options that have to be more than 0.
     limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
 
@@ -315,6 +317,7 @@ class BrokerLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         process, transport = process_of(channel), self.transport
         if process == self.client_prefix:
+            self.local.require_group_room(group, channel)
             change = transport.join(group, channel)
         elif process is None:
             change = transport.bind(group, channel, self.group_expiry)
@@ -385,6 +388,27 @@ class BrokerLayer(BaseChannelLayer):
         """Forget a state. No error if there is none."""
         self.require_valid_state_name(collection, field)
         await self._off_passing_loop(self.transport.delete_state(collection, field))
+
+    # Limits
+
+    async def take_tokens(
+        self,
+        key: str,
+        *,
+        rate: float,
+        burst: float,
+        least: float = 1.0,
+        most: float | None = None,
+    ) -> tuple[float, float]:
+        """Take tokens from a bucket; see :meth:`BaseChannelLayer.take_tokens`."""
+        self.require_valid_bucket(key, rate, burst)
+        most = least if most is None else most
+        taking = self.transport.take_tokens(key, rate, burst, float(least), float(most))
+        return await self._off_passing_loop(taking)
+
+    def limit_groups(self, channel: str, most: int, exceeded: Callable[[], None]) -> None:
+        """Let a consumer's channel be in so many groups at most."""
+        self.local.limit_groups(channel, most, exceeded)
 
     # Receiving
 

@@ -144,6 +144,13 @@ class Transport(Protocol):
     async def delete_state(self, collection: str, field: str) -> None:
         """Forget a state, if there is one."""
 
+    # Limits
+
+    async def take_tokens(
+        self, key: str, rate: float, burst: float, least: float, most: float
+    ) -> tuple[float, float]:
+        """Take tokens from a bucket; see ``BaseChannelLayer.take_tokens``."""
+
     # The whole
 
     async def flush(self) -> None:

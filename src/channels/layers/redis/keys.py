@@ -41,6 +41,7 @@ __all__ = [
     "sender_key",
     "state_expiry_key",
     "state_key",
+    "tokens_key",
 ]
 
 # Names for which keys that are needed with each message are remembered. A name costs 200 bytes.
@@ -136,6 +137,11 @@ def state_key(base: str, collection: str) -> str:
 def state_expiry_key(states: str) -> str:
     """When each state of the collection with the key ``states`` expires."""
     return f"{states}:expiry"
+
+
+def tokens_key(base: str, bucket: str) -> str:
+    """When a token bucket will be full, in microseconds."""
+    return f"{base}:tokens:{bucket}"
 
 
 def schedule_key(base: str) -> str:

@@ -33,6 +33,7 @@ from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
 from ..schedule import RedisSchedule
 from ..states import States
+from ..tokens import Tokens
 from .callbacks import Background, Callbacks
 from .notices import LossNotices
 from .requests import PLAIN, SHARDED, Commands
@@ -82,6 +83,7 @@ class PubSubTransport:
         states = States(self._partitions)
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
+        self.take_tokens = Tokens(self._partitions).take
         #: What is to be sent later.
         self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: The kind of pub/sub; None until the servers have been asked what they have.

@@ -34,6 +34,7 @@ from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
 from ..schedule import RedisSchedule
 from ..states import States
+from ..tokens import Tokens
 from .inbox import InboxReader
 
 __all__ = ["StreamsTransport"]
@@ -78,6 +79,7 @@ class StreamsTransport:
         states = States(self._partitions)
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
+        self.take_tokens = Tokens(self._partitions).take
         #: What is to be sent later.
         self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: What reads the inboxes.

@@ -1,0 +1,118 @@
+"""Token buckets that all processes share, through the broker of a channel layer.
+
+A message does not wait for the broker each time: a process takes a tenth of a bucket at once, and
+gives its clients from that. While the broker cannot be reached, each process holds its clients to
+the same rates by itself: a limit that is too generous for a while is better than a site that lets
+nobody in because its broker is down. How often that happened is counted.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+
+from ..._runtime import clock, lograte, timers
+from ..._runtime.buckets import MOST, Buckets
+from ..._runtime.layer_access import find_layer
+from ...exceptions import NotSupported
+from .counts import UNSHARED, counts
+from .rates import Rate
+
+__all__ = ["SharedStore"]
+
+logger = logging.getLogger("channels.limits")
+
+# Seconds to wait for the broker, and then not to ask it again.
+_PATIENCE = 1.0
+_PAUSE = 5.0
+
+# Which part of a full bucket a process takes at once.
+_PART = 10
+
+
+class SharedStore:
+    """Buckets by key, at the broker.
+
+    Args:
+        alias: of the channel layer.
+        fallback: counts in this process while the broker cannot be reached.
+    """
+
+    def __init__(self, alias: str, fallback: Buckets) -> None:
+        self.alias = alias
+        self._fallback = fallback
+        # Tokens that this process has taken and not used yet.
+        self._taken: OrderedDict[str, float] = OrderedDict()
+        self._paused_until = 0.0
+
+    def has(self, key: str, cost: float) -> bool:
+        """Use tokens that were taken before; False if there are too few of them."""
+        left = self._taken.get(key, 0.0) - cost
+        if left < 0:
+            return False
+        self._taken[key] = left
+        return True
+
+    async def take(
+        self, key: str, rate: Rate, cost: float = 1.0, *, exact: bool, debt: bool = False
+    ) -> float:
+        """Take tokens from a bucket.
+
+        Args:
+            key: of the bucket.
+            rate: how fast it fills, and how much it holds.
+            cost: how many tokens to take.
+            exact: take no more than that, and not a supply for what comes next.
+            debt: see :func:`channels._runtime.buckets.take`.
+
+        Returns:
+            0.0, or the seconds after which there will be enough.
+        """
+        if self.has(key, cost):
+            return 0.0
+        if clock.now() < self._paused_until:
+            return self._fall_back(key, rate, cost, debt=debt)
+        needed = cost - self._taken.get(key, 0.0)
+        most = needed if exact else max(needed, rate.capacity / _PART)
+        try:
+            async with timers.timeout(_PATIENCE):
+                taken, wait = await self._ask(key, rate, needed, most, debt=debt)
+        except Exception as error:  # noqa: BLE001 - of whatever a layer asks its broker by
+            self._paused_until = clock.now() + _PAUSE
+            lograte.log(
+                logger,
+                logging.WARNING,
+                f"unshared {self.alias}",
+                "Limits are counted in each process by itself for %g s, because the channel layer "
+                "%s could not be asked: %s: %s",
+                _PAUSE,
+                self.alias,
+                type(error).__name__,
+                str(error) or f"no answer within {_PATIENCE:g} s",
+            )
+            return self._fall_back(key, rate, cost, debt=debt)
+        self._keep(key, taken - (cost if not wait else 0.0))
+        return wait
+
+    async def _ask(
+        self, key: str, rate: Rate, needed: float, most: float, *, debt: bool
+    ) -> tuple[float, float]:
+        layer = find_layer(self.alias)
+        if not hasattr(layer, "take_tokens"):
+            raise NotSupported("the layer is missing, or keeps no token buckets")
+        name = hashlib.sha256(key.encode()).hexdigest()[:40]
+        least = min(needed, rate.capacity) if debt else needed
+        found: tuple[float, float] = await layer.take_tokens(
+            name, rate=rate.amount / rate.seconds, burst=rate.capacity, least=least, most=most
+        )
+        return found
+
+    def _keep(self, key: str, more: float) -> None:
+        taken = self._taken
+        taken[key] = taken.get(key, 0.0) + more
+        taken.move_to_end(key)
+        if len(taken) > MOST:
+            taken.popitem(last=False)
+
+    def _fall_back(self, key: str, rate: Rate, cost: float, *, debt: bool) -> float:
+        counts[UNSHARED] += 1
+        return self._fallback.take(key, rate.interval, rate.capacity, cost, debt=debt)
