@@ -18,10 +18,12 @@ class ChannelsConfig(AppConfig):
         from ._runtime import database  # noqa: PLC0415
         from .control import plane  # noqa: PLC0415
         from .layers import nowhere  # noqa: PLC0415
+        from .live import asking  # noqa: PLC0415
 
         database.watch()
         nowhere.watch()
         plane.watch()
+        asking.watch()
         if apps.is_installed("django.contrib.auth"):
             from .revocation import events, watching  # noqa: PLC0415
 

@@ -272,6 +272,16 @@ class LocalChannels(BaseChannelLayer):
         """How many channels are in the group."""
         return len(self._groups.get(group, ()))
 
+    def groups_of(self, channel: str) -> list[str]:
+        """The groups that the channel is in."""
+        with self.lock:
+            return list(self._memberships.get(channel, ()))
+
+    def group_sizes(self) -> list[tuple[str, int]]:
+        """Every group that has members in this process, and how many."""
+        with self.lock:
+            return [(group, len(members)) for group, members in self._groups.items()]
+
     def deliver_to_group(self, group: str, entry: Entry, patience: float = 0.0) -> Late | None:
         """Put a message into the mailbox of every member of a group.
 

@@ -1,0 +1,12 @@
+"""Settings of another process that shares a layer with the tests."""
+
+import os
+
+SECRET_KEY = "not-a-secret"
+INSTALLED_APPS = ["channels"]
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [os.environ["TOP_BROKER"]], "prefix": os.environ["TOP_PREFIX"]},
+    }
+}
