@@ -45,6 +45,9 @@ Signal                      Arguments (``sender`` is the class of the consumer, 
 ``server_stopping``         none; the server's lifespan is ending
 ``worker_started``          ``worker``: it begins to listen
 ``worker_stopping``         ``worker``: it takes no more messages, and lets handlers finish
+``task_attempt_started``    ``task_result``: a background task is called next, in the same
+                            context
+``task_attempt_finished``   ``task_result``, ``seconds``, ``exception`` (or None)
 ``job_finished``            ``channel``, ``message_type``, ``seconds``, ``outcome``: a worker has
                             handled a message
 ``listener_failed``         ``worker``, ``channel``, ``exception``, ``failures`` (in a row),
@@ -88,6 +91,8 @@ __all__ = [
     "server_started",
     "server_stopping",
     "sync_threads_busy",
+    "task_attempt_finished",
+    "task_attempt_started",
     "worker_started",
     "worker_stopping",
 ]
@@ -150,6 +155,8 @@ server_draining = _Event()
 server_stopping = _Event()
 worker_started = _Event()
 worker_stopping = _Event()
+task_attempt_started = _Event()
+task_attempt_finished = _Event()
 job_finished = _Event()
 listener_failed = _Event()
 listener_recovered = _Event()

@@ -3,12 +3,15 @@
 import contextvars
 import inspect
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import channels
-from channels._runtime import database
+from channels import signals
+from channels._runtime import clock, database
 from channels._runtime.backoff import random_pause
 from channels._runtime.carried import carried
 from channels.db import close_old_connections
@@ -97,7 +100,8 @@ class Attempt:
         carried.set(self._carried())
         try:
             tell(task_started, self._backend, self.result)
-            return self.result.task.func(*self._arguments(), **self.result.kwargs)
+            with self._told():
+                return self.result.task.func(*self._arguments(), **self.result.kwargs)
         except StopIteration as error:  # which no future can carry
             raise RuntimeError("The task raised StopIteration") from error
         finally:
@@ -109,10 +113,32 @@ class Attempt:
         carried.set(self._carried())
         try:
             await atell(task_started, self._backend, self.result)
-            return await self.result.task.func(*self._arguments(), **self.result.kwargs)
+            with self._told():
+                return await self.result.task.func(*self._arguments(), **self.result.kwargs)
         finally:
             if database.opened:
                 await database.release()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell listeners of the attempt, in the context of the task."""
+        sender = type(self._backend)
+        signals.emit(signals.task_attempt_started, sender, task_result=self.result)
+        began, failure = clock.now(), None
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            signals.emit(
+                signals.task_attempt_finished,
+                sender,
+                task_result=self.result,
+                seconds=clock.now() - began,
+                exception=failure,
+            )
+            del failure  # its traceback holds this frame
 
     def _carried(self) -> str | None:
         """What has travelled along with the task."""

@@ -1,0 +1,77 @@
+"""Root spans, of which most are not sampled: these cost a random number.
+
+The SDK makes an ID, links and attributes of every span before it asks its sampler. That costs more
+than most handlers do. Where the sampler looks at the trace's ID only, as the one of
+``OTEL_TRACES_SAMPLER=parentbased_traceidratio`` does (OpenTelemetry, Trace SDK, section
+"TraceIdRatioBased"), the same decision is made here, with the ID that the span gets then.
+"""
+
+import threading
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+__all__ = ["Roots"]
+
+_EMPTY = Context()
+
+
+class _Drawn(IdGenerator):
+    """Gives the trace ID that was drawn before, once, in the thread that has drawn it."""
+
+    def __init__(self, ids: IdGenerator) -> None:
+        self._ids = ids
+        self._here = threading.local()
+
+    def draw(self) -> int:
+        """A trace ID, for the next span of this thread."""
+        found: int = self._ids.generate_trace_id()
+        self._here.trace_id = found
+        return found
+
+    def generate_span_id(self) -> int:
+        """See the SDK."""
+        found: int = self._ids.generate_span_id()
+        return found
+
+    def generate_trace_id(self) -> int:
+        """See the SDK."""
+        found = getattr(self._here, "trace_id", None)
+        self._here.trace_id = None
+        return self._ids.generate_trace_id() if found is None else found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ids, name)
+
+
+class Roots:
+    """Makes spans that have no parent.
+
+    Args:
+        tracer: makes them.
+    """
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+        self._drawn: _Drawn | None = None
+        self._bound = 0
+        if isinstance(tracer, Tracer):
+            sampler: Any = tracer.sampler
+            if isinstance(sampler, ParentBased):
+                sampler = getattr(sampler, "_root", sampler)
+            if type(sampler) is TraceIdRatioBased:
+                self._bound = sampler.bound
+                self._drawn = tracer.id_generator = _Drawn(tracer.id_generator)
+
+    def start(self, name: str, **arguments: Any) -> trace.Span | None:
+        """A new root span that is recorded, or None."""
+        if self._drawn is not None:
+            drawn = self._drawn.draw()
+            if drawn & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+                return None
+        span = self._tracer.start_span(name, context=_EMPTY, **arguments)
+        return span if span.is_recording() else None

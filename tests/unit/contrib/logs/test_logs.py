@@ -1,0 +1,143 @@
+"""Records that say which connection they are about, as JSON."""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from channels.consumer import AsyncConsumer
+from channels.contrib.logs import (
+    ConnectionFilter,
+    JSONFormatter,
+    connection_fields,
+    connection_id,
+)
+from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.testing import WebsocketCommunicator
+
+logger = logging.getLogger("tests.project")
+
+
+@pytest.fixture
+def lines():
+    """What is logged, as JSON."""
+    found = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            found.append(json.loads(self.format(record)))
+
+    handler = Handler()
+    handler.addFilter(ConnectionFilter(user=True))
+    handler.setFormatter(JSONFormatter())
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+
+
+class Chat(AsyncWebsocketConsumer):
+    async def receive(self, text_data=None, bytes_data=None):
+        logger.error("%s", text_data, extra={"room": 7})
+        await self.start_background_task(self.later)
+        await self.send(connection_id())
+
+    async def later(self):
+        logger.error("later")
+
+
+class SyncChat(WebsocketConsumer):
+    def receive(self, text_data=None, bytes_data=None):
+        logger.error("%s", text_data)
+        self.send(connection_id())
+
+
+@pytest.mark.parametrize("consumer", [Chat, SyncChat])
+async def test_every_line_of_a_connection_has_its_id(lines, consumer):
+    clients = [WebsocketCommunicator(consumer.as_asgi(), "/chat/?token=x") for _ in range(2)]
+    ids = []
+    for client in clients:
+        client.scope["user"] = User(pk=5)
+        await client.connect()
+        await client.send_to(text_data="hello")
+        ids.append(await client.receive_from())
+    for client in clients:
+        await client.disconnect()
+    assert ids[0] != ids[1]
+    assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]+", ids[0])
+    assert [line["connection_id"] for line in lines][:: len(lines) // 2] == ids
+    first = lines[0]
+    assert (first["message"], first["consumer"], first["path"]) == (
+        "hello",
+        consumer.__name__,
+        "/chat/",
+    )
+    assert first["user_id"] == 5
+    assert connection_id() is None
+    assert connection_fields() == {}
+
+
+async def test_what_is_not_known_is_left_out(lines):
+    class Plain(AsyncConsumer):
+        async def start(self, event):
+            self.scope["user"] = AnonymousUser()
+            logger.error("anonymous")
+            del self.scope["user"]
+            logger.error("nobody", extra={"path": "given"})
+
+    queue = asyncio.Queue()
+    queue.put_nowait({"type": "start"})
+    task = asyncio.ensure_future(Plain.as_asgi()({"type": "test"}, queue.get, None))
+    async with asyncio.timeout(5):
+        while len(lines) < 2:
+            await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait([task])
+    assert "path" not in lines[0]
+    assert "user_id" not in lines[0]
+    assert lines[1]["path"] == "given"
+
+
+def test_outside_of_a_connection(lines):
+    try:
+        raise ValueError("reason")
+    except ValueError:
+        logger.exception("failed", stack_info=True)
+    (line,) = lines
+    assert "connection_id" not in line
+    assert line["level"] == "ERROR"
+    assert line["logger"] == "tests.project"
+    assert "ValueError: reason" in line["exception"]
+    assert line["stack"].startswith("Stack")
+    assert line["time"].endswith("+00:00")
+
+
+def test_what_is_no_json():
+    def line(**attributes):
+        return json.loads(JSONFormatter().format(logging.makeLogRecord(attributes)))
+
+    odd = line(msg="odd \ud800", thing=object, large=2**70)
+    assert odd["message"] == "odd \\ud800"
+    assert odd["large"] == str(2**70)
+    assert "tests.project" in line(msg="object", thing=logger)["thing"]
+
+
+def test_the_span_that_is_running(lines):
+    from opentelemetry import trace
+    from opentelemetry.trace import NonRecordingSpan, SpanContext
+
+    with trace.use_span(NonRecordingSpan(SpanContext(15, 16, is_remote=False))):
+        logger.error("within")
+    logger.error("without")
+    assert lines[0]["trace_id"] == "0" * 31 + "f"
+    assert lines[0]["span_id"] == "0" * 14 + "10"
+    assert "trace_id" not in lines[1]
+
+
+def test_without_opentelemetry(lines, monkeypatch):
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+    logger.error("plain")
+    assert "trace_id" not in lines[0]
