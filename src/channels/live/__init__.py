@@ -2,8 +2,8 @@
 
 ``figures`` is what one process says of itself, ``rates`` what all are together. ``looking`` looks
 at this process, with the help of ``counting`` (while somebody looks) and ``crashes`` (always), and
-``asking`` asks the others over :mod:`channels.control`. What shows it is elsewhere: the page in
-``contrib/admin``, and the command ``channels_top``.
+``asking`` asks the others over :mod:`channels.control`. The command ``channels_top``
+shows it, as ``text`` writes it.
 """
 
 from .asking import FARTHEST, Look, aask_connections, reaches_others

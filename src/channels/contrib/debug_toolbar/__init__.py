@@ -1,7 +1,7 @@
 """A panel of Django Debug Toolbar: what a request did with channel layers.
 
 Add ``"channels.contrib.debug_toolbar.ChannelLayersPanel"`` to ``DEBUG_TOOLBAR_PANELS``. The toolbar
-shows HTTP requests only; what WebSockets do is on the live page of :mod:`channels.contrib.admin`.
+shows HTTP requests only; what WebSockets do is shown by ``manage.py channels_top``.
 """
 
 try:
