@@ -29,6 +29,8 @@
 ``channels.W020``  ``contrib.progress`` keeps its states in a cache of one process.
 ``channels.W030``  Permissions look at a user that no middleware finds.
 ``channels.W031``  The ``permissions`` of a consumer are no permissions.
+``channels.W032``  A consumer whose WebSockets any site may open (``check --deploy``).
+``channels.W033``  An origin check that admits every origin (``check --deploy``).
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
@@ -53,6 +55,7 @@ from .application_checks import check_import_order, check_routes
 from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
 from .limit_checks import check_limits, check_shared_limits
+from .origin_checks import check_origins
 from .permission_checks import check_permissions
 
 __all__ = [
@@ -64,6 +67,7 @@ __all__ = [
     "check_installed",
     "check_limits",
     "check_methods",
+    "check_origins",
     "check_packages",
     "check_permissions",
     "check_revocation",

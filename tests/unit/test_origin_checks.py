@@ -1,0 +1,76 @@
+"""Which WebSockets other sites can open, as ``check --deploy`` sees it."""
+
+import pytest
+from django.urls import path
+
+from channels import origin_checks
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.origin_checks import check_origins
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
+
+
+class Chat(AsyncWebsocketConsumer):
+    pass
+
+
+class News(WebsocketConsumer):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def hosts(settings):
+    settings.ALLOWED_HOSTS = ["example.com"]
+
+
+@pytest.fixture
+def check(monkeypatch):
+    def check(websocket):
+        application = ProtocolTypeRouter({"websocket": websocket})
+        monkeypatch.setattr(origin_checks, "project_application", lambda: application)
+        return [(message.id, message.msg) for message in check_origins(None)]
+
+    return check
+
+
+def routes(chat):
+    return URLRouter([path("chat/", chat), path("news/", News.as_asgi())])
+
+
+def test_all_behind_a_validator(check):
+    assert check(AllowedHostsOriginValidator(AuthMiddlewareStack(routes(Chat.as_asgi())))) == []
+
+
+def test_none_behind_one(check):
+    found = check(AuthMiddlewareStack(routes(Chat.as_asgi())))
+    assert [name for name, _ in found] == ["channels.W032"] * 2
+    assert "the WebSockets of Chat" in found[0][1]
+
+
+def test_one_route_behind_one(check):
+    found = check(routes(OriginValidator(Chat.as_asgi(), ["https://example.com"])))
+    assert ["the WebSockets of News" in text for _, text in found] == [True]
+
+
+@pytest.mark.parametrize("by_hosts", [True, False])
+def test_a_validator_that_lets_everybody_in(check, settings, by_hosts):
+    inner = routes(Chat.as_asgi())
+    if by_hosts:
+        settings.ALLOWED_HOSTS = ["*"]
+        application = AllowedHostsOriginValidator(inner)
+    else:
+        application = OriginValidator(inner, ["*"])
+    assert [name for name, _ in check(application)] == ["channels.W033"]
+
+
+def test_nothing_to_look_at(monkeypatch):
+    monkeypatch.setattr(origin_checks, "project_application", lambda: None)
+    assert check_origins(None) == []
+    monkeypatch.setattr(origin_checks, "project_application", lambda: ProtocolTypeRouter({}))
+    assert check_origins(None) == []
+
+
+def test_an_application_that_is_very_large_is_not_looked_through(check, monkeypatch):
+    monkeypatch.setattr(origin_checks, "_LIMIT", 0)
+    assert check(routes(Chat.as_asgi())) == []
