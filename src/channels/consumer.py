@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
+from django.core.exceptions import ImproperlyConfigured
+
 from . import DEFAULT_CHANNEL_LAYER
 from ._runtime import threads
 from ._runtime.background import Background, BackgroundTasks
@@ -175,6 +177,20 @@ class _HandshakeTimeout:
 
     def __get__(self, instance: object, owner: type) -> float | None:
         return handshake_timeout(owner)
+
+
+# What says who may connect, and how much. The generic consumers ignore arguments that they do not
+# know, which must not happen to these.
+_OF_THE_CLASS = ("permissions", "refuse_by_close", "client_limits")
+
+
+def _refuse_ignored(cls: type, initkwargs: Mapping[str, Any]) -> None:
+    for name in _OF_THE_CLASS:
+        if name in initkwargs and name not in inspect.signature(cls).parameters:
+            raise ImproperlyConfigured(
+                f"{cls.__qualname__}.as_asgi({name}=...) would be ignored: write {name} = ... in "
+                "the class."
+            )
 
 
 class ConsumerApplication(Protocol, Generic[_C]):
@@ -371,8 +387,10 @@ class AsyncConsumer:
         """An ASGI application that makes one consumer, with ``initkwargs``, per connection.
 
         Raises:
-            ImproperlyConfigured: :attr:`client_limits` are no limits.
+            ImproperlyConfigured: :attr:`client_limits` are no limits, or an argument would be
+                ignored that says who may connect.
         """
+        _refuse_ignored(cls, initkwargs)
         _guard(cls)  # in case that a base class did not pass __init_subclass__() on
         class_limits(cls)
 

@@ -3,9 +3,11 @@ import threading
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 
 from channels.consumer import AsyncConsumer, SyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer, UnknownMessageType
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.testing import ApplicationCommunicator
 from tests.asgi import Server, until
@@ -333,3 +335,17 @@ async def test_what_a_constructor_raises_reaches_the_server(base, error):
     with pytest.raises(type(error)) as raised:
         await Consumer.as_asgi()({"type": "test"}, None, None)
     assert raised.value is error
+
+
+@pytest.mark.parametrize("name", ["permissions", "refuse_by_close", "client_limits"])
+def test_what_says_who_may_connect_is_no_argument_that_could_be_ignored(name):
+    class Generic(AsyncWebsocketConsumer):
+        pass
+
+    class Own(AsyncWebsocketConsumer):
+        def __init__(self, permissions=None, refuse_by_close=False, client_limits=None):
+            super().__init__()
+
+    with pytest.raises(ImproperlyConfigured, match=f"{name} = ... in the class"):
+        Generic.as_asgi(**{name: None})
+    assert Own.as_asgi(**{name: None}).consumer_initkwargs == {name: None}

@@ -277,7 +277,7 @@ class TestTooMany:
         chat.max_refused_messages = None
         async with connection(chat) as socket:
             for _ in range(100):
-                await ask(socket, {})
+                assert (await ask(socket, {}))["code"] == "malformed"
 
 
 async def test_the_log_is_told_of_the_code_and_of_no_content(chat, caplog):

@@ -106,11 +106,11 @@ def make(function, base=AsyncJsonWebsocketConsumer, **names):
 
 
 class TestMistakes:
-    def fails(self, text):
+    def expect_error(self, text):
         return pytest.raises(InvalidDeclaration, match=text)
 
     def test_without_parentheses(self):
-        with self.fails("write @accepts"):
+        with self.expect_error("write @accepts"):
 
             @accepts
             async def handle(self, message: Text):
@@ -118,7 +118,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("what", [staticmethod(print), classmethod(print), Text])
     def test_not_above_a_method(self, what):
-        with self.fails("which is no method"):
+        with self.expect_error("which is no method"):
             accepts("chat.send")(what)
 
     def test_without_a_shape(self):
@@ -129,28 +129,28 @@ class TestMistakes:
             pass
 
         for function in (handle, empty):
-            with self.fails(r"annotate the argument, as in `message: SendMessage`"):
+            with self.expect_error(r"annotate the argument, as in `message: SendMessage`"):
                 make(accepts("chat.send")(function))
 
     def test_with_an_annotation_that_cannot_be_read(self):
         async def handle(self, message: "Unknown"):
             pass
 
-        with self.fails("means nothing where Channels reads it"):
+        with self.expect_error("means nothing where Channels reads it"):
             make(accepts("chat.send")(handle))
 
     def test_without_a_type(self):
         async def handle(self, message: Text):
             pass
 
-        with self.fails("does not say which type"):
+        with self.expect_error("does not say which type"):
             make(accepts()(handle))
 
     def test_with_two_types(self):
         async def handle(self, message: Tagged):
             pass
 
-        with self.fails("let the two agree"):
+        with self.expect_error("let the two agree"):
             make(accepts("chat.send")(handle))
 
     @pytest.mark.parametrize("message_type", ["x" * 101, 5])
@@ -158,7 +158,7 @@ class TestMistakes:
         async def handle(self, message: Text):
             pass
 
-        with self.fails("1 to 100 characters"):
+        with self.expect_error("1 to 100 characters"):
             make(accepts(message_type)(handle))
 
     @pytest.mark.parametrize("message_type", ["error", "channels.ping", "channels."])
@@ -166,7 +166,7 @@ class TestMistakes:
         async def handle(self, message: Text):
             pass
 
-        with self.fails("take another type"):
+        with self.expect_error("take another type"):
             make(accepts(message_type)(handle))
 
     def test_two_handlers_for_one_type(self):
@@ -176,28 +176,28 @@ class TestMistakes:
         async def other(self, message: Text):
             pass
 
-        with self.fails(r"handle\(\) and other\(\) both accept 'chat.send'"):
+        with self.expect_error(r"handle\(\) and other\(\) both accept 'chat.send'"):
             make(accepts("chat.send")(handle), other=accepts("chat.send")(other))
 
     def test_a_consumer_that_speaks_no_json(self):
         async def handle(self, message: Text):
             pass
 
-        with self.fails("derive Made from AsyncJsonWebsocketConsumer"):
+        with self.expect_error("derive Made from AsyncJsonWebsocketConsumer"):
             make(accepts("chat.send")(handle), AsyncWebsocketConsumer)
 
     def test_a_coroutine_in_a_synchronous_consumer(self):
         async def handle(self, message: Text):
             pass
 
-        with self.fails("write `def handle"):
+        with self.expect_error("write `def handle"):
             make(accepts("chat.send")(handle), JsonWebsocketConsumer)
 
     def test_a_method_of_channels(self):
         async def receive_json(self, content: Text):
             pass
 
-        with self.fails("give it another name"):
+        with self.expect_error("give it another name"):
             make(None, receive_json=accepts("chat.send")(receive_json))
 
     def test_permissions_that_are_none(self):
