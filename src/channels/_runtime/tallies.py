@@ -17,7 +17,6 @@ __all__ = [
     "OTHER",
     "Latency",
     "Tally",
-    "is_counting",
     "size_of",
     "start",
     "tallies",
@@ -103,23 +102,19 @@ class Tally:
 #: By name of the consumer's class, and the thread.
 tallies: dict[tuple[str, int], Tally] = {}
 
-_counting = False
+#: Whether :func:`start` was called.
+counting = False
 
 
 def start() -> None:
     """Count from now on, for connections that begin."""
-    global _counting  # noqa: PLW0603 - a process counts or not, as a whole
-    _counting = True
-
-
-def is_counting() -> bool:
-    """Whether :func:`start` was called."""
-    return _counting
+    global counting  # noqa: PLW0603 - a process counts or not, as a whole
+    counting = True
 
 
 def tally_of(consumer: Consumer) -> Tally | None:
     """Where a connection that begins on this thread is counted; None if nothing is."""
-    if not _counting:
+    if not counting:
         return None
     cls = type(consumer)
     key = f"{cls.__module__}.{cls.__qualname__}", threading.get_ident()

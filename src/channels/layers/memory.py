@@ -11,9 +11,10 @@ from typing import Any, ClassVar, TypeAlias
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004
 
-from .._runtime import clock
+from .._runtime import clock, tallies
 from .._runtime.buckets import Buckets
 from ..exceptions import ChannelFull
+from ..signals import layer_message_sent
 from . import nowhere
 from .carriers import carriers, carry, is_due, unchanged
 from .delays import When, require_period, when
@@ -146,7 +147,7 @@ class InMemoryChannelLayer(LocalChannels):
                 f"Channel {channel} holds {self.get_capacity(channel)} messages, which is its "
                 "capacity"
             )
-        if self.statistics.watches_sends():
+        if tallies.counting or layer_message_sent.receivers:
             self.statistics.has_sent(began, message, channel=channel)
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -177,7 +178,7 @@ class InMemoryChannelLayer(LocalChannels):
             self.require_valid_group_name(group)
             if not self._groups and not self._mailboxes:
                 nowhere.tell_once(group)
-        if self.statistics.watches_sends():
+        if tallies.counting or layer_message_sent.receivers:
             self.statistics.has_sent(began, message, group=group)
 
     # States

@@ -8,7 +8,7 @@ from typing import Any
 from .. import signals
 from .._runtime import clock
 from .._runtime.lograte import Pace
-from .._runtime.tallies import Latency, is_counting
+from .._runtime.tallies import Latency
 
 __all__ = ["CAPACITY", "CLOSED", "EXPIRED", "LOG_INTERVAL", "UNDECODABLE", "Statistics"]
 
@@ -43,7 +43,7 @@ class Statistics:
         #: Lost, by reason.
         self.dropped: dict[str, int] = {}
         #: How long the broker took for what this process has sent to a channel, and to a group;
-        #: counted while :func:`.tallies.is_counting`.
+        #: counted while :data:`.tallies.counting`.
         self.sends = Latency()
         self.group_sends = Latency()
 
@@ -63,10 +63,6 @@ class Statistics:
         """Count drops, under whatever lock guards the layer; :meth:`report` must follow it."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         self.unreported.append((reason, channel, count))
-
-    def watches_sends(self) -> bool:
-        """Whether anybody wants to know of what is sent: then :meth:`has_sent` must follow it."""
-        return is_counting() or bool(signals.layer_message_sent.receivers)
 
     def has_sent(
         self,

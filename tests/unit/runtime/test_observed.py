@@ -60,7 +60,7 @@ def layer():
 @pytest.fixture
 def counted(monkeypatch):
     monkeypatch.setattr(tallies, "tallies", {})
-    monkeypatch.setattr(tallies, "_counting", True)
+    monkeypatch.setattr(tallies, "counting", True)
 
     def counted(cls):
         [tally] = [t for (n, _), t in tallies.tallies.items() if n.endswith(cls.__qualname__)]
@@ -198,7 +198,7 @@ async def test_bodies_count_as_messages(heard, counted):
 
 async def test_nothing_is_counted_while_nobody_asks(monkeypatch):
     monkeypatch.setattr(tallies, "tallies", {})
-    monkeypatch.setattr(tallies, "_counting", False)
+    monkeypatch.setattr(tallies, "counting", False)
     async with WebsocketCommunicator(Echo.as_asgi(), "/") as client:
         await client.send_to("a")
         await client.receive_from()

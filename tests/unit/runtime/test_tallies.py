@@ -14,11 +14,11 @@ class Consumer:
 
 @pytest.fixture
 def counting(monkeypatch):
-    monkeypatch.setattr(tallies, "_counting", False)
+    monkeypatch.setattr(tallies, "counting", False)
     monkeypatch.setattr(tallies, "tallies", {})
     assert tally_of(Consumer()) is None
     tallies.start()
-    assert tallies.is_counting()
+    assert tallies.counting
 
 
 def test_a_duration_counts_up_to_the_bound_that_it_does_not_exceed():

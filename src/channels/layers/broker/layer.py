@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from django.core.checks import CheckMessage
 
-from ..._runtime import clock, lograte
+from ..._runtime import clock, lograte, tallies
 from ..._runtime.carried import strip
 from ..._runtime.forks import in_child
 from ..._runtime.loops import bridge, passing_loops
@@ -22,6 +22,7 @@ from ...exceptions import (
     InvalidNameError,
     SerializationError,
 )
+from ...signals import layer_message_sent
 from ..base import BaseChannelLayer
 from ..carriers import carriers, carry, is_due
 from ..local import Late
@@ -220,7 +221,7 @@ class BrokerLayer(BaseChannelLayer):
         if carriers and is_due(message):
             await carry(partial(BrokerLayer.send, self), self, "send", channel, message)
             return
-        watched = self.statistics.watches_sends()
+        watched = tallies.counting or layer_message_sent.receivers
         began = clock.now() if watched else 0.0
         data = self.serialize(message)
         if type(data) is not bytes:
@@ -266,7 +267,7 @@ class BrokerLayer(BaseChannelLayer):
         if carriers and is_due(message):
             await carry(partial(BrokerLayer.group_send, self), self, "group_send", group, message)
             return
-        watched = self.statistics.watches_sends()
+        watched = tallies.counting or layer_message_sent.receivers
         began = clock.now() if watched else 0.0
         data = self.serialize(message)
         if type(data) is not bytes:

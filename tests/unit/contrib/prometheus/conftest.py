@@ -14,7 +14,7 @@ def listener(monkeypatch):
     """Counts into a registry of its own, until the test ends."""
     monkeypatch.delenv(listening.MULTIPROCESS, raising=False)
     monkeypatch.setattr(tallies, "tallies", {})
-    monkeypatch.setattr(tallies, "_counting", False)
+    monkeypatch.setattr(tallies, "counting", False)
     monkeypatch.setattr(listening, "_listener", None)
     monkeypatch.setattr(listening, "REGISTRY", CollectorRegistry())
     monkeypatch.setattr(listening.atexit, "register", lambda function: None)
