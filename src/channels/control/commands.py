@@ -10,7 +10,7 @@ from .._runtime.loops import bridge, is_passing, running_loop
 from ..exceptions import EventLoopRunning
 from ..layers.base import BaseChannelLayer
 from . import handlers
-from .plane import ANSWER, COMMAND, GROUP, control_layer, planes, process_name
+from .plane import ANSWER, COMMAND, control_group, control_layer, planes, process_name
 
 __all__ = ["TIMEOUT", "aask", "apublish", "ask", "publish", "publish_soon", "register"]
 
@@ -158,7 +158,7 @@ async def _send(
     layer: BaseChannelLayer, command: str, data: dict[str, Any], reply: str | None = None
 ) -> None:
     message = {"type": COMMAND, "command": command, "data": data, "reply": reply}
-    await layer.group_send(GROUP, {**message, "origin": process_name()})
+    await layer.group_send(control_group(), {**message, "origin": process_name()})
 
 
 async def _send_in_the_end(layer: BaseChannelLayer, command: str, data: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ import random
 import uuid
 from typing import Any
 
+from django.utils.crypto import salted_hmac
+
 from .. import DEFAULT_CHANNEL_LAYER, signals
 from .._runtime import backstage, lograte, timers
 from .._runtime.connections import connections, when_first
@@ -22,8 +24,8 @@ from . import handlers
 __all__ = [
     "ANSWER",
     "COMMAND",
-    "GROUP",
     "Plane",
+    "control_group",
     "control_layer",
     "planes",
     "process_name",
@@ -33,8 +35,8 @@ __all__ = [
 
 logger = logging.getLogger("channels.control")
 
-#: The group that all processes are in, and the type of the messages. Reserved names.
-GROUP = COMMAND = "channels.control"
+#: The type of the messages. A reserved name, like that of the answers.
+COMMAND = "channels.control"
 #: The type of what is answered to a command.
 ANSWER = "channels.control.answer"
 
@@ -56,6 +58,15 @@ def control_layer() -> BaseChannelLayer | None:
     alias = DEFAULT_CHANNEL_LAYER if DEFAULT_CHANNEL_LAYER in aliases else aliases[0]
     layer = adapt(get_channel_layer(alias))
     return layer if layer.supports_groups and layer.supports_processes else None
+
+
+def control_group() -> str:
+    """The group that all processes of a project are in.
+
+    Only what has ``SECRET_KEY`` knows its name, so no consumer that names groups after what clients
+    say can be led into it. While a new key is rolled out, processes hear those that have the same.
+    """
+    return f"{COMMAND}.{salted_hmac(COMMAND, 'group').hexdigest()[:32]}"
 
 
 class _Name:
@@ -154,7 +165,7 @@ class Plane:
         channel = await layer.new_channel()
         mailbox = layer.open_mailbox(channel, news.set)
         try:
-            await layer.group_add(GROUP, channel)
+            await layer.group_add(control_group(), channel)
             self.listens.set()
             if self._missed:
                 self._missed = False
@@ -167,7 +178,7 @@ class Plane:
                     async with timers.timeout(_JOIN_AGAIN):
                         await news.wait()
                         continue
-                await layer.group_add(GROUP, channel)
+                await layer.group_add(control_group(), channel)
             raise ChannelsError("more commands came than the channel holds")
         finally:
             await mailbox.close()

@@ -17,7 +17,7 @@ from .._runtime.draining import is_draining
 from .._runtime.identity import user_id_of
 from .._runtime.logtext import printable
 from .._runtime.types import Scope
-from ..control.plane import GROUP
+from ..control.plane import control_group
 from ..layers import channel_layers
 from ..layers.broker.layer import BrokerLayer
 from ..layers.local import LocalChannels
@@ -253,7 +253,7 @@ def _groups() -> list[Group]:
         local = local_channels(layer)
         if local is not None:
             sizes = local.group_sizes()
-            found += [Group(name, size, alias) for name, size in sizes if name != GROUP]
+            found += [Group(name, size, alias) for name, size in sizes if name != control_group()]
     return found
 
 

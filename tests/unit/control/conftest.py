@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from channels.control import handlers
-from channels.control.plane import ANSWER, COMMAND, GROUP, planes
+from channels.control.plane import ANSWER, COMMAND, control_group, planes
 from channels.layers import channel_layers
 from channels.layers.redis import RedisChannelLayer
 from tests.asgi import until
@@ -44,11 +44,11 @@ class Elsewhere:
 
     async def publish(self, command, reply=None, **data):
         message = {"type": COMMAND, "command": command, "data": data, "reply": reply}
-        await self.layer.group_send(GROUP, {**message, "origin": "elsewhere"})
+        await self.layer.group_send(control_group(), {**message, "origin": "elsewhere"})
 
     async def listen(self):
         self.channel = await self.layer.new_channel()
-        await self.layer.group_add(GROUP, self.channel)
+        await self.layer.group_add(control_group(), self.channel)
         self.task = asyncio.create_task(self._listen())
 
     async def _listen(self):

@@ -96,7 +96,7 @@ async def test_soon_gives_up_in_the_end(failing, caplog):
 @pytest.fixture
 async def elsewhere_in_memory(failing):
     channel = await failing.new_channel()
-    await failing.group_add(commands.GROUP, channel)
+    await failing.group_add(commands.control_group(), channel)
     return channel
 
 

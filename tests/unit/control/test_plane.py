@@ -10,7 +10,7 @@ from channels._runtime.connections import connections
 from channels._runtime.draining import Plan
 from channels.control import plane as module
 from channels.control import process_name
-from channels.control.plane import GROUP, control_layer, planes, start
+from channels.control.plane import control_group, control_layer, planes, start
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.redis import RedisChannelLayer
@@ -60,7 +60,7 @@ async def test_it_begins_with_the_first_connection_and_ends_when_all_have_draine
 async def _members(layer):
     """The processes that the broker knows in the group."""
     async with layer.connection(0) as redis:
-        async for key in redis.scan_iter(match=f"*{GROUP}*"):
+        async for key in redis.scan_iter(match=f"*{control_group()}*"):
             yield key
 
 
@@ -160,7 +160,7 @@ async def test_a_gap_of_the_layer_is_handed_on(failing, calls):
     await asyncio.wait_for(planes.get().listens.wait(), 5)
     for number in range(5):
         command = {"type": module.COMMAND, "command": "note", "data": {"number": number}}
-        await failing.group_send(GROUP, {**command, "origin": "elsewhere", "reply": None})
+        await failing.group_send(control_group(), {**command, "origin": "elsewhere", "reply": None})
     await until(lambda: len(calls) == 4)
     assert any("reason" in call for call in calls)
     planes.get().stop()
@@ -169,10 +169,10 @@ async def test_a_gap_of_the_layer_is_handed_on(failing, calls):
 async def test_what_is_no_command_is_ignored(failing, calls):
     start()
     await asyncio.wait_for(planes.get().listens.wait(), 5)
-    await failing.group_send(GROUP, {"type": "chat.message"})
+    await failing.group_send(control_group(), {"type": "chat.message"})
     command = {"type": module.COMMAND, "command": "note", "data": {}, "reply": None}
-    await failing.group_send(GROUP, {**command, "origin": process_name()})
-    await failing.group_send(GROUP, {**command, "origin": "elsewhere"})
+    await failing.group_send(control_group(), {**command, "origin": process_name()})
+    await failing.group_send(control_group(), {**command, "origin": "elsewhere"})
     await until(lambda: calls == [{}])
     planes.get().stop()
 
@@ -184,7 +184,7 @@ async def test_too_many_commands_for_a_layer_that_gives_up_its_readers(calls, ca
     await asyncio.wait_for(planes.get().listens.wait(), 5)
     command = {"type": module.COMMAND, "command": "note", "data": {}, "reply": None}
     for _ in range(2):
-        await layer.group_send(GROUP, {**command, "origin": "elsewhere"})
+        await layer.group_send(control_group(), {**command, "origin": "elsewhere"})
     await until(lambda: any("reason" in call for call in calls))
     assert "more commands came than the channel holds" in caplog.text
     planes.get().stop()
@@ -198,7 +198,7 @@ async def test_it_joins_again_now_and_then_for_layers_that_let_members_expire(
     start()
     await asyncio.wait_for(planes.get().listens.wait(), 5)
     failing.groups.clear()
-    await until(lambda: GROUP in failing.groups)
+    await until(lambda: control_group() in failing.groups)
     planes.get().stop()
 
 
@@ -220,4 +220,13 @@ def test_nothing_is_left_when_the_event_loop_ends(control_broker, prefix):
     asyncio.run(serve())
     channel_layers.set("default", former)
     with control_broker.client() as redis:
-        assert not redis.keys(f"*{GROUP}*")
+        assert not redis.keys(f"*{control_group()}*")
+
+
+def test_without_the_secret_key_nobody_knows_the_name_of_the_group(settings):
+    found = set()
+    for settings.SECRET_KEY in ("one", "other"):
+        found.add(control_group())
+        assert control_group() == control_group()
+        InMemoryChannelLayer().require_valid_group_name(control_group())
+    assert len(found) == 2
