@@ -109,11 +109,16 @@ class MessageRefused(ChannelsError):
         errors: what is wrong in single places: pairs of a path, such as ``"$.room"``, and a text.
     """
 
-    def __init__(self, code: str, detail: str = "", errors: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(code, detail)
+    def __init__(
+        self, code: str = "refused", detail: str = "", errors: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(code, detail, errors)
         self.code = code
         self.detail = detail
         self.errors = errors
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
 
 
 class InvalidPermission(ChannelsError, TypeError):

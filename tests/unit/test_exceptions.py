@@ -55,4 +55,11 @@ def test_they_travel_between_processes(name):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == "why"
-    assert str(getattr(exceptions, name)()) == ""
+    assert str(getattr(exceptions, name)()) == ("refused" if name == "MessageRefused" else "")
+
+
+def test_a_refused_message_says_why_and_where():
+    error = exceptions.MessageRefused("room_full", "At most 10.", [("$.room", "is full")])
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.code, copy.detail, copy.errors) == (error.code, error.detail, error.errors)
+    assert str(copy) == "room_full: At most 10."

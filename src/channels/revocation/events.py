@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 from django.db import router, transaction
 from django.db.models.signals import post_delete, post_save
 
+from .._runtime.loops import running_loop
 from ..control.commands import publish_soon
 from ..control.plane import control_layer, planes
 from .finding import digest
@@ -44,12 +45,15 @@ def _setting_changed(setting: str, **kwargs: Any) -> None:
 
 
 def _tell(command: str, using: str | None, **data: Any) -> None:
-    """Publish a command, when the transaction has been committed."""
+    """Publish a command, when the transaction has been committed.
+
+    Where an event loop runs there is none: Django has no transactions in coroutines.
+    """
     if Plan.in_force() is None:
         return
     if any(loop.is_running() for loop, _ in planes.all()) or control_layer() is not None:
         tell = functools.partial(publish_soon, command, **data)
-        if using is None:
+        if using is None or running_loop() is not None:
             tell()
         else:
             transaction.on_commit(tell, using=using, robust=True)

@@ -1,6 +1,7 @@
 """Looks at what is connected: soon after something has changed, at expiry, and now and then."""
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from .. import control
-from .._runtime import backstage, timers
+from .._runtime import backstage, lograte, timers
 from .._runtime.connections import Drainable, connections, when_first
 from .._runtime.identity import session_of
 from .._runtime.per_loop import PerLoop
@@ -21,6 +22,8 @@ from .plan import Plan
 from .validity import acceptable, expiry_of, is_signed_in_by_session, refused, vanished
 
 __all__ = ["Watch", "start", "watch", "watches"]
+
+logger = logging.getLogger("channels.revocation")
 
 # Seconds between two looks at what has begun and what expires.
 _TICK = 1.0
@@ -72,6 +75,9 @@ class Watch:
             plan = Plan.in_force()
             if plan is not None:
                 await self._look_at(plan)
+        except Exception as error:  # noqa: BLE001 - the next look may succeed
+            text = "A look at whether users are still signed in has failed: %r"
+            lograte.log(logger, logging.ERROR, "look", text, error, exc_info=error)
         finally:
             if self._timer is None and connections.get().open:
                 self._timer = timers.Timer(_TICK, self._tick)

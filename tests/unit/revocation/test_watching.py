@@ -1,0 +1,297 @@
+"""Sockets close when the session or the user that they belong to may not go on, in this process."""
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from importlib import import_module
+
+import pytest
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.utils import timezone
+
+from channels._runtime.connections import connections
+from channels.auth import AuthMiddlewareStack
+from channels.control import handlers
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.revocation import validity, watching
+from tests.asgi import Server, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Whichever hears of it first: the command, or a look at the store.
+SIGNED_OUT = ("signed out", "the session has ended")
+
+ENGINES = ("db", "cached_db", "cache", "file", "signed_cookies")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(settings, monkeypatch, tmp_path):
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "LOCATION": "revocation",
+        }
+    }
+    monkeypatch.setattr(watching, "_TICK", 0.03)
+    monkeypatch.setattr(watching, "_LOOKS", (0.0, 0.02))
+    former = channel_layers.set("default", InMemoryChannelLayer())
+    yield
+    channel_layers.set("default", former)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request, settings):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
+    return request.param
+
+
+class Chat(AsyncWebsocketConsumer):
+    async def receive(self, text_data=None, bytes_data=None):
+        await self.send(text_data)
+
+
+class Stays(Chat):
+    ends_with_session = False
+
+
+async def in_thread(function, *args, **kwargs):
+    from channels.db import database_sync_to_async
+
+    return await database_sync_to_async(function)(*args, **kwargs)
+
+
+def create_user(name="anna"):
+    return get_user_model().objects.create_user(name, password="secret")
+
+
+def sign_in(user, age=None):
+    from django.conf import settings
+
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    if age is not None:
+        session.set_expiry(age)
+    session.save()
+    return session
+
+
+@contextlib.asynccontextmanager
+async def connected(session, consumer=Chat):
+    cookie = f"sessionid={session.session_key}".encode()
+    server = await Server(
+        AuthMiddlewareStack(consumer.as_asgi()), headers=[(b"cookie", cookie)]
+    ).connect()
+    try:
+        yield server
+    finally:
+        await server.leave()
+
+
+async def expect_closed(server, *reasons):
+    await until(lambda: server.sent[-1]["type"] == "websocket.close")
+    assert server.sent[-1]["code"] == 4401
+    assert server.sent[-1]["reason"] in reasons
+
+
+async def expect_open(server):
+    server.text("still there")
+    await until(lambda: server.sent[-1].get("text") == "still there")
+    assert server.types().count("websocket.close") == 0
+
+
+async def test_signing_out_elsewhere_closes_the_sockets_of_the_session(engine):
+    user = await in_thread(create_user)
+    session, other = await in_thread(sign_in, user), await in_thread(sign_in, user, 1000)
+    async with connected(session) as mine, connected(other) as others:
+        await in_thread(session.delete)
+        await expect_closed(mine, *SIGNED_OUT)
+        await expect_open(others)
+
+
+async def test_the_asynchronous_methods_of_the_store_count_too(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session) as server:
+        await session.acycle_key()
+        await asyncio.sleep(0)
+        await expect_open(server)
+        await session.adelete()
+        await expect_closed(server, *SIGNED_OUT)
+
+
+async def test_a_changed_password_closes_the_sockets_of_other_sessions(engine):
+    user = await in_thread(create_user)
+    session, own = await in_thread(sign_in, user), await in_thread(sign_in, user, 1000)
+
+    def change():
+        user.set_password("other")
+        user.save()
+        own[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        own.cycle_key()
+        own.save()
+
+    async with connected(session) as server, connected(own) as mine:
+        await in_thread(change)
+        await expect_closed(server, "the password has changed")
+        if engine != "signed_cookies":
+            await expect_open(mine)
+
+
+@pytest.mark.parametrize("how", ["deactivate", "delete"])
+async def test_users_that_are_deactivated_or_deleted_are_disconnected(engine, how):
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+
+    def change():
+        user.is_active = False
+        user.save() if how == "deactivate" else user.delete()
+
+    async with connected(session) as server:
+        await in_thread(change)
+        await expect_closed(server, "the user is gone or not active")
+
+
+async def test_sockets_close_when_their_session_expires(engine):
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user, 1)
+    async with connected(session) as server:
+        began = timezone.now()
+        await until(lambda: server.sent[-1]["type"] == "websocket.close", 10)
+        assert server.sent[-1]["code"] == 4401
+        if engine != "signed_cookies":  # whose clock has whole seconds
+            assert timezone.now() - began > timedelta(seconds=0.3)
+
+
+async def test_a_session_that_was_renewed_meanwhile_goes_on(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user, 1)
+    async with connected(session) as server:
+        await until(lambda: watching.watches.get()._due)
+        session.set_expiry(1000)
+        await in_thread(session.save)
+        watch = watching.watches.get()
+        due = dict(watch._due)
+        await until(lambda: watch._due and watch._due != due)
+        await expect_open(server)
+
+
+async def test_what_sends_no_signal_is_found_by_the_looks_at_all(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    settings.CHANNELS_REVOCATION = {"INTERVAL": 0.05}
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session) as server:
+        await in_thread(get_user_model().objects.filter(pk=user.pk).update, is_active=False)
+        await expect_closed(server, "the user is gone or not active")
+
+
+async def test_after_a_gap_everything_is_looked_at(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session) as server:
+        await in_thread(session.model.objects.all().delete)
+        await handlers.call("gap", {"reason": "a test"})
+        await expect_closed(server, "the session has ended")
+
+
+async def test_another_user_in_the_same_session_ends_it(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user, other = await in_thread(create_user), await in_thread(create_user, "bert")
+    session = await in_thread(sign_in, user)
+
+    def change():
+        session[SESSION_KEY] = str(other.pk)
+        session.save()
+
+    async with connected(session) as server:
+        await in_thread(change)
+        await handlers.call("gap", {"reason": "a test"})
+        await expect_closed(server, "somebody else has signed in")
+
+
+@pytest.mark.parametrize("consumer", [Chat, Stays])
+async def test_nothing_ends_where_that_is_not_wanted(settings, consumer):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    if consumer is Chat:
+        settings.CHANNELS_REVOCATION = None
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session, consumer) as server:
+        await in_thread(session.delete)
+        for command, data in (
+            ("session_ended", {"value": watching_digest(session)}),
+            ("user_changed", {"value": str(user.pk)}),
+            ("gap", {"reason": "a test"}),
+        ):
+            await handlers.call(command, data)
+        await asyncio.sleep(0.1)
+        await expect_open(server)
+
+
+def watching_digest(session):
+    from channels.revocation.finding import digest
+
+    return digest(session.session_key or "x")
+
+
+async def test_users_without_a_session_are_looked_at_too():
+    user = await in_thread(create_user)
+    server = await Server(
+        Chat.as_asgi(), user=await in_thread(get_user_model().objects.get)
+    ).connect()
+    await handlers.call("user_changed", {"value": str(user.pk)})
+    await expect_open(server)
+    await in_thread(user.delete)
+    await expect_closed(server, "the user is gone or not active")
+    await server.leave()
+
+
+async def test_a_store_that_cannot_be_asked_ends_nothing(settings, monkeypatch, caplog):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+
+    def fail(*args):
+        raise OSError("the store is away")
+
+    async with connected(session) as server:
+        monkeypatch.setattr(type(session), "exists", fail)
+        monkeypatch.setattr(type(session), "load", fail)
+        with caplog.at_level(logging.WARNING, "channels.revocation"):
+            await handlers.call("gap", {"reason": "a test"})
+            await until(lambda: "cannot be found out (OSError: the store is away)" in caplog.text)
+        await expect_open(server)
+        monkeypatch.undo()
+
+
+async def test_a_look_that_fails_is_logged_and_followed_by_others(monkeypatch, caplog):
+    def fail():
+        raise RuntimeError("a bad plan")
+
+    server = await Server(Chat.as_asgi()).connect()
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "channels.revocation"):
+        patched.setattr(watching.Plan, "in_force", fail)
+        await until(lambda: "a bad plan" in caplog.text)
+    watch = watching.watches.get()
+    await until(lambda: watch._known == connections.get().open)
+    await server.leave()
+
+
+async def test_a_model_without_session_hashes_is_no_reason_to_end(settings, monkeypatch):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session) as server:
+        with monkeypatch.context() as patched:
+            patched.delattr(get_user_model().__mro__[2], "get_session_auth_hash")
+            [connection] = connections.get().open
+            assert await validity.refused([connection]) == {}
+        await expect_open(server)
