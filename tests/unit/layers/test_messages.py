@@ -214,3 +214,9 @@ def test_a_message_that_contains_itself_is_not_sent():
     message["self"] = [message]
     with pytest.raises(SerializationError, match="contains itself"):
         taken(message)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_an_integer_of_more_than_64_bits_is_not_sent(number):
+    with pytest.raises(SerializationError, match=r"message\['number'\].*more than 64 bits"):
+        taken({"type": "x", "number": number})

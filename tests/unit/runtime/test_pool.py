@@ -49,6 +49,19 @@ async def test_first_come_first_served():
     assert pool.enter(call()) is None
 
 
+async def test_the_load_is_what_runs_and_what_waits():
+    pool, first, second = Pool(1), call(), call()
+    assert pool.load() == (0, 0)
+    pool.enter(first)
+    task = await entering(pool, second)
+    assert pool.load() == (1, 1)
+    pool.leave(first)
+    assert await task
+    assert pool.load() == (1, 0)
+    pool.leave(second)
+    assert pool.load() == (0, 0)
+
+
 async def test_what_is_dropped_never_runs():
     pool, first, second = Pool(1), call(), call()
     pool.enter(first)
