@@ -174,6 +174,13 @@ def test_an_in_memory_layer_is_warned_of(capsys):
     assert "carries no message from another process" in capsys.readouterr().err
 
 
+def test_a_layer_with_a_broker_is_not_warned_of(noted, settings, capsys):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+    call_command(Noted(), "thumbs")
+    assert len(noted) == 1
+    assert capsys.readouterr().err == ""
+
+
 LAYER = """
 from channels.layers import InMemoryChannelLayer
 
