@@ -129,14 +129,40 @@ class _Receiver:
         return getattr(self._receiver, name)
 
 
+class _Listened:
+    """Whether anybody listens to what is sent for every message."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self) -> None:
+        self.messages = False
+
+
+#: One look at it takes the place of a look at each of these signals.
+listened = _Listened()
+
+
+class _PerMessage(_Event):
+    """One that is sent for every message."""
+
+    def connect(self, *args: Any, **options: Any) -> None:
+        super().connect(*args, **options)
+        listened.messages = True
+
+    def disconnect(self, *args: Any, **options: Any) -> bool:
+        disconnected = super().disconnect(*args, **options)
+        listened.messages = any(signal.receivers for signal in _per_message)
+        return disconnected
+
+
 connection_opened = _Event()
 connection_closed = _Event()
 connection_refused = _Event()
 handshake_finished = _Event()
-message_received = _Event()
-message_sent = _Event()
-handler_started = _Event()
-handler_finished = _Event()
+message_received = _PerMessage()
+message_sent = _PerMessage()
+handler_started = _PerMessage()
+handler_finished = _PerMessage()
 limit_exceeded = _Event()
 consumer_crashed = _Event()
 handler_cancelled = _Event()
@@ -160,6 +186,8 @@ task_attempt_finished = _Event()
 job_finished = _Event()
 listener_failed = _Event()
 listener_recovered = _Event()
+
+_per_message = (message_received, message_sent, handler_started, handler_finished)
 
 
 def emit(signal: Signal, sender: Any, **arguments: Any) -> None:

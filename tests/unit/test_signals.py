@@ -90,3 +90,27 @@ def test_what_is_no_error_is_logged_and_raised_into_nobody(error, caplog):
 def test_ctrl_c_reaches_the_caller():
     with pytest.raises(KeyboardInterrupt):
         signals.emit(Raising(KeyboardInterrupt()), None)
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        signals.message_received,
+        signals.message_sent,
+        signals.handler_started,
+        signals.handler_finished,
+    ],
+)
+def test_one_look_tells_whether_anybody_listens_to_what_comes_for_every_message(signal):
+    def receiver(**arguments):
+        """Hear nothing."""
+
+    other = signals.message_sent
+    assert not signals.listened.messages
+    signal.connect(receiver)
+    other.connect(receiver, dispatch_uid="another")
+    assert signals.listened.messages
+    assert signal.disconnect(receiver)
+    assert signals.listened.messages
+    assert other.disconnect(dispatch_uid="another")
+    assert not signals.listened.messages

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
+from ..signals import listened
 from . import clock, database
 from .background import Background
 from .carried import KEY, carried, take
@@ -150,23 +151,12 @@ class Dispatcher:
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
-        tally = self._tally
-        dispatch: Dispatch = self._consumer.dispatch
-        began = 0.0 if tally is None else clock.now()
-        if not intake.from_layer and type(message_type) is str and message_type in _CONTENT:
-            if tally is not None:
-                tally.has_received(message.get("text"), message)
-            if signals.message_received.receivers:
-                size, consumer = size_of(message), self._consumer
-                send_signal(
-                    signals.message_received, consumer, message_type=message_type, size=size
-                )
-        if signals.handler_started.receivers or signals.handler_finished.receivers:
-            dispatch = partial(self._observed, dispatch, "layer" if intake.from_layer else "client")
         try:
-            await dispatch(message)
+            if self._tally is None and not listened.messages:
+                await self._consumer.dispatch(message)
+            else:
+                await self._watched(message)
         except UnknownMessageType as error:
-            message_type = OTHER
             self._unhandled(error)
         except asyncio.CancelledError:
             if not handler.was_cancelled_here():
@@ -177,9 +167,6 @@ class Dispatcher:
                 handler.ended()
             if carrying:
                 carried.set(None)
-            if tally is not None:
-                known = message_type if type(message_type) is str else OTHER
-                tally.handled(known, clock.now() - began)
         if handler.skipped:
             handler.skipped = False
             if is_first:
@@ -211,6 +198,32 @@ class Dispatcher:
             await dispatch(message)
         if database.opened:
             await database.release()
+
+    async def _watched(self, message: Message) -> None:
+        """Give a message to the consumer, and note that for those that want to know."""
+        message_type, tally = message.get("type"), self._tally
+        dispatch: Dispatch = self._consumer.dispatch
+        from_layer = self._intake.from_layer
+        if not from_layer and type(message_type) is str and message_type in _CONTENT:
+            if tally is not None:
+                tally.has_received(message.get("text"), message)
+            if signals.message_received.receivers:
+                size, consumer = size_of(message), self._consumer
+                send_signal(
+                    signals.message_received, consumer, message_type=message_type, size=size
+                )
+        if signals.handler_started.receivers or signals.handler_finished.receivers:
+            dispatch = partial(self._observed, dispatch, "layer" if from_layer else "client")
+        began = clock.now()
+        try:
+            await dispatch(message)
+        except UnknownMessageType:
+            message_type = OTHER
+            raise
+        finally:
+            if tally is not None:
+                known = message_type if type(message_type) is str else OTHER
+                tally.handled(known, clock.now() - began)
 
     async def _observed(self, dispatch: Dispatch, source: str, message: Message) -> None:
         """Call a handler between the signals that tell of it."""

@@ -7,6 +7,7 @@ from types import CoroutineType, coroutine
 from typing import Any
 
 from .. import signals
+from ..signals import listened
 from .backstage import untold
 from .consumer_signals import send_signal
 from .denial import respond
@@ -121,12 +122,8 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
-                if self._tally is not None and message_type in _CONTENT:
-                    text = message.get("text")
-                    if text is not _ANSWER:
-                        self._tally.has_sent(text, message)
-                if signals.message_sent.receivers:
-                    self._tell_sent(message_type, message)
+                if self._tally is not None or listened.messages:
+                    self._was_taken(message_type, message)
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
@@ -139,12 +136,8 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             else:
-                if self._tally is not None and message_type in _CONTENT:
-                    text = message.get("text")
-                    if text is not _ANSWER:
-                        self._tally.has_sent(text, message)
-                if signals.message_sent.receivers:
-                    self._tell_sent(message_type, message)
+                if self._tally is not None or listened.messages:
+                    self._was_taken(message_type, message)
             finally:
                 del self._pending_sends[sending]
         except OSError:
@@ -169,9 +162,14 @@ class Outlet:
         elif message_type.endswith(".response.body") and not message.get("more_body"):
             self._life.closed()
 
-    def _tell_sent(self, message_type: str, message: Message) -> None:
-        """The server has taken ``message``."""
-        if message_type in _CONTENT and message.get("text") is not _ANSWER:
+    def _was_taken(self, message_type: str, message: Message) -> None:
+        """The server has taken ``message``: note that for those that want to know."""
+        text = message.get("text")
+        if message_type not in _CONTENT or text is _ANSWER:
+            return
+        if self._tally is not None:
+            self._tally.has_sent(text, message)
+        if signals.message_sent.receivers:
             size, consumer = size_of(message), self._consumer
             send_signal(signals.message_sent, consumer, message_type=message_type, size=size)
 

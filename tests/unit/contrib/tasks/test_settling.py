@@ -82,7 +82,8 @@ async def test_a_broker_that_fails_is_asked_again(store, caplog):
     assert store.batches == [1, 1, 1]
 
 
-async def test_who_gives_up_disturbs_nobody(store):
+async def test_a_caller_that_gives_up_disturbs_no_other(store, monkeypatch):
+    monkeypatch.setattr("channels.contrib.tasks.settling.backoff", lambda failures: 0.2)
     settlements = Settlements(store, "w")
     store.failures = 1
     first, second = await outcomes(store, 2)
