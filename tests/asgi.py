@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 async def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:

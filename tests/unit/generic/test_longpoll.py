@@ -9,7 +9,7 @@ from channels.exceptions import ChannelFull, DenyConnection
 from channels.generic._bridge import make_token
 from channels.generic.longpoll import AsyncLongPollConsumer, LongPollConsumer
 from channels.layers import get_channel_layer
-from tests.asgi import Server, until
+from tests.asgi import DEADLINE, Server, until
 
 
 class AsyncNews(AsyncLongPollConsumer):
@@ -115,7 +115,7 @@ class Client:
 
     async def content(self):
         """What the next answer says that says something."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             while True:
                 status, content = await self.answer()
                 assert status in {200, 204}
@@ -125,7 +125,7 @@ class Client:
     async def finish(self):
         """Let the consumer close, and wait until nothing of it is left."""
         await self.answer("POST", body=b'"close"')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             while True:
                 status, content = await self.answer()
                 if status == 410 or (status == 200 and "closed" in content):
@@ -136,7 +136,7 @@ class Client:
 
     async def polled(self, count):
         messages = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             while len(messages) < count:
                 messages += await self.poll()
         return messages
