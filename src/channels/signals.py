@@ -59,6 +59,7 @@ Signal                      Arguments (``sender`` is the class of the consumer, 
 import logging
 from collections.abc import Callable
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary
 
 from django.dispatch import Signal
 
@@ -101,7 +102,56 @@ logger = logging.getLogger("channels.signals")
 
 
 class _Event(Signal):
-    """A signal whose receivers may raise what they like."""
+    """A signal whose receivers may raise what they like.
+
+    Django looks for the receivers of a sender each time. Here they are looked for once where
+    none of them is weak or async, which is so for those of ``contrib``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._direct: WeakKeyDictionary[type, tuple[Any, tuple[Any, ...]]] = WeakKeyDictionary()
+
+    def connect(self, *args: Any, **options: Any) -> None:
+        """See Django."""
+        super().connect(*args, **options)
+        self._direct = WeakKeyDictionary()  # a thread that fills the former one does no harm
+
+    def disconnect(self, *args: Any, **options: Any) -> bool:
+        """See Django."""
+        found: bool = super().disconnect(*args, **options)
+        self._direct = WeakKeyDictionary()
+        return found
+
+    def send_robust(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        """See Django."""
+        known = self._direct.get(sender) if isinstance(sender, type) else None
+        if known is None or known[0] is not self.receivers:
+            known = self._look_for(sender)
+            if known is None:
+                return super().send_robust(sender, **named)
+        responses: list[tuple[Any, Any]] = []
+        for receiver in known[1]:
+            try:
+                response = receiver(signal=self, sender=sender, **named)
+            except Exception as error:  # noqa: BLE001 - what send_robust() is for
+                self._log_robust_failure(receiver, error)
+                response = error
+            responses.append((receiver, response))
+        return responses
+
+    def _look_for(self, sender: Any) -> tuple[Any, tuple[Any, ...]] | None:
+        """The receivers for a class, to be kept; None where Django is to look each time."""
+        direct, receivers = self._direct, self.receivers
+        if not isinstance(sender, type) or any(
+            isinstance(one[1], ReferenceType) for one in receivers
+        ):
+            return None
+        found, asynchronous = self._live_receivers(sender)
+        if asynchronous:
+            return None
+        direct[sender] = known = (receivers, tuple(found))
+        return known
 
     def _live_receivers(self, sender: Any) -> Any:
         receivers, asynchronous = super()._live_receivers(sender)

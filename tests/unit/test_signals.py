@@ -1,5 +1,6 @@
 """Signals reach their listeners and disturb nobody."""
 
+import gc
 import logging
 
 import pytest
@@ -114,3 +115,81 @@ def test_one_look_tells_whether_anybody_listens_to_what_comes_for_every_message(
     assert signals.listened.messages
     assert other.disconnect(dispatch_uid="another")
     assert not signals.listened.messages
+
+
+@pytest.fixture
+def heard():
+    """What strong receivers of a signal of ours have heard."""
+    return []
+
+
+@pytest.fixture
+def event(heard):
+    signal = type(signals.message_dropped)()
+    signal.connect(lambda **kwargs: heard.append("strong"), weak=False, dispatch_uid="strong")
+    signals.emit(signal, int)
+    assert heard.pop() == "strong"
+    return signal
+
+
+def test_receivers_that_connect_and_disconnect_later_are_heeded(event, heard):
+    event.connect(lambda **kwargs: heard.append("later"), weak=False, dispatch_uid="later")
+    signals.emit(event, int)
+    assert heard == ["strong", "later"]
+    assert event.disconnect(dispatch_uid="strong")
+    assert not event.disconnect(dispatch_uid="strong")
+    signals.emit(event, int)
+    assert heard == ["strong", "later", "later"]
+
+
+def test_receivers_of_one_sender_hear_only_of_it(event, heard):
+    event.connect(lambda **kwargs: heard.append("str"), sender=str, weak=False)
+    for sender in (int, str, int, None):
+        signals.emit(event, sender)
+    assert heard == ["strong", "strong", "str", "strong", "strong"]
+
+
+def test_a_weak_receiver_is_called_while_it_lives(event, heard):
+    def weak(**kwargs):
+        heard.append("weak")
+
+    event.connect(weak)
+    signals.emit(event, int)
+    del weak
+    gc.collect()
+    signals.emit(event, int)
+    assert heard == ["strong", "weak", "strong"]
+
+
+def test_a_replaced_list_of_receivers_is_used(event, heard):
+    event.receivers = [*event.receivers, *event.receivers]
+    signals.emit(event, int)
+    assert heard == ["strong", "strong"]
+
+
+def test_a_strong_receiver_that_raises_is_logged_and_the_others_are_called(event, heard, caplog):
+    event.disconnect(dispatch_uid="strong")
+
+    def fail(**kwargs):
+        raise ValueError("broken listener")
+
+    def leave(**kwargs):
+        raise SystemExit(1)
+
+    for receiver in (fail, leave, lambda **kwargs: heard.append(1)):
+        event.connect(receiver, weak=False)
+    for _ in range(2):
+        signals.emit(event, int)
+    assert heard == [1, 1]
+    assert [record.name for record in caplog.records] == ["django.dispatch"] * 4
+    assert "broken listener" in caplog.text
+    assert "SystemExit(1)" in caplog.text
+
+
+async def test_an_async_strong_receiver_is_refused(event, caplog):
+    async def listener(**kwargs):
+        raise AssertionError("never called")
+
+    event.connect(listener, weak=False)
+    signals.emit(event, int)
+    assert "its receivers must be plain functions" in caplog.text
