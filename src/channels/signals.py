@@ -99,6 +99,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("channels.signals")
+django_logger = logging.getLogger("django.dispatch")  # where send_robust() logs
 
 
 class _Event(Signal):
@@ -135,7 +136,8 @@ class _Event(Signal):
             try:
                 response = receiver(signal=self, sender=sender, **named)
             except Exception as error:  # noqa: BLE001 - what send_robust() is for
-                self._log_robust_failure(receiver, error)
+                said = "Error calling %s in Signal.send_robust() (%s)"
+                django_logger.error(said, receiver.__qualname__, error, exc_info=error)
                 response = error
             responses.append((receiver, response))
         return responses
