@@ -135,7 +135,7 @@ class _Event(Signal):
         for receiver in known[1]:
             try:
                 response = receiver(signal=self, sender=sender, **named)
-            except Exception as error:  # noqa: BLE001 - what send_robust() is for
+            except Exception as error:
                 said = "Error calling %s in Signal.send_robust() (%s)"
                 django_logger.error(said, receiver.__qualname__, error, exc_info=error)
                 response = error
