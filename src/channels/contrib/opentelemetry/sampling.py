@@ -67,11 +67,17 @@ class Roots:
                 self._bound = sampler.bound
                 self._drawn = tracer.id_generator = _Drawn(tracer.id_generator)
 
-    def start(self, name: str, **arguments: Any) -> trace.Span | None:
-        """A new root span that is recorded, or None."""
-        if self._drawn is not None:
-            drawn = self._drawn.draw()
-            if drawn & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
-                return None
+    def draw(self) -> bool:
+        """Whether :meth:`start_drawn` is to be called next; if not, the trace is not sampled."""
+        if self._drawn is None:
+            return True
+        return self._drawn.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
+
+    def start_drawn(self, name: str, **arguments: Any) -> trace.Span | None:
+        """A new root span that is recorded, or None. Call it right after :meth:`draw`."""
         span = self._tracer.start_span(name, context=_EMPTY, **arguments)
         return span if span.is_recording() else None
+
+    def start(self, name: str, **arguments: Any) -> trace.Span | None:
+        """A new root span that is recorded, or None."""
+        return self.start_drawn(name, **arguments) if self.draw() else None

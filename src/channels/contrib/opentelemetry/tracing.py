@@ -68,7 +68,6 @@ class Tracing:
     ) -> None:
         """A handler is about to run, in this context."""
         self._prepare()
-        name = type(consumer).__qualname__
         text, kind, parent = carried.get(), SpanKind.SERVER, None
         if text is not None:
             kind, parent = SpanKind.CONSUMER, from_text(text)
@@ -82,6 +81,9 @@ class Tracing:
                 kind, parent = SpanKind.INTERNAL, context.get_current()
             else:
                 parent = propagate.extract(_headers(scope), context=Context())
+        if self._is_left_out(parent):
+            return
+        name = type(consumer).__qualname__
         attributes = {
             "channels.consumer": f"{type(consumer).__module__}.{name}",
             "channels.message.type": message_type,
@@ -106,6 +108,20 @@ class Tracing:
         """The handler of this context has ended."""
         self._leave(exception)
 
+    def _is_left_out(self, parent: Context | None) -> bool:
+        """Enter the context of a trace that is not sampled; False if :meth:`_enter` is due."""
+        inner = UNSAMPLED
+        above = None if parent is None else trace.get_current_span(parent).get_span_context()
+        if parent is None or above is None or not above.is_valid:
+            if self._roots.draw():
+                return False
+        elif above.trace_flags.sampled:
+            return False
+        else:
+            inner = parent
+        _running.set((context.attach(inner), None))
+        return True
+
     def _enter(
         self,
         parent: Context | None,
@@ -117,17 +133,12 @@ class Tracing:
         """Make a span, and the context within it the running one."""
         arguments: dict[str, Any] = {"kind": kind, "attributes": attributes, "links": links}
         above = None if parent is None else trace.get_current_span(parent).get_span_context()
-        span: Span | None = None
+        span: Span | None
         if above is None or not above.is_valid:
-            span = self._roots.start(name, **arguments)
-        elif above.trace_flags.sampled:
-            span = self._tracer.start_span(name, context=parent, **arguments)
-        if span is not None:
-            inner = trace.set_span_in_context(span, parent or Context())
-        elif parent is None or above is None or not above.is_valid:
-            inner = UNSAMPLED
+            span = self._roots.start_drawn(name, **arguments)
         else:
-            inner = parent
+            span = self._tracer.start_span(name, context=parent, **arguments)
+        inner = UNSAMPLED if span is None else trace.set_span_in_context(span, parent or Context())
         _running.set((context.attach(inner), span))
 
     def _leave(self, exception: BaseException | None) -> None:
@@ -182,6 +193,9 @@ class Tracing:
         """A background task is about to run, in this context."""
         self._prepare()
         text = carried.get()
+        parent = None if text is None else from_text(text)
+        if self._is_left_out(parent):
+            return
         attributes = {
             "messaging.system": "channels",
             "messaging.operation.type": "process",
@@ -190,7 +204,6 @@ class Tracing:
             "messaging.message.id": task_result.id,
             "channels.task": task_result.task.module_path,
         }
-        parent = None if text is None else from_text(text)
         name = f"task {task_result.task.module_path}"
         self._enter(parent, name, SpanKind.CONSUMER, attributes)
 
