@@ -71,10 +71,10 @@ coverage: $(VENV)/.installed-test ## List what of src the unit tests miss; pages
 	$(MAKE) coverage-report || { $(BIN)/python -m coverage html --quiet --fail-under=0; exit 1; }
 
 test-measured: # a part of `make test`; tells what of src it runs
-	$(MAKE) test COVER="-m coverage run" ARGS="$(if $(filter tests/%,$(ARGS)),,$(MEASURED)) $(ARGS)"
+	$(MAKE) test COVER="-m coverage run" ARGS='$(if $(filter tests/%,$(ARGS)),,$(MEASURED)) $(ARGS)'
 
 test-unmeasured: # the rest of it
-	$(MAKE) test ARGS="$(addprefix --ignore=,$(MEASURED)) $(ARGS)"
+	$(MAKE) test ARGS='$(addprefix --ignore=,$(MEASURED)) $(ARGS)'
 
 coverage-report: # of what was measured, once or several times
 	$(BIN)/python -m coverage combine --quiet --append

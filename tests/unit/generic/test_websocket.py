@@ -581,3 +581,15 @@ async def test_a_type_error_of_the_projects_own_code_is_raised_as_it_is(method):
             await communicator.receive_from()
         await communicator.disconnect()
     assert raised.value is Consumer.error
+
+
+async def test_a_json_consumer_that_expects_nothing_ignores_what_comes():
+    class Silent(JsonWebsocketConsumer):
+        pass
+
+    server = await Server(Silent.as_asgi()).connect()
+    server.text('{"type": "x"}')
+    server.text("{")
+    await until(lambda: server.types()[-1] == "websocket.close")
+    assert server.types() == ["websocket.accept", "websocket.close"]
+    await server.leave()

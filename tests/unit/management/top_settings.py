@@ -2,7 +2,7 @@
 
 import os
 
-SECRET_KEY = "not-a-secret"
+SECRET_KEY = "tests-only-tests-only-tests-only-tests-only-tests"
 INSTALLED_APPS = ["channels"]
 CHANNEL_LAYERS = {
     "default": {

@@ -697,3 +697,24 @@ async def test_a_server_that_needs_no_help_gets_none_where_daphne_is_installed(m
     assert bench.intake.hold is None
     await bench.outlet.send(ACCEPT)
     assert bench.sent == [ACCEPT]
+
+
+async def test_what_was_taken_is_told_also_when_the_server_had_to_wait(bench):
+    heard = []
+
+    def receiver(message_type, **others):
+        heard.append(message_type)
+
+    one = bench()
+    signals.message_sent.connect(receiver)
+    try:
+        await one.say(ACCEPT, TEXT)
+        one.blocks = asyncio.Event()
+        sending = asyncio.create_task(one.outlet.send(TEXT))
+        await until(lambda: len(one.pending) == 1)
+        assert heard == ["websocket.send"]
+        one.blocks.set()
+        await sending
+        assert heard == ["websocket.send"] * 2
+    finally:
+        signals.message_sent.disconnect(receiver)

@@ -18,6 +18,9 @@ __all__ = ["Command"]
 # Clears a terminal, and begins at its top (ECMA-48: ED and CUP).
 _CLEAR = "\033[2J\033[H"
 
+# How many times as long to wait for answers when none has come.
+_PATIENCE = 4.0
+
 
 class Command(BaseCommand):
     """Asks every process over the channel layer, again and again."""
@@ -53,11 +56,14 @@ class Command(BaseCommand):
             )
         look, as_json = Look(), options["format"] == "json"
         found = self._ask(look, options["interval"])
+        if not found.processes:  # they may be too busy to answer that quickly
+            found = self._ask(look, options["interval"], _PATIENCE)
         if not found.processes:
             raise CommandError(
                 "No process has answered. A server answers once it has had a connection of a "
                 "consumer, and a worker at once, if they run this version of Channels, have "
-                "'channels' in INSTALLED_APPS, and use the same channel layer with the same prefix"
+                "'channels' in INSTALLED_APPS, and use the same SECRET_KEY and channel layer "
+                "with the same prefix"
             )
         with contextlib.suppress(KeyboardInterrupt):
             while True:  # rates need two looks
@@ -65,11 +71,11 @@ class Command(BaseCommand):
                 if options["once"]:
                     return
 
-    def _ask(self, look: Look, interval: float) -> Overview:
-        """Look once; it takes ``interval`` seconds."""
+    def _ask(self, look: Look, interval: float, patience: float = 1.0) -> Overview:
+        """Look once; it takes ``interval`` seconds, and ``patience`` times as long to wait."""
         began = time.perf_counter()
         try:
-            found = look.ask(min(interval, 1.0))
+            found = look.ask(min(interval, 1.0) * patience)
         except (ChannelsError, OSError) as error:
             raise CommandError(f"The channel layer cannot be reached: {error}") from error
         time.sleep(max(interval - (time.perf_counter() - began), 0))
