@@ -230,3 +230,20 @@ def test_without_the_secret_key_nobody_knows_the_name_of_the_group(settings):
         assert control_group() == control_group()
         InMemoryChannelLayer().require_valid_group_name(control_group())
     assert len(found) == 2
+
+
+async def test_without_a_layer_that_reaches_others_nothing_listens():
+    former = channel_layers.set("default", InMemoryChannelLayer())
+    try:
+        start()
+        assert not planes.get().listens.is_set()
+        assert planes.get()._listening is None
+    finally:
+        planes.pop()
+        channel_layers.set("default", former)
+
+
+async def test_a_process_that_has_served_nobody_has_nothing_to_end():
+    planes.pop()
+    signals.server_draining.send(sender=None, plan=None)
+    assert planes.peek() is None

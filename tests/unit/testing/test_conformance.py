@@ -10,6 +10,7 @@ from django.test import SimpleTestCase
 from channels.testing.conformance import LayerConformance, LayerHarness
 from channels.testing.conformance.delayed import DelayedTests
 from channels.testing.conformance.laws import LawTests
+from channels.testing.conformance.messages import MessageTests
 from channels.testing.conformance.states import StateTests
 
 from . import layers
@@ -202,3 +203,10 @@ class TestHarness:
 
         with pytest.raises(AssertionError, match=r"Broken promise: it happens"):
             await harness.soon(hold_the_event_loop(), "it happens")
+
+
+def test_layers_that_carry_objects_refuse_fewer_of_them():
+    class Objects(MessageTests):
+        carries_objects = True
+
+    assert len(Objects().unencodable()) < len(MessageTests().unencodable())

@@ -1,6 +1,7 @@
 """Records that say which connection they are about, as JSON."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -18,6 +19,7 @@ from channels.contrib.logs import (
 )
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.testing import WebsocketCommunicator
+from tests.asgi import until
 
 logger = logging.getLogger("tests.project")
 
@@ -141,3 +143,27 @@ def test_without_opentelemetry(lines, monkeypatch):
     monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
     logger.error("plain")
     assert "trace_id" not in lines[0]
+
+
+async def test_a_task_that_outlives_its_connection_knows_the_id_alone():
+    go_on, found = asyncio.Event(), []
+
+    class Leaves(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            self_id = connection_id()
+            found.append((self_id, asyncio.create_task(outlive())))
+
+    async def outlive():
+        await go_on.wait()
+        return connection_fields()
+
+    socket = WebsocketCommunicator(Leaves.as_asgi(), "/")
+    await socket.connect()
+    await socket.send_to(text_data="x")
+    await until(lambda: found)
+    await socket.disconnect()
+    del socket
+    gc.collect()
+    go_on.set()
+    [(known, task)] = found
+    assert await task == {"connection_id": known}

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
+from channels import signals
 from channels.consumer import AsyncConsumer
 from channels.contrib.opentelemetry import instrument, uninstrument
 from channels.contrib.tasks.compat import task_backends
@@ -308,3 +309,33 @@ async def test_nothing_is_traced_any_more(layer, spans):
     assert await client.receive_from() == "hello"
     await client.disconnect()
     assert spans.names == []
+
+
+async def test_a_handler_that_began_before_anybody_listened_has_no_span(layer):
+    begun, go_on, heard = asyncio.Event(), asyncio.Event(), []
+
+    class Waits(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            begun.set()
+            await go_on.wait()
+            await self.send("done")
+
+    def receiver(message_type, **others):
+        heard.append(message_type)
+
+    signals.handler_finished.connect(receiver)
+    spans = Spans()
+    try:
+        socket = WebsocketCommunicator(Waits.as_asgi(), "/")
+        await socket.connect()
+        await socket.send_to(text_data="x")
+        await begun.wait()
+        instrument(spans.provider)
+        go_on.set()
+        assert await socket.receive_from() == "done"
+        await until(lambda: heard[-1] == "websocket.receive")
+        assert spans.names == []
+        await socket.disconnect()
+    finally:
+        signals.handler_finished.disconnect(receiver)
+        uninstrument()

@@ -10,6 +10,7 @@ from sentry_sdk.transport import Transport
 
 from channels.contrib.sentry import instrument, uninstrument
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.testing import WebsocketCommunicator
 
 
 class Kept(Transport):
@@ -96,3 +97,16 @@ async def test_a_crash_is_one_event_of_its_connection(events, consumer, request)
     assert "very-secret" not in json.dumps(event, default=str)
     pii = "True" in request.node.name
     assert event.get("user", {}).get("id") == ("7" if pii else None)
+
+
+async def test_a_connection_that_was_there_before_ends_without_a_scope():
+    uninstrument()
+    socket = WebsocketCommunicator(Crashes.as_asgi(), "/")
+    await socket.connect()
+    instrument()
+    try:
+        await socket.send_to(text_data="still there")
+        assert await socket.receive_from() == "still there"
+        await socket.disconnect()
+    finally:
+        uninstrument()

@@ -11,7 +11,9 @@ import threading
 import pytest
 from asgiref.sync import async_to_sync
 
-from channels.exceptions import BrokerError, ChannelFull, InvalidChannelLayerError
+from channels import signals
+from channels.exceptions import BrokerError, ChannelFull, InvalidChannelLayerError, TooManyGroups
+from channels.layers import carriers
 from channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channels.layers.redis.keys import consistent_hash
 
@@ -378,3 +380,68 @@ def test_a_fork_disturbs_neither_process(layer_class, shared_broker, prefix):
         env=environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.stdout == "fine\n", done.stderr
+
+
+# What others listen to, and what travels beside
+
+
+async def test_what_is_sent_later_carries_what_was_given_when_it_was_asked_for(layer):
+    def carrier(sending):
+        return {"operation": sending.operation}, None
+
+    carriers.register(carrier)
+    try:
+        await layer.send_later("queue", message(1), delay=0)
+        await layer.new_channel()  # some process has to look at what is due
+        assert await receive(layer, "queue") == message(1)
+        assert carriers.received() == {"operation": "send_later"}
+    finally:
+        carriers.unregister(carrier)
+
+
+async def test_what_arrives_for_a_channel_or_a_group_is_signalled(layer):
+    heard = []
+
+    def receiver(channel, group, count, **others):
+        heard.append((channel, group, count))
+
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    signals.layer_message_received.connect(receiver)
+    try:
+        await layer.send(channel, message(1))
+        await layer.group_send("group", message(2))
+        assert [await receive(layer, channel) for _ in range(2)] == [message(1), message(2)]
+    finally:
+        signals.layer_message_received.disconnect(receiver)
+    assert heard == [(channel, None, 1), (None, "group", 1)]
+
+
+async def test_a_channel_may_be_in_so_many_groups_and_no_more(layer):
+    exceeded = []
+    channel = await layer.new_channel()
+    mailbox = layer.open_mailbox(channel, lambda: None)
+    await layer.group_add("one", channel)
+    layer.limit_groups(channel, 1, lambda: exceeded.append("it"))
+    with pytest.raises(TooManyGroups):
+        await layer.group_add("two", channel)
+    assert exceeded == ["it"]
+    await layer.group_discard("two", channel)  # in which it is not
+    await layer.group_discard("one", channel)
+    await layer.group_add("two", channel)
+    await layer.flush()
+    await mailbox.close()
+
+
+async def test_refused_credentials_fail_what_waits_to_be_sent(make, redis, shared_broker, prefix):
+    host, port = shared_broker.address
+    redis.execute_command("ACL", "SETUSER", prefix, "on", ">secret", "~*", "+@all", "allchannels")
+    try:
+        layer = make(hosts=[f"redis://{prefix}:wrong@{host}:{port}/0"])
+        calls = await asyncio.gather(
+            *(layer.send(f"queue{n}", message(n)) for n in range(3)), return_exceptions=True
+        )
+        assert [isinstance(error, BrokerError) for error in calls] == [True] * 3
+        assert "credentials" in str(calls[0])
+    finally:
+        redis.execute_command("ACL", "DELUSER", prefix)

@@ -183,3 +183,12 @@ async def test_a_message_that_went_back_grows_no_younger(make, put):
     put("a", t="1234")
     shelf.fetch()
     assert shelf.entries.pop().sent == b"1234"
+
+
+async def test_of_what_was_taken_the_latest_is_remembered(make, put, monkeypatch, redis, queue):
+    monkeypatch.setattr("channels.layers.redis.queues.entries._REMEMBERED", 1)
+    shelf = make()
+    put("a", "b", "c")
+    shelf.fetch()
+    assert [await shelf.take() for _ in range(3)] == [b"a", b"b", b"c"]
+    assert redis.xlen(queue) == 0
