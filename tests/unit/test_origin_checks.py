@@ -74,3 +74,9 @@ def test_nothing_to_look_at(monkeypatch):
 def test_an_application_that_is_very_large_is_not_looked_through(check, monkeypatch):
     monkeypatch.setattr(origin_checks, "_LIMIT", 0)
     assert check(routes(Chat.as_asgi())) == []
+
+
+def test_a_consumer_with_two_routes_is_named_once(check):
+    chat = Chat.as_asgi()
+    found = check(URLRouter([path("chat/", chat), path("talk/", chat)]))
+    assert [name for name, _ in found] == ["channels.W032"]

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from channels._runtime.connections import connections
 from channels.exceptions import ChannelsError, InvalidChannelLayerError
 from channels.layers import get_channel_layer
+from channels.revocation import adisconnect_group
 from channels.views import Event, as_event, group_event_stream
 from tests.asgi import until
 
@@ -155,3 +156,11 @@ def test_over_wsgi():
 
 def test_by_default_an_event_has_the_type_of_the_message():
     assert as_event({"type": "a.b", "n": 1}) == Event('{"n": 1}', "a.b")
+
+
+async def test_the_stream_of_a_group_that_is_disconnected_ends(request_of_asgi):
+    client = Client(group_event_stream(request_of_asgi, "news"))
+    assert await client.read() == COMMENT
+    await adisconnect_group("news")
+    with pytest.raises(StopAsyncIteration):
+        await client.read()

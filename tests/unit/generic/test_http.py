@@ -436,3 +436,13 @@ async def test_it_may_take_as_long_as_it_likes():
     assert server.sent[0]["status"] == 200
     server.put("http.disconnect")
     await server.ended()
+
+
+async def test_a_test_may_take_its_time_with_the_body():
+    class Quick(Upload):
+        body_timeout = 0.001
+
+    body = b"x" * 10
+    headers = [(b"content-length", b"10")]
+    communicator = HttpCommunicator(Quick.as_asgi(), "POST", "/", body=body, headers=headers)
+    assert (await communicator.get_response())["status"] == 200
