@@ -66,8 +66,18 @@ class Watch:
 
     def _tick(self) -> None:
         self._timer = None
-        if connections.get().open:
+        here = connections.get().open
+        self._forget(self._known - here)
+        if here:
             self.run(self._look())
+
+    def _forget(self, gone: "set[Drainable]") -> None:
+        """Keep nothing of connections that have ended."""
+        if gone:
+            self._known -= gone
+            self._due = {found: when for found, when in self._due.items() if found not in gone}
+            self._polled = deque(found for found in self._polled if found not in gone)
+            self._turn = deque(found for found in self._turn if found not in gone)
 
     async def _look(self) -> None:
         """One look: at what is new, at what is due, and at some of the rest."""
@@ -79,7 +89,8 @@ class Watch:
             text = "A look at whether users are still signed in has failed: %r"
             lograte.log(logger, logging.ERROR, "look", text, error, exc_info=error)
         finally:
-            if self._timer is None and connections.get().open:
+            # Until all have ended, and have been forgotten.
+            if self._timer is None and (self._known or connections.get().open):
                 self._timer = timers.Timer(_TICK, self._tick)
 
     async def _look_at(self, plan: Plan) -> None:
@@ -88,8 +99,6 @@ class Watch:
         self._known = set(here)
         await self._note_expiry(new)
         now = timezone.now().timestamp()
-        for gone in self._due.keys() - here:
-            del self._due[gone]
         due = [found for found, when in self._due.items() if when <= now]
         for found in due:
             del self._due[found]

@@ -295,3 +295,20 @@ async def test_a_model_without_session_hashes_is_no_reason_to_end(settings, monk
             [connection] = connections.get().open
             assert await validity.refused([connection]) == {}
         await expect_open(server)
+
+
+async def test_nothing_is_kept_of_connections_that_have_ended(engine):
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    watch = watching.watches.get()
+    async with connected(session):
+        [connection] = connections.get().open
+        await until(lambda: connection in watch._turn)
+        async with connected(session):
+            await until(lambda: len(watch._turn) == 2)
+        await until(lambda: list(watch._turn) == [connection])
+        assert set(watch._due) | set(watch._polled) == {connection}
+    await until(lambda: not watch._known)
+    assert not watch._turn
+    assert not watch._due
+    assert not watch._polled
