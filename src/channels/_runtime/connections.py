@@ -64,6 +64,8 @@ class Connections:
         #: Which of their handlers have created tasks.
         self.turns = Turns(self._loop)
         self.open: set[Drainable] = set()
+        #: Called with each connection that has ended, by what keeps anything of it.
+        self.forgetting: list[Callable[[Drainable], None]] = []
         #: What ends streams of events, until it is done.
         self.ending: set[asyncio.Task[Any]] = set()
         #: Whether the process has been told to end.
@@ -84,6 +86,8 @@ class Connections:
     def discard(self, connection: Drainable) -> None:
         """A connection has ended, and left nothing behind."""
         self.open.discard(connection)
+        for forget in self.forgetting:
+            forget(connection)
         if not self.open and self._waiter is not None:
             self._waiter.set_result(None)
             self._waiter = None

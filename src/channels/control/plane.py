@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 
 from .. import DEFAULT_CHANNEL_LAYER, signals
 from .._runtime import backstage, lograte, timers
-from .._runtime.connections import connections, when_first
+from .._runtime.connections import when_first
 from .._runtime.forks import in_child
 from .._runtime.per_loop import PerLoop
 from ..exceptions import ChannelsError
@@ -96,8 +96,6 @@ class Plane:
         self._listening: asyncio.Task[None] | None = None
         self._handling: set[asyncio.Task[Any]] = set()
         self._missed = False
-        #: Ends the listening when the process has drained.
-        self.ending: asyncio.Task[None] | None = None
         #: Set as long as commands of other processes reach this event loop.
         self.listens = asyncio.Event()
 
@@ -203,17 +201,11 @@ def _start_worker(sender: Any, **kwargs: Any) -> None:
     start()
 
 
-def _drain(sender: Any, plan: Any, **kwargs: Any) -> None:
-    """Listen no more when the last connection has ended."""
-    plane, here = planes.peek(), connections.get()
-
-    async def stop() -> None:
-        await here.ended(plan.deadline)
-        if plane is not None:
-            plane.stop()
-
+def _drain(sender: Any, **kwargs: Any) -> None:
+    """Listen no more: the connections are about to end, and so is the process, perhaps at once."""
+    plane = planes.peek()
     if plane is not None:
-        plane.ending = backstage.untold(asyncio.get_running_loop().create_task(stop()))
+        plane.stop()
 
 
 def watch() -> None:

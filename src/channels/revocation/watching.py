@@ -1,9 +1,9 @@
 """Looks at what is connected: soon after something has changed, at expiry, and now and then."""
 
 import asyncio
+import itertools
 import logging
 import math
-from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, timedelta
 from typing import Any
@@ -48,9 +48,11 @@ class Watch:
         # When (of the clock of the day) each expires, as far as it is known.
         self._due: dict[Drainable, float] = {}
         # Those of stores that do not tell: they are asked for again and again.
-        self._polled: deque[Drainable] = deque()
-        self._turn: deque[Drainable] = deque()
+        self._polled: dict[Drainable, None] = {}
+        # In turn, the next one first. Neither keeps one that has ended.
+        self._turn: dict[Drainable, None] = {}
         self._timer: timers.Timer | None = None
+        connections.get().forgetting.append(self._forget)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
@@ -66,18 +68,14 @@ class Watch:
 
     def _tick(self) -> None:
         self._timer = None
-        here = connections.get().open
-        self._forget(self._known - here)
-        if here:
+        if connections.get().open:
             self.run(self._look())
 
-    def _forget(self, gone: "set[Drainable]") -> None:
-        """Keep nothing of connections that have ended."""
-        if gone:
-            self._known -= gone
-            self._due = {found: when for found, when in self._due.items() if found not in gone}
-            self._polled = deque(found for found in self._polled if found not in gone)
-            self._turn = deque(found for found in self._turn if found not in gone)
+    def _forget(self, gone: Drainable) -> None:
+        """Keep nothing of a connection that has ended."""
+        self._known.discard(gone)
+        for kept in (self._due, self._polled, self._turn):
+            kept.pop(gone, None)
 
     async def _look(self) -> None:
         """One look: at what is new, at what is due, and at some of the rest."""
@@ -89,8 +87,7 @@ class Watch:
             text = "A look at whether users are still signed in has failed: %r"
             lograte.log(logger, logging.ERROR, "look", text, error, exc_info=error)
         finally:
-            # Until all have ended, and have been forgotten.
-            if self._timer is None and (self._known or connections.get().open):
+            if self._timer is None and connections.get().open:
                 self._timer = timers.Timer(_TICK, self._tick)
 
     async def _look_at(self, plan: Plan) -> None:
@@ -102,11 +99,11 @@ class Watch:
         due = [found for found, when in self._due.items() if when <= now]
         for found in due:
             del self._due[found]
-        self._turn.extend(new)
+        self._turn |= dict.fromkeys(found for found in new if found in here)
         some = [
             *due,
-            *(await vanished(_rotate(self._polled, here, _POLLED))),
-            *_rotate(self._turn, here, math.ceil(len(self._turn) * _TICK / plan.interval)),
+            *(await vanished(_rotate(self._polled, _POLLED))),
+            *_rotate(self._turn, math.ceil(len(self._turn) * _TICK / plan.interval)),
         ]
         await self.check(some)
         await self._note_expiry([found for found in due if found in here], expired=True)
@@ -119,12 +116,14 @@ class Watch:
             dates = await expiry_of([session_of(found.scope) for found in some])
             now = timezone.now().timestamp()
             for found, date in zip(some, dates, strict=True):
+                if found not in connections.get().open:  # any more
+                    continue
                 if RENAMED in found.scope:  # nothing is known of the session under its new key
                     age = session_of(found.scope).get_expiry_age()
                     date = timezone.now() + timedelta(seconds=0 if expired else age)
                 if date is None:
                     if not expired:
-                        self._polled.append(found)
+                        self._polled[found] = None
                     continue
                 if timezone.is_naive(date):
                     date = timezone.make_aware(date)
@@ -158,14 +157,12 @@ class Watch:
             await self.check(found for found in suspects if found in here)
 
 
-def _rotate(queue: "deque[Drainable]", here: "set[Drainable]", count: int) -> list[Drainable]:
-    """The next ones of a queue, which go to its end; those that have gone are dropped."""
-    found: list[Drainable] = []
-    for _ in range(min(len(queue), count)):
-        connection = queue.popleft()
-        if connection in here:
-            queue.append(connection)
-            found.append(connection)
+def _rotate(queue: dict[Drainable, None], count: int) -> list[Drainable]:
+    """The next ones of a queue, which go to its end."""
+    found = list(itertools.islice(queue, count))
+    for connection in found:
+        del queue[connection]
+        queue[connection] = None
     return found
 
 
