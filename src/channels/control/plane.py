@@ -7,11 +7,12 @@ import random
 import uuid
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
 from .. import DEFAULT_CHANNEL_LAYER, signals
 from .._runtime import backstage, lograte, timers
-from .._runtime.connections import when_first
+from .._runtime.connections import connections, when_first
 from .._runtime.forks import in_child
 from .._runtime.per_loop import PerLoop
 from ..exceptions import ChannelsError
@@ -40,8 +41,8 @@ COMMAND = "channels.control"
 #: The type of what is answered to a command.
 ANSWER = "channels.control.answer"
 
-# Seconds between two attempts to listen again, at the most.
-_LONGEST_PAUSE = 5.0
+# Seconds between two attempts to listen again, after the first failure and at the most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 # Seconds after which the channel is added to its group again. Layers of others let members expire.
 _JOIN_AGAIN = 3600.0
@@ -66,7 +67,10 @@ def control_group() -> str:
     Only what has ``SECRET_KEY`` knows its name, so no consumer that names groups after what clients
     say can be led into it. While a new key is rolled out, processes hear those that have the same.
     """
-    return f"{COMMAND}.{salted_hmac(COMMAND, 'group').hexdigest()[:32]}"
+    try:
+        return f"{COMMAND}.{salted_hmac(COMMAND, 'group').hexdigest()[:32]}"
+    except ImproperlyConfigured:  # a script without a SECRET_KEY, and so without sessions
+        return COMMAND
 
 
 class _Name:
@@ -101,10 +105,16 @@ class Plane:
 
     def start(self) -> None:
         """Begin to listen to other processes, if there is a layer that reaches any."""
-        if self._listening is None or self._listening.done():
+        if self._listening is None:
             with contextlib.suppress(Exception):  # of a setting, which each connection tells of
                 if control_layer() is not None:
-                    self._listening = backstage.untold(self._loop.create_task(self._listen_on()))
+                    listening = backstage.untold(self._loop.create_task(self._listen_on()))
+                    listening.add_done_callback(self._stopped)
+                    self._listening = listening
+
+    def _stopped(self, listening: "asyncio.Task[None]") -> None:
+        self._listening = None  # else it would keep alive whatever began it
+        backstage.ignore_failure(listening)
 
     def stop(self) -> None:
         """Listen no more, and leave nothing at the broker."""
@@ -144,10 +154,12 @@ class Plane:
             except Exception as error:  # noqa: BLE001 - of whatever layer
                 if self.listens.is_set():
                     pause = 0.0
-                pause = min(max(2 * pause, 0.1), _LONGEST_PAUSE)
-                text = "Commands of other processes are not heard (%s: %s); trying again"
-                name = type(error).__name__
-                lograte.log(logger, logging.WARNING, "deaf", text, name, str(error))
+                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                # A layer that was closed can be used again at once.
+                if pause > _FIRST_PAUSE or type(error) is ChannelsError:
+                    text = "Commands of other processes are not heard (%s: %s); trying again"
+                    name = type(error).__name__
+                    lograte.log(logger, logging.WARNING, "deaf", text, name, str(error))
             finally:
                 self.listens.clear()
             self._missed = True
@@ -208,9 +220,16 @@ def _drain(sender: Any, **kwargs: Any) -> None:
         plane.stop()
 
 
+def _end_worker(sender: Any, **kwargs: Any) -> None:
+    plane = planes.peek()
+    if plane is not None and not connections.get().open:
+        plane.stop()
+
+
 def watch() -> None:
     """Listen wherever connections or workers begin, from now on."""
     if start not in when_first:
         when_first.append(start)
     signals.worker_started.connect(_start_worker, dispatch_uid="channels.control")
+    signals.worker_stopping.connect(_end_worker, dispatch_uid="channels.control")
     signals.server_draining.connect(_drain, dispatch_uid="channels.control")

@@ -96,7 +96,7 @@ async def plane():
     yield plane
     plane.stop()
     if plane._listening is not None:
-        await until(plane._listening.done)
+        await until(lambda: plane._listening is None)
 
 
 @pytest.fixture
