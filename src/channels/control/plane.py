@@ -68,7 +68,7 @@ def control_group() -> str:
     say can be led into it. While a new key is rolled out, processes hear those that have the same.
     """
     try:
-        return f"{COMMAND}.{salted_hmac(COMMAND, 'group').hexdigest()[:32]}"
+        return f"{COMMAND}.{salted_hmac(COMMAND, 'group', algorithm='sha256').hexdigest()[:32]}"
     except ImproperlyConfigured:  # a script without a SECRET_KEY, and so without sessions
         return COMMAND
 
