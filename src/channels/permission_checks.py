@@ -15,7 +15,6 @@ __all__ = ["check_permissions"]
 
 _TAG = "channels"
 _LIMIT = 10_000  # objects that are looked at
-_OF_TOKENS = "channels.security.tokens"
 
 
 @register(_TAG)
@@ -67,10 +66,8 @@ def _may_find_user(middleware: object) -> bool:
     """Whether this is known to put a user into the scope, or is not known."""
     from .auth import AuthMiddleware  # noqa: PLC0415
 
-    module = type(middleware).__module__
-    if not module.startswith("channels."):
-        return True
-    return isinstance(middleware, AuthMiddleware) or module.startswith(_OF_TOKENS)
+    is_ours = type(middleware).__module__.startswith("channels.")
+    return not is_ours or isinstance(middleware, AuthMiddleware)
 
 
 def _ways(start: object) -> Iterator[tuple[object, tuple[object, ...]]]:

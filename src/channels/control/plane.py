@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import random
 import uuid
 from typing import Any
 
@@ -12,6 +11,7 @@ from django.utils.crypto import salted_hmac
 
 from .. import DEFAULT_CHANNEL_LAYER, signals
 from .._runtime import backstage, lograte, timers
+from .._runtime.backoff import random_pause
 from .._runtime.connections import connections, when_first
 from .._runtime.forks import in_child
 from .._runtime.per_loop import PerLoop
@@ -41,8 +41,8 @@ COMMAND = "channels.control"
 #: The type of what is answered to a command.
 ANSWER = "channels.control.answer"
 
-# Seconds between two attempts to listen again, after the first failure and at the most.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# The limits of the pause, in seconds, before another attempt to listen.
+_PAUSES = (0.1, 5.0)
 
 # Seconds after which the channel is added to its group again. Layers of others let members expire.
 _JOIN_AGAIN = 3600.0
@@ -144,7 +144,7 @@ class Plane:
 
     async def _listen_on(self) -> None:
         """Listen for ever; again after a pause, when that has failed."""
-        pause = 0.0
+        failures = 0
         while True:
             try:
                 layer = control_layer()
@@ -152,18 +152,16 @@ class Plane:
                     return
                 await self._listen(layer)
             except Exception as error:  # noqa: BLE001 - of whatever layer
-                if self.listens.is_set():
-                    pause = 0.0
-                pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+                failures = 1 if self.listens.is_set() else failures + 1
                 # A layer that was closed can be used again at once.
-                if pause > _FIRST_PAUSE or type(error) is ChannelsError:
+                if failures > 1 or type(error) is ChannelsError:
                     text = "Commands of other processes are not heard (%s: %s); trying again"
                     name = type(error).__name__
                     lograte.log(logger, logging.WARNING, "deaf", text, name, str(error))
             finally:
                 self.listens.clear()
             self._missed = True
-            await timers.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+            await timers.sleep(random_pause(failures, *_PAUSES))
 
     async def _listen(self, layer: BaseChannelLayer) -> None:
         """Join the group, and hand on what comes.

@@ -6,6 +6,7 @@ Signals that come with every message have no listener otherwise, and cost nothin
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from django.dispatch import Signal
 from .. import signals
 from .._runtime import clock, timers
 from .._runtime.forks import in_child
+from .._runtime.lag import LagTimer
 from .._runtime.logtext import printable
 from .._runtime.per_loop import PerLoop
 
@@ -22,9 +24,19 @@ __all__ = ["IDLE", "Counters", "counters"]
 #: Seconds after the last look until nothing is counted any more.
 IDLE = 10.0
 
-# Seconds between two looks at how late the event loop is, and for how long a figure counts.
-_TICK = 0.25
+# Seconds for which a figure of how late the event loop is counts.
 _WINDOW = 10.0
+
+
+# What is counted each time, and as what.
+_COUNTED = {
+    signals.handshake_finished: "handshakes",
+    signals.layer_message_sent: "layer",
+    signals.layer_gap: "gaps",
+    signals.job_finished: "jobs",
+    signals.connection_refused: "refused",
+    signals.client_stalled: "stalled",
+}
 
 
 class _Lag:
@@ -32,36 +44,24 @@ class _Lag:
 
     def __init__(self) -> None:
         self._until = 0.0
-        self._timer: timers.Timer | None = None
-        self._due = 0.0
         self._worst: list[tuple[float, float]] = []  # when, and how late
+        self._timer = LagTimer(self._measured, lambda: clock.now() < self._until)
 
     def ask(self) -> float | None:
         """The longest delay of the last seconds; None before the first tick."""
-        self._until = clock.now() + IDLE
-        if self._timer is None:
+        now = clock.now()
+        self._until = now + IDLE
+        if self._timer.start():
             self._worst.clear()
-            self._wind_up()
-        recent = clock.now() - _WINDOW
-        self._worst = [pair for pair in self._worst if pair[0] >= recent]
+        self._worst = [pair for pair in self._worst if pair[0] >= now - _WINDOW]
         return max((late for _, late in self._worst), default=None)
 
-    def _wind_up(self) -> None:
-        self._due = clock.now() + _TICK
-        self._timer = timers.Timer(_TICK, self._tick)
-
-    def _tick(self) -> None:
-        now = clock.now()
-        self._worst.append((now, max(now - self._due, 0.0)))
-        self._timer = None
-        if now < self._until:
-            self._wind_up()
+    def _measured(self, seconds: float) -> None:
+        self._worst.append((clock.now(), seconds))
 
     async def aclose(self) -> None:
         """The event loop ends."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.stop()
 
 
 class Counters:
@@ -83,13 +83,8 @@ class Counters:
         self._receivers: dict[Signal, Callable[..., None]] = {
             signals.message_received: self._received,
             signals.message_sent: self._sent,
-            signals.handshake_finished: self._handshake,
-            signals.layer_message_sent: self._layer,
-            signals.layer_gap: self._gap,
             signals.limit_exceeded: self._limit,
-            signals.job_finished: self._job,
-            signals.connection_refused: self._refused,
-            signals.client_stalled: self._stalled,
+            **{signal: partial(self._count, name) for signal, name in _COUNTED.items()},
         }
 
     def look(self) -> float | None:
@@ -141,23 +136,8 @@ class Counters:
         self.totals["sent_bytes"] += size
         self._messages.setdefault(consumer, [0, 0])[1] += 1
 
-    def _handshake(self, **kwargs: Any) -> None:
-        self.totals["handshakes"] += 1
-
-    def _layer(self, **kwargs: Any) -> None:
-        self.totals["layer"] += 1
-
-    def _gap(self, **kwargs: Any) -> None:
-        self.totals["gaps"] += 1
-
-    def _job(self, **kwargs: Any) -> None:
-        self.totals["jobs"] += 1
-
-    def _refused(self, **kwargs: Any) -> None:
-        self.totals["refused"] += 1
-
-    def _stalled(self, **kwargs: Any) -> None:
-        self.totals["stalled"] += 1
+    def _count(self, name: str, **kwargs: Any) -> None:
+        self.totals[name] += 1
 
     def _limit(self, limit: str, **kwargs: Any) -> None:
         self.limits[printable(limit)] += 1

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from channels import signals
+from channels._runtime import lag
 from channels.live import counting
 from channels.live.counting import Counters
 from tests.asgi import until
@@ -56,7 +57,7 @@ async def test_counting_ends_when_nobody_looks_any_more(
     counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "IDLE", 0.05)
-    monkeypatch.setattr(counting, "_TICK", 0.01)
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)
     counters.look()
     first = counters._timer
     counters._look_again()  # too early
@@ -67,11 +68,11 @@ async def test_counting_ends_when_nobody_looks_any_more(
     counters.look()
     await until(lambda: counters.look() is not None)
     ticking = counters._lag.get()
-    await until(lambda: ticking._timer is None)
+    await until(lambda: ticking._timer._timer is None)
     await ticking.aclose()
     ticking.ask()
     await ticking.aclose()
-    assert ticking._timer is None
+    assert ticking._timer._timer is None
 
 
 def test_an_event_loop_that_was_closed_is_not_waited_for(counters: Counters) -> None:

@@ -73,23 +73,32 @@ def client_address(scope: Scope) -> str | None:
     return None if address is None else str(address)
 
 
+# By class: its ``client_limits``, and what they say.
+_limits: "WeakKeyDictionary[type, tuple[Any, Limits]]" = WeakKeyDictionary()
+
+
 def class_limits(cls: Any) -> Limits:
-    """The limits that a consumer class has itself.
+    """The limits that a consumer class has itself, read once for each value of ``client_limits``.
 
     Raises:
         ImproperlyConfigured: its ``client_limits`` are none.
     """
-    return limits_from(cls.client_limits, f"client_limits of {cls.__qualname__}")
+    seen, own = _limits.get(cls), cls.client_limits
+    if seen is None or seen[0] is not own:
+        seen = own, limits_from(own, f"client_limits of {cls.__qualname__}")
+        _limits[cls] = seen
+    return seen[1]
 
 
 # By class: the project's policy and the class's limits of which they were made, and its policies.
-_policies: "WeakKeyDictionary[type, tuple[Policy, Any, tuple[Policy, ...]]]" = WeakKeyDictionary()
+_policies: "WeakKeyDictionary[type, tuple[Policy, Limits, tuple[Policy, ...]]]" = (
+    WeakKeyDictionary()
+)
 
 
 def _policies_of(cls: Any) -> tuple[Policy, ...]:
-    known, of_project, own = _policies.get(cls), project(), cls.client_limits
-    if known is None or known[0] is not of_project or known[1] is not own:
-        limits = class_limits(cls)
+    known, of_project, limits = _policies.get(cls), project(), class_limits(cls)
+    if known is None or known[0] is not of_project or known[1] is not limits:
         found = [of_project]
         if limits.given():
             # Who shares, and what follows, is the project's to say as well.
@@ -104,7 +113,7 @@ def _policies_of(cls: Any) -> tuple[Policy, ...]:
                 Policy(name, limits.over(Limits(**general))),
             ]
         used = tuple(policy for policy in found if policy.limits_anything)
-        known = _policies[cls] = of_project, own, used
+        known = _policies[cls] = of_project, limits, used
     return known[2]
 
 
