@@ -82,7 +82,11 @@ class Site:
             state = self.state()
             calls = state["calls"]
             inside = calls.get("connect", 0) - calls.get("disconnect", 0)
-            if inside == connected and set(state["objects"].values()) == {connected}:
+            # One mailbox is the process's own, for commands.
+            listening, wanted = state["commands"]["listening"], state["commands"]["wanted"]
+            objects = dict.fromkeys(state["objects"], connected)
+            objects["mailboxes"] += wanted
+            if inside == connected and listening == wanted and state["objects"] == objects:
                 return state
             assert time.monotonic() < deadline, f"not {connected} connections are left: {state}"
             time.sleep(0.05)

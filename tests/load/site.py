@@ -38,6 +38,7 @@ from django.urls import path  # noqa: E402
 from channels._runtime.connection import Connection  # noqa: E402
 from channels._runtime.intake import Intake  # noqa: E402
 from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.control.plane import control_layer, planes  # noqa: E402
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from channels.layers.local import LocalChannels  # noqa: E402
@@ -95,6 +96,12 @@ def bookkeeping() -> int:
     )
 
 
+def commands() -> dict[str, int]:
+    """The channels by which this process hears commands of others: how many there are to be."""
+    listening = sum(plane.listens.is_set() for _, plane in planes.all())
+    return {"listening": listening, "wanted": len(planes.all()) if control_layer() else 0}
+
+
 def resident_kib() -> int:
     """Memory of this process that is in use (Linux)."""
     status = Path("/proc/self/status").read_text()
@@ -108,6 +115,7 @@ def look() -> dict[str, Any]:
     return {
         "calls": calls,
         "objects": objects(),
+        "commands": commands(),
         "layer": bookkeeping(),
         "tasks": len(asyncio.all_tasks()),
         "files": len(list(Path("/proc/self/fd").iterdir())),

@@ -77,9 +77,11 @@ class Connections:
 
     def add(self, connection: Drainable) -> None:
         """A connection begins."""
+        is_first = not self.open
         self.open.add(connection)
         if self.timer is None:
             self.timer = timers.Timer(_LOOK, self._look)
+        if is_first:
             for callback in when_first:
                 callback()
 

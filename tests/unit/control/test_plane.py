@@ -69,6 +69,21 @@ async def test_a_communicator_starts_nothing(layer):
     await socket.disconnect()
 
 
+async def test_the_end_of_a_worker_ends_it_unless_connections_are_served(layer):
+    signals.worker_stopping.send_robust(None, worker=None)
+    assert planes.peek() is None, "none has begun"
+    server = await Server(AsyncWebsocketConsumer.as_asgi()).connect()
+    plane = planes.get()
+    plane.start()  # again, which changes nothing
+    listening = plane._listening
+    signals.worker_stopping.send_robust(None, worker=None)
+    await asyncio.sleep(0)
+    assert plane._listening is listening
+    await server.leave()
+    signals.worker_stopping.send_robust(None, worker=None)
+    await until(lambda: plane._listening is None)
+
+
 async def test_a_worker_listens_too(layer, calls):
     signals.worker_started.send_robust(None, worker=None)
     await asyncio.wait_for(planes.get().listens.wait(), 5)

@@ -27,7 +27,7 @@ ENGINES = ("db", "cached_db", "cache", "file", "signed_cookies")
 
 
 @pytest.fixture(autouse=True)
-def surroundings(settings, monkeypatch, tmp_path):
+async def surroundings(settings, monkeypatch, tmp_path):
     settings.SESSION_FILE_PATH = str(tmp_path)
     settings.CACHES = {
         "default": {
@@ -39,6 +39,12 @@ def surroundings(settings, monkeypatch, tmp_path):
     monkeypatch.setattr(watching, "_LOOKS", (0.0, 0.02))
     former = channel_layers.set("default", InMemoryChannelLayer())
     yield
+    watch = watching.watches.pop()
+    if watch is not None:  # what it asks must not lock the database that is emptied next
+        if watch._timer is not None:
+            watch._timer.cancel()
+        if watch._tasks:
+            await asyncio.wait(watch._tasks)
     channel_layers.set("default", former)
 
 
@@ -312,3 +318,57 @@ async def test_nothing_is_kept_of_connections_that_have_ended(engine):
     assert not watch._turn
     assert not watch._due
     assert not watch._polled
+
+
+async def test_dates_without_a_zone_are_of_the_projects(settings, monkeypatch):
+    settings.USE_TZ = False
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user, 1000)
+    async with connected(session) as server:
+        await until(lambda: watching.watches.get()._due)
+        [due] = watching.watches.get()._due.values()
+        assert 900 < due - timezone.now().timestamp() < 1100
+        await expect_open(server)
+
+
+async def test_a_connection_that_has_ended_meanwhile_is_not_noted(settings, monkeypatch):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    monkeypatch.setattr(watching, "_TICK", 1000.0)
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    watch = watching.watches.get()
+    async with connected(session):
+        [connection] = connections.get().open
+    assert connection not in connections.get().open
+    await watch._note_expiry([connection])
+    assert not watch._due
+    assert not watch._polled
+
+
+async def test_a_session_of_a_store_that_does_not_tell_is_asked_for_again_when_it_was_due(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    watch = watching.watches.get()
+    async with connected(session) as server:
+        await until(lambda: watch._polled)
+        [connection] = connections.get().open
+        await watch._note_expiry([connection], expired=True)
+        assert list(watch._polled) == [connection]
+        await expect_open(server)
+
+
+async def test_a_connection_that_follows_the_last_one_at_once_is_looked_at(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    watch = watching.watches.get()
+    async with connected(session):
+        pass
+    await until(lambda: watch._timer is None)  # there is nothing to look at
+    async with connected(session) as server:
+        await until(lambda: watch._turn)
+        await in_thread(session.model.objects.all().delete)
+        await handlers.call("gap", {"reason": "a test"})
+        await expect_closed(server, "the session has ended")

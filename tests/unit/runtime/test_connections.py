@@ -123,3 +123,18 @@ def test_every_event_loop_has_its_own():
         thread.start()
         thread.join()
     assert found[0] is not found[1]
+
+
+async def test_each_connection_that_is_the_only_one_is_told_as_the_first(monkeypatch):
+    told = []
+    monkeypatch.setattr("channels._runtime.connections.when_first", [lambda: told.append("first")])
+    here, one, other = Connections(), object(), object()
+    for connection, count in ((one, 1), (other, 1)):
+        here.add(connection)
+        assert len(told) == count
+    for connection in (one, other):
+        here.discard(connection)
+    here.add(one)  # before anything has looked whether there is any
+    assert len(told) == 2
+    here.discard(one)
+    here.timer.cancel()

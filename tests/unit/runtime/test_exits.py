@@ -296,6 +296,7 @@ def test_an_error_needs_no_other_in_its_place():
     assert contained(error, "x") is error
 
 
+@pytest.mark.usefixtures("measured_processes")
 @pytest.mark.parametrize("run", ["asyncio.run(main())", "loop.run_until_complete(main())"])
 def test_ctrl_c_still_ends_the_process(run):
     """Where no server handles SIGINT, and a handler runs in the main thread."""

@@ -247,7 +247,59 @@ async def test_background_tasks(settings, spans):
     assert failed == [f"task {jobs.__name__}.fail"]
 
 
+async def test_a_message_that_carries_nothing_begins_a_trace(spans, layer):
+    client = WebsocketCommunicator(Chat.as_asgi(), "/")
+    await client.connect()
+    message = {"type": "chat.message", "text": "tick"}
+    await layer.group_send_every(0.1, "room", message, name="clock")
+    await client.receive_from()
+    await layer.cancel_every("clock")
+    await client.disconnect()
+    [span] = [one for one in spans.exporter.get_finished_spans() if one.kind is SpanKind.CONSUMER]
+    assert span.parent is None
+
+
 # Sampling
+
+
+async def test_what_an_outer_span_leaves_out_has_none(layer):
+    outer = Spans(TraceIdRatioBased(0.0))
+    spans = Spans(ParentBased(ALWAYS_ON))
+    instrument(spans.provider)
+    try:
+        client = WebsocketCommunicator(within_a_span(outer, Chat.as_asgi()), "/")
+        await client.connect()
+        await client.disconnect()
+    finally:
+        uninstrument()
+    assert "Chat websocket.connect" not in spans.names
+
+
+async def test_tasks_that_are_not_sampled_have_no_span(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.TASKS = {
+        "default": {
+            "BACKEND": "channels.contrib.tasks.ChannelsBackend",
+            "OPTIONS": {"autostart": False, "max_attempts": 1},
+        }
+    }
+    spans = Spans(ParentBased(TraceIdRatioBased(0.0)))
+    instrument(spans.provider)
+    try:
+        with spans.tracer.start_as_current_span("view"):
+            result = await jobs.aadd.aenqueue(1, 2)
+        worker = TaskWorker(task_backends["default"])
+        working = asyncio.ensure_future(worker.arun())
+        async with asyncio.timeout(10):
+            while not result.is_finished:
+                await asyncio.sleep(0.01)
+                await result.arefresh()
+        worker.stop()
+        await working
+    finally:
+        uninstrument()
+    assert result.return_value == 3
+    assert spans.names == []
 
 
 async def test_what_is_not_sampled_costs_no_span_and_stays_so(layer):

@@ -303,3 +303,11 @@ async def test_a_connection_that_is_being_made_comes_to_rest_when_its_calls_are_
     await asyncio.gather(proxied.rest(), call)
     await until(lambda: not proxy.open)
     assert await proxied.call("PING") == b"PONG"
+
+
+async def test_a_connection_that_is_abandoned_is_closed_at_once(connection, redis):
+    number = await connection.call("CLIENT", "ID")
+    assert str(number) in {client["id"] for client in redis.client_list()}
+    connection.abandon()
+    await until(lambda: str(number) not in {client["id"] for client in redis.client_list()})
+    assert connection._task is None or await asyncio.wait_for(connection._task, 5) is None

@@ -10,6 +10,7 @@ from channels.layers.redis.queues import reader as reader_module
 from channels.layers.redis.queues.reader import QueueReader
 
 from .....asgi import until
+from .....ports import free_port
 from .....proxy import Proxy
 
 
@@ -589,3 +590,14 @@ async def test_the_log_says_when_a_server_is_gone_and_when_it_is_back(
         assert await receiving == ["x"]
         assert "answers again: receiving from channel q works" in caplog.text
         await workshop.aclose()
+
+
+async def test_a_reader_that_cannot_connect_gives_up_when_its_caller_has(workshop, monkeypatch):
+    monkeypatch.setattr(reader_module, "_IDLE", 0.01)
+    reader = workshop.reader(("127.0.0.1", free_port()))
+    receiving = asyncio.create_task(reader.receive())
+    await until(lambda: reader._reconnector.failures)
+    receiving.cancel()
+    await asyncio.wait((receiving,))
+    await until(reader._task.done)
+    assert reader._task.exception() is None
