@@ -592,12 +592,14 @@ async def test_the_log_says_when_a_server_is_gone_and_when_it_is_back(
         await workshop.aclose()
 
 
-async def test_a_reader_that_cannot_connect_gives_up_when_its_caller_has(workshop, monkeypatch):
-    monkeypatch.setattr(reader_module, "_IDLE", 0.01)
+async def test_a_reader_that_cannot_connect_ends_when_nobody_waits_any_more(workshop):
     reader = workshop.reader(("127.0.0.1", free_port()))
     receiving = asyncio.create_task(reader.receive())
     await until(lambda: reader._reconnector.failures)
     receiving.cancel()
     await asyncio.wait((receiving,))
-    await until(reader._task.done)
-    assert reader._task.exception() is None
+    await until(lambda: not reader._wanted.is_set())  # it waits for another caller
+    task = reader._task
+    await reader.aclose()
+    assert task.done()
+    assert not task.cancelled()
