@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -26,6 +27,13 @@ ENGINES = [
 ]
 PEOPLE = ["anna", "bert", "cleo", "dora", "emil", "finn", "gina", "hugo"]
 
+COMMAND = """
+import sys
+import tests.integration.revocation_site
+from django.core.management import call_command
+call_command("disconnect", *sys.argv[1:])
+"""
+
 PREPARE = f"""
 from tests.integration.revocation_site import get_user_model
 from django.core.management import call_command
@@ -39,6 +47,13 @@ for name in {PEOPLE!r}:
 def broker():
     with running("valkey") as broker:
         yield broker
+
+
+class Site(NamedTuple):
+    engine: str
+    one: ServerProcess
+    two: ServerProcess
+    env: dict[str, str]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -58,14 +73,14 @@ def site(request, broker, tmp_path_factory):
         ServerProcess(command, cwd=ROOT, log=log, env=env) as one,
         ServerProcess(command, cwd=ROOT, log=log, env=env) as two,
     ):
-        yield request.param, one, two
+        yield Site(request.param, one, two, env)
 
 
 class Browser:
     """Signs in at one process, and connects to the other."""
 
     def __init__(self, site, stack):
-        self.engine, self.one, self.two = site
+        self.one, self.two = site.one, site.two
         self.http = httpx.AsyncClient(base_url=self.one.origin)
         self.stack = stack
         stack.push_async_callback(self.http.aclose)
@@ -115,7 +130,7 @@ async def is_open(socket):
 
 async def test_signing_out_in_another_tab(site, sign_in):
     browser, other = await sign_in("anna"), await sign_in("anna", expiry=1000)
-    tabs = [await browser.connect(), await browser.connect(process=site[1])]
+    tabs = [await browser.connect(), await browser.connect(process=site.one)]
     careless, elsewhere = await browser.connect("/careless/"), await other.connect()
     await browser.do("logout")
     for tab in tabs:
@@ -131,7 +146,7 @@ async def test_a_new_password_ends_the_other_sessions(site, sign_in):
     own, elsewhere = await browser.connect(), await other.connect()
     await browser.do("password")
     assert await closed(elsewhere) == (4401, "the password has changed")
-    if site[0] == "signed_cookies":  # all is in the cookie, so nothing tells whose it is
+    if site.engine == "signed_cookies":  # all is in the cookie, so nothing tells whose it is
         assert await closed(own) == (4401, "the password has changed")
     else:
         assert await is_open(own)
@@ -164,3 +179,18 @@ async def test_by_hand(sign_in):
     await browser.do("disconnect")
     for socket in sockets:
         assert await closed(socket) == (4000, "go away")
+
+
+async def test_by_a_command_in_a_third_process(site, sign_in):
+    browser = await sign_in("gina")
+    sockets = [await browser.connect(), await browser.connect(process=site.one)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "--user=gina", "--code=4403", "--reason=banned"),
+        env=site.env,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert output.decode().strip() == "2 connections end; 2 processes have answered"
+    for socket in sockets:
+        assert await closed(socket) == (4403, "banned")
