@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import math
 import os
 import threading
 from typing import Any
@@ -104,7 +105,9 @@ class Delivery:
         self._attempt = self._count = self._beats = 0
         self._delivered = -1  # the version of the draft
         self._ending = False
-        self._began = self._sent = self._beaten = self._saved = 0.0
+        self._began = 0.0
+        # When each was done last. The clock may begin with the machine, so 0 would be lately.
+        self._sent = self._beaten = self._saved = -math.inf
         #: Deliveries that failed.
         self.failures = 0
         #: Whether a newer attempt has taken over the job.
