@@ -205,8 +205,13 @@ def _backend_path(user: "AbstractBaseUser", backend: str | None) -> str:
 # Everything below runs in a thread: it may ask the database.
 
 
-@database_sync_to_async
-def _load_user(session: SessionBase, *, new_key: bool) -> Any:
+def load_user(session: SessionBase, *, new_key: bool) -> Any:
+    """The user that has signed in with ``session``, or None. Asks the store and the database.
+
+    Args:
+        session: the session.
+        new_key: whether it may get a new key, where one of ``SECRET_KEY_FALLBACKS`` has signed it.
+    """
     if _ended_elsewhere(session):
         return None
     try:
@@ -220,6 +225,9 @@ def _load_user(session: SessionBase, *, new_key: bool) -> Any:
         return user
     session.flush()
     return None
+
+
+_load_user = database_sync_to_async(load_user)
 
 
 @database_sync_to_async

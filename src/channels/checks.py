@@ -12,6 +12,7 @@
 ``channels.E016``  ``CHANNELS_REVOCATION`` is no such setting.
 ``channels.E009``  ``CHANNELS_LIMITS`` or ``CHANNELS_TRUSTED_PROXIES`` is no such setting.
 ``channels.E010``  Limits are shared through a channel layer that cannot do that.
+``channels.E020``  ``CHANNELS_TICKETS`` is no such setting.
 ``channels.W001``  ``ASGI_APPLICATION`` is missing, with ``DEBUG`` on.
 ``channels.W002``  ``runserver`` would not serve WebSockets.
 ``channels.W003``  ``runserver`` has no server to run, with ``DEBUG`` on.
@@ -31,11 +32,13 @@
 ``channels.W031``  The ``permissions`` of a consumer are no permissions.
 ``channels.W032``  A consumer whose WebSockets any site may open (``check --deploy``).
 ``channels.W033``  An origin check that admits every origin (``check --deploy``).
+``channels.W040``  Tickets are kept in a cache that other processes do not see (``check --deploy``).
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
 module of their own, ``layer_checks``; those of routes and imports in ``application_checks``,
-those of consumers in ``consumer_checks`` and ``permission_checks``.
+those of consumers in ``consumer_checks`` and ``permission_checks``, and those of tickets in
+``token_checks``.
 """
 
 from importlib import metadata
@@ -57,6 +60,7 @@ from .layer_checks import check_channel_layers, check_deployed_channel_layers
 from .limit_checks import check_limits, check_shared_limits
 from .origin_checks import check_origins
 from .permission_checks import check_permissions
+from .token_checks import check_ticket_cache, check_tickets
 
 __all__ = [
     "check_application",
@@ -75,6 +79,8 @@ __all__ = [
     "check_runserver",
     "check_shared_limits",
     "check_threads",
+    "check_ticket_cache",
+    "check_tickets",
 ]
 
 _TAG = "channels"

@@ -41,10 +41,12 @@ __all__ = [
     "SerializationError",
     "SessionEnded",
     "StopConsumer",
+    "TokenRefused",
     "TooManyBackgroundTasks",
     "TooManyGroups",
     "Unconfirmed",
     "UnknownMessageType",
+    "VerifierUnavailable",
 ]
 
 
@@ -123,6 +125,27 @@ class MessageRefused(ChannelsError):
 
 class InvalidPermission(ChannelsError, TypeError):
     """A permission is none, or has given an answer that is neither True nor False."""
+
+
+class TokenRefused(ChannelsError):
+    """A token lets nobody in, or does not any more.
+
+    Args:
+        reason: for the log. The client is not told, and the token is no part of it.
+        expired: whether it was good until it expired, so that a fresh one may help.
+    """
+
+    def __init__(self, reason: str = "", expired: bool = False) -> None:
+        super().__init__(reason, expired)
+        self.reason = reason
+        self.expired = expired
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class VerifierUnavailable(ChannelsError):
+    """What a verifier has to ask cannot be asked now: the token may be good. Says why."""
 
 
 class InvalidScheduleError(ChannelsError, ValueError):

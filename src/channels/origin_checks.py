@@ -52,25 +52,34 @@ def _admits_all(validator: Any) -> bool:
 
 
 def _look_into(application: object) -> tuple[set[str], list[object]]:
-    """The names of consumers that no validator is in front of, and all the validators."""
+    """The names of consumers that no validator is in front of, and all the validators.
+
+    A token comes with no cookie, so foreign pages do not have it. Where only tokens tell who the
+    client is, no origin has to be checked.
+    """
     from .routing import URLRouter  # noqa: PLC0415
+    from .security.tokens import TokenAuthMiddleware  # noqa: PLC0415
     from .security.websocket import OriginValidator  # noqa: PLC0415
+    from .sessions import CookieMiddleware  # noqa: PLC0415
 
     names: set[str] = set()
     validators: list[object] = []
     seen: set[int] = set()
-    waiting = [application]
-    for found in waiting:
+    waiting = [(application, False, False)]
+    for found, by_token, by_cookie in waiting:
         if id(found) in seen or isinstance(found, type) or not callable(found):
             continue
         seen.add(id(found))
+        by_token = by_token or isinstance(found, TokenAuthMiddleware)
+        by_cookie = by_cookie or isinstance(found, CookieMiddleware)
         if isinstance(found, OriginValidator):
             validators.append(found)
         elif hasattr(found, "consumer_class"):
-            names.add(found.consumer_class.__qualname__)
+            if by_cookie or not by_token:
+                names.add(found.consumer_class.__qualname__)
         elif len(seen) < _LIMIT:
             further: Iterator[object] = (
                 callbacks(found.routes) if isinstance(found, URLRouter) else held_by(found)
             )
-            waiting.extend(further)
+            waiting.extend((inner, by_token, by_cookie) for inner in further)
     return names, validators

@@ -65,9 +65,10 @@ def _consumer_class(found: Any) -> type | None:
 def _may_find_user(middleware: object) -> bool:
     """Whether this is known to put a user into the scope, or is not known."""
     from .auth import AuthMiddleware  # noqa: PLC0415
+    from .security.tokens import TokenAuthMiddleware  # noqa: PLC0415
 
     is_ours = type(middleware).__module__.startswith("channels.")
-    return not is_ours or isinstance(middleware, AuthMiddleware)
+    return not is_ours or isinstance(middleware, AuthMiddleware | TokenAuthMiddleware)
 
 
 def _ways(start: object) -> Iterator[tuple[object, tuple[object, ...]]]:

@@ -8,6 +8,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.origin_checks import check_origins
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.tokens import SignedTokenVerifier, TokenAuthMiddleware
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 
 
@@ -46,6 +47,13 @@ def test_none_behind_one(check):
     found = check(AuthMiddlewareStack(routes(Chat.as_asgi())))
     assert [name for name, _ in found] == ["channels.W032"] * 2
     assert "the WebSockets of Chat" in found[0][1]
+
+
+@pytest.mark.parametrize(("cookies", "found"), [(False, []), (True, ["channels.W032"] * 2)])
+def test_where_only_tokens_tell_who_it_is_none_is_needed(check, cookies, found):
+    application = TokenAuthMiddleware(routes(Chat.as_asgi()), SignedTokenVerifier())
+    application = AuthMiddlewareStack(application) if cookies else application
+    assert [name for name, _ in check(application)] == found
 
 
 def test_one_route_behind_one(check):

@@ -12,6 +12,7 @@ from channels.middleware import BaseMiddleware
 from channels.permission_checks import check_permissions
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.permissions import AllowAny, IsAuthenticated, IsStaff, PermissionMiddleware
+from channels.security.tokens import SignedTokenVerifier, TokenAuthMiddleware
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import SessionMiddlewareStack
 
@@ -67,6 +68,10 @@ def bare(router):
     return ProtocolTypeRouter({"websocket": AllowedHostsOriginValidator(router)})
 
 
+def by_token(inner):
+    return TokenAuthMiddleware(inner, SignedTokenVerifier())
+
+
 def test_a_user_that_no_middleware_finds(check):
     (message,) = check(bare(routes(Guarded, Public, Handling)))
     assert isinstance(message, checks.Warning)
@@ -79,7 +84,7 @@ def test_sessions_find_no_user(check):
     assert len(check(bare(SessionMiddlewareStack(routes(Guarded, Guarded))))) == 1
 
 
-@pytest.mark.parametrize("wrap", [AuthMiddlewareStack, OwnMiddleware, by_function])
+@pytest.mark.parametrize("wrap", [AuthMiddlewareStack, by_token, OwnMiddleware, by_function])
 def test_something_that_finds_one_or_may(check, wrap):
     assert check(bare(wrap(routes(Guarded)))) == []
     nested = URLRouter([path("a/", include([path("b/", wrap(Guarded.as_asgi()))]))])

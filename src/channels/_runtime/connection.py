@@ -31,8 +31,9 @@ from .logtext import describe
 from .metering import Metering
 from .outlet import Outlet
 from .running_handler import RunningHandler
-from .scopes import from_server
+from .scopes import CREDENTIAL, from_server
 from .tallies import tally_of
+from .tenure import Tenure
 from .turns import turn
 from .types import Consumer, Guard, Mailbox, OpenMailbox, Receive, Scope, Send
 
@@ -64,6 +65,7 @@ class Connection:
         "_outlet",
         "_raw_send",
         "_scope",
+        "_tenure",
         "send",
     )
 
@@ -85,6 +87,7 @@ class Connection:
         self._handshake_limit: HandshakeLimit | None = None
         self._guard: Guard | None = None
         self._metering: Metering | None = None
+        self._tenure: Tenure | None = None
         # The task that runs the handlers was cancelled: the server or the event loop ends.
         self._cancelled = False
 
@@ -111,6 +114,12 @@ class Connection:
             return
         if self._metering is not None:
             receive = self._metering.receive
+        credential = self._scope.get(CREDENTIAL)
+        if credential is not None:
+            self._tenure = tenure = Tenure(
+                credential, self._consumer, receive, self._outlet, self.disconnect
+            )
+            receive = tenure.receive
         loop = asyncio.get_running_loop()
         task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
         try:
@@ -391,6 +400,8 @@ class Connection:
             self._handshake_limit = None
         if self._metering is not None:
             await self._metering.finish()
+        if self._tenure is not None:
+            self._tenure.finish()
         self._outlet.stop_answering()
         if self._life.protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)

@@ -2,7 +2,7 @@
 
 from .types import Scope
 
-__all__ = ["CHALLENGE", "SHARED", "below_root", "from_server", "shares_connection"]
+__all__ = ["CHALLENGE", "CREDENTIAL", "SHARED", "below_root", "from_server", "shares_connection"]
 
 #: Key of a scope whose client has no TCP connection of its own: it comes with one request after
 #: the other.
@@ -11,6 +11,10 @@ SHARED = "channels.shared"
 #: Key of a scope: what a refusal with 401 says of the credentials that would do, as bytes, for the
 #: header ``WWW-Authenticate``. Who reads credentials other than cookies puts it there.
 CHALLENGE = "channels.challenge"
+
+#: Key of a scope: the :class:`~.types.Credential` that has let the client in, if it was one that
+#: may expire and be refreshed.
+CREDENTIAL = "channels.credential"
 
 
 def from_server(scope: Scope) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ASGIApplication",
     "Consumer",
+    "Credential",
     "EntryRule",
     "Excess",
     "Guard",
@@ -106,6 +107,29 @@ class Consumer(Protocol):
 
     async def _shut_down(self) -> None:
         """Be told of its end, in a worker."""
+
+
+class Credential(Protocol):
+    """What has let a client in for some time, such as a token."""
+
+    #: Called when :attr:`expires_at` has changed.
+    changed: Callable[[], None] | None
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it expires, in seconds since the epoch; None if it does not."""
+
+    @property
+    def by_session(self) -> bool:
+        """Whether it stands for the session of the scope, which says who the user is."""
+
+    async def refresh(self, scope: Scope, token: str) -> None:
+        """Take a newer token for the same user, and tell ``scope``.
+
+        Raises:
+            TokenRefused: it is not good, or another user's.
+            VerifierUnavailable: that cannot be found out now.
+        """
 
 
 class EntryRule(Protocol):

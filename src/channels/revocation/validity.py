@@ -18,6 +18,7 @@ from django.utils import timezone
 from .._runtime import lograte
 from .._runtime.connections import Drainable
 from .._runtime.identity import session_of, user_id_of
+from .._runtime.scopes import CREDENTIAL
 from ..auth import _verify
 from ..db import database_sync_to_async
 from .finding import RENAMED
@@ -32,6 +33,9 @@ _HASH = "channels.auth_hash"
 
 def is_signed_in_by_session(connection: Drainable) -> bool:
     """Whether it is a session that says who the connection's user is."""
+    credential = connection.scope.get(CREDENTIAL)
+    if credential is not None and not credential.by_session:
+        return False  # a token says it, whatever cookie came with that
     session = session_of(connection.scope)
     return isinstance(session, SessionBase) and SESSION_KEY in getattr(
         session, "_session_cache", {}
@@ -100,6 +104,10 @@ def _refusal_of_user(scope: Any) -> str | None:
     row = model._base_manager.filter(pk=user.pk).first()
     if row is None or not getattr(row, "is_active", True):
         return "the user is gone or not active"
+    # What a token says was found out with the password that the user had then.
+    by_token = CREDENTIAL in scope and hasattr(user, "get_session_auth_hash")
+    if by_token and row.get_session_auth_hash() != user.get_session_auth_hash():
+        return "the password has changed"
     return None
 
 

@@ -1,0 +1,50 @@
+import pytest
+from django.contrib.auth import get_user_model
+
+from channels.exceptions import TokenRefused
+from channels.security.tokens.users import fingerprint, key_of, user_by, verify_fingerprint
+
+from .helpers import User, create_user
+
+pytestmark = pytest.mark.django_db
+
+
+def test_users_are_found_by_a_field():
+    anna = create_user()
+    assert user_by("pk", key_of(anna)) == anna
+    assert user_by("username", "anna") == anna
+
+
+@pytest.mark.parametrize("value", ["77", "x", "9" * 50, None, [], {}, -1, "\x00"])
+def test_whatever_else_is_no_user(value):
+    create_user()
+    with pytest.raises(TokenRefused, match="the user is gone"):
+        user_by("pk", value)
+
+
+def test_users_that_are_not_active_or_not_one():
+    create_user("berta", is_active=False)
+    with pytest.raises(TokenRefused, match="the user is not active"):
+        user_by("username", "berta")
+    for name in ("carla", "dora"):
+        create_user(name, email="same@example.com")
+    with pytest.raises(TokenRefused, match="several users have the same email"):
+        user_by("email", "same@example.com")
+
+
+def test_a_fingerprint_ends_with_the_password(settings):
+    anna = create_user()
+    found = fingerprint(anna)
+    verify_fingerprint(anna, found)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another", [settings.SECRET_KEY]
+    verify_fingerprint(anna, found)
+    anna.set_password("other")
+    for wrong in (found, "", None, "é"):
+        with pytest.raises(TokenRefused, match="the password has changed"):
+            verify_fingerprint(anna, wrong)
+    assert get_user_model()().pk is None
+
+
+def test_users_without_a_session_hash_have_none():
+    assert fingerprint(User()) == ""
+    assert verify_fingerprint(User(), "anything") is None
