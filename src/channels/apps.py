@@ -25,7 +25,8 @@ class ChannelsConfig(AppConfig):
         plane.watch()
         asking.watch()
         if apps.is_installed("django.contrib.auth"):
-            from .revocation import events, watching  # noqa: PLC0415
+            from .revocation import events, hearing, watching  # noqa: PLC0415
 
             watching.watch()
+            hearing.hear()
             events.watch()

@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import LazyObject
 
+from ._runtime.identity import when_signed_in
 from ._runtime.types import ASGIApplication, Receive, Scope, Send
 from .db import database_sync_to_async
 from .exceptions import ScopeError
@@ -96,6 +97,8 @@ async def login(scope: Scope, user: "AbstractBaseUser | None", backend: str | No
         raise ScopeError("User must be passed as an argument or must be present in the scope.")
     await _sign_in(session, user, _backend_path(user, backend))
     scope["user"] = user
+    for callback in when_signed_in:
+        callback(scope)
 
 
 async def logout(scope: Scope) -> None:

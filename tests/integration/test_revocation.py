@@ -155,9 +155,13 @@ async def test_a_new_password_ends_the_other_sessions(site, sign_in):
 
 
 @pytest.mark.parametrize(("name", "what"), [("cleo", "deactivation"), ("dora", "deletion")])
-async def test_a_user_that_is_gone(sign_in, name, what):
+async def test_a_user_that_is_gone(site, sign_in, name, what):
     browser, other = await sign_in(name), await sign_in(name)
-    sockets = [await browser.connect(), await other.connect()]
+    sockets = [
+        await browser.connect(),
+        await other.connect(),
+        await other.connect("/ws/", site.one),
+    ]
     await browser.do(what)
     for socket in sockets:
         assert await closed(socket) == (4401, "the user is gone or not active")

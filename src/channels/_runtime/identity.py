@@ -1,5 +1,6 @@
 """Whose connection it is, as its scope says now; nothing is loaded to find out."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -7,7 +8,10 @@ from django.utils.functional import LazyObject, empty
 
 from .types import Scope
 
-__all__ = ["session_key_of", "session_of", "user_id_of"]
+__all__ = ["session_key_of", "session_of", "user_id_of", "when_signed_in"]
+
+#: Called with its scope when somebody signs in on a connection that is open.
+when_signed_in: list[Callable[[Scope], None]] = []
 
 
 def user_id_of(scope: Scope) -> str | None:

@@ -43,6 +43,12 @@ def merging(store: type[_S]) -> type[_S]:
     return cast("type[_S]", found)
 
 
+def is_unsaved(session: Any, name: str) -> bool:
+    """Whether a value was put into a session, and not saved since."""
+    images = getattr(session, "_images", None)
+    return bool(session.modified) and (images is None or name not in images)
+
+
 class _Merging(SessionBase):
     _session_cache: dict[str, Any]
 

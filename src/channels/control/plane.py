@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from contextvars import Context
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -108,7 +109,9 @@ class Plane:
         if self._listening is None:
             with contextlib.suppress(Exception):  # of a setting, which each connection tells of
                 if control_layer() is not None:
-                    listening = backstage.untold(self._loop.create_task(self._listen_on()))
+                    listening = backstage.untold(
+                        self._loop.create_task(self._listen_on(), context=Context())
+                    )
                     listening.add_done_callback(self._stopped)
                     self._listening = listening
 
@@ -123,7 +126,9 @@ class Plane:
 
     def handle(self, command: str, data: dict[str, Any], reply: str | None = None) -> None:
         """Call the handlers of a command soon, and send what they answer to a channel."""
-        task = backstage.untold(self._loop.create_task(self._handle(command, data, reply)))
+        # Nothing of the publisher's context, such as the thread of a request that is over by then.
+        running = self._handle(command, data, reply)
+        task = backstage.untold(self._loop.create_task(running, context=Context()))
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
 

@@ -117,7 +117,7 @@ def which(by: str, value: Any = None) -> dict[str, Any]:
 
 
 def _disconnect(by: str, value: str | None, code: int, reason: str) -> int:
-    return end(find(by, value), code, reason)
+    return end(find(by, () if value is None else (value,)), code, reason)
 
 
 control.register(COMMAND, _disconnect)

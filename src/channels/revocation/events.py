@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.signals import setting_changed
@@ -18,10 +19,10 @@ from django.db import router, transaction
 from django.db.models.signals import post_delete, post_save
 
 from .._runtime.loops import running_loop
-from ..control.commands import publish_soon
 from ..control.plane import control_layer, planes
 from .finding import digest
 from .plan import Plan
+from .telling import ENDED, RENAMED, USERS, bulletin
 
 __all__ = ["watch"]
 
@@ -34,49 +35,67 @@ _cycling: ContextVar[bool] = ContextVar("_cycling", default=False)
 def watch() -> None:
     """Begin to hear. To call it again changes nothing."""
     _watch_store()
+    _watch_users()
     setting_changed.connect(_setting_changed, dispatch_uid="channels.revocation")
-    post_save.connect(_user_saved, dispatch_uid="channels.revocation")
-    post_delete.connect(_user_deleted, dispatch_uid="channels.revocation")
 
 
 def _setting_changed(setting: str, **kwargs: Any) -> None:
     if setting == "SESSION_ENGINE":
         _watch_store()
+    elif setting in ("AUTH_USER_MODEL", "CHANNELS_REVOCATION"):
+        _watch_users()
 
 
-def _tell(command: str, using: str | None, **data: Any) -> None:
-    """Publish a command, when the transaction has been committed.
+def _tell(command: str, value: object, using: str | None) -> None:
+    """Tell all processes, when the transaction has been committed.
 
     Where an event loop runs there is none: Django has no transactions in coroutines.
     """
     if Plan.in_force() is None:
         return
     if any(loop.is_running() for loop, _ in planes.all()) or control_layer() is not None:
-        tell = functools.partial(publish_soon, command, **data)
         if using is None or running_loop() is not None:
-            tell()
+            bulletin.add(command, value)
         else:
+            tell = functools.partial(bulletin.add, command, value)
             transaction.on_commit(tell, using=using, robust=True)
 
 
 # Users
 
+# What is heard of now: the project's model, and what derives from it.
+_user_models: list[type] = []
 
-def _is_user(sender: type) -> bool:
-    return issubclass(sender, get_user_model())
+
+def _watch_users() -> None:
+    """Hear of the project's users.
+
+    Not of other models too: where somebody hears of deletions, Django loads each row before it.
+    """
+    for model in _user_models:
+        post_save.disconnect(sender=model, dispatch_uid="channels.revocation")
+        post_delete.disconnect(sender=model, dispatch_uid="channels.revocation")
+    _user_models.clear()
+    if Plan.in_force() is not None:
+        users = get_user_model()
+        _user_models.extend(model for model in apps.get_models() if issubclass(model, users))
+    for model in _user_models:
+        post_save.connect(_user_saved, sender=model, dispatch_uid="channels.revocation")
+        post_delete.connect(_user_changed, sender=model, dispatch_uid="channels.revocation")
 
 
 def _user_saved(
-    sender: type, instance: Any, using: str, created: bool, update_fields: Any = None, **kwargs: Any
+    instance: Any, using: str, created: bool, update_fields: Any = None, **kwargs: Any
 ) -> None:
     harmless = update_fields is not None and set(update_fields) <= _HARMLESS
-    if not created and not harmless and _is_user(sender):
-        _tell("user_changed", using, value=str(instance.pk))
+    if not created and not harmless:
+        _user_changed(instance, using)
 
 
-def _user_deleted(sender: type, instance: Any, using: str, **kwargs: Any) -> None:
-    if _is_user(sender):
-        _tell("user_changed", using, value=str(instance.pk))
+def _user_changed(instance: Any, using: str, **kwargs: Any) -> None:
+    # What derives from the model may have a primary key of its own.
+    key: Any = get_user_model()._meta.pk
+    _tell(USERS, str(getattr(instance, key.attname)), using)
 
 
 # Sessions
@@ -109,7 +128,7 @@ def _database_of(session: Any) -> str | None:
 
 def _ended(session: Any, key: str | None) -> None:
     if key and not _cycling.get():
-        _tell("session_ended", _database_of(session), value=digest(key))
+        _tell(ENDED, digest(key), _database_of(session))
 
 
 def _renamed(session: Any, old: str | None) -> None:
@@ -118,7 +137,7 @@ def _renamed(session: Any, old: str | None) -> None:
         return
     if type(session).__module__.endswith("signed_cookies"):
         return  # its key is the whole cookie, and changes whenever it is saved
-    _tell("session_renamed", _database_of(session), old=digest(old), new=digest(new))
+    _tell(RENAMED, (digest(old), digest(new)), _database_of(session))
 
 
 def _deleting(method: Callable[..., Any]) -> Any:

@@ -1,15 +1,15 @@
 """The connections of one event loop that a command is about, and their end."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from .._runtime.connections import Drainable, connections
 from .._runtime.identity import session_key_of, user_id_of
 
-__all__ = ["RENAMED", "digest", "digest_of", "end", "find"]
+__all__ = ["RENAMED", "digest", "digest_of", "end", "find", "renamed"]
 
-#: Key in a scope: the digest of the key that the session has got meanwhile.
+#: Key in a scope: the digests of the key that the session had, and of the one it has got meanwhile.
 RENAMED = "channels.session"
 
 
@@ -18,31 +18,42 @@ def digest(session_key: str) -> str:
     return hashlib.sha256(session_key.encode()).hexdigest()
 
 
+def renamed(connection: Drainable) -> str | None:
+    """The digest of the key that a connection's session has got elsewhere; None if it has not."""
+    pair = connection.scope.get(RENAMED)
+    if pair is None:
+        return None
+    key = session_key_of(connection.scope)
+    # The connection itself may have given it another key since, or begun another session.
+    return pair[1] if key and digest(key) == pair[0] else None
+
+
 def digest_of(connection: Drainable) -> str | None:
     """The digest of the key of a connection's session; None without a session."""
-    renamed: str | None = connection.scope.get(RENAMED)
     key = session_key_of(connection.scope)
-    return renamed or (digest(key) if key else None)
+    return renamed(connection) or (digest(key) if key else None)
 
 
-def find(by: str, value: str | None) -> list[Drainable]:
-    """The connections of the running event loop that belong to a user, a session and so on.
+def find(by: str, values: Collection[str] = ()) -> list[Drainable]:
+    """The connections of the running event loop that belong to some users, sessions and so on.
 
-    Every connection is looked at, at some 1 to 3 microseconds each. In return a connection costs
-    nothing meanwhile, and what a consumer has put into its scope counts as it is now.
+    Every connection is looked at, at some 1 to 3 microseconds each, however many ``values`` there
+    are. In return a connection costs nothing meanwhile, and what a consumer has put into its scope
+    counts as it is now.
 
     Args:
-        by: "user", "session" (``value`` is a digest), "channel" or "all".
-        value: which one.
+        by: "user", "session" (``values`` are digests), "channel" or "all".
+        values: which ones.
     """
     here = connections.get().open
+    wanted = frozenset(values)
     match: Callable[[Drainable], bool]
     if by == "user":
-        match = lambda found: user_id_of(found.scope) == value  # noqa: E731
+        match = lambda found: user_id_of(found.scope) in wanted  # noqa: E731
     elif by == "session":
-        match = lambda found: digest_of(found) == value  # noqa: E731
+        match = lambda found: digest_of(found) in wanted  # noqa: E731
     elif by == "channel":
-        match = lambda found: found.channel_name == value  # noqa: E731
+        match = lambda found: found.channel_name in wanted  # noqa: E731
     else:
         return list(here)
     return [found for found in here if match(found)]

@@ -4,6 +4,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
     HASH_SESSION_KEY,
@@ -18,28 +19,55 @@ from django.utils import timezone
 from .._runtime import lograte
 from .._runtime.connections import Drainable
 from .._runtime.identity import session_of, user_id_of
+from .._runtime.merging import is_unsaved
 from .._runtime.scopes import CREDENTIAL
 from ..auth import _verify
 from ..db import database_sync_to_async
-from .finding import RENAMED
+from .finding import renamed
 
-__all__ = ["acceptable", "expiry_of", "is_signed_in_by_session", "refused", "vanished"]
+__all__ = [
+    "HASH",
+    "acceptable",
+    "ends_with_its_session",
+    "expiry_of",
+    "is_signed_in_by_session",
+    "refused",
+    "vanished",
+]
 
 logger = logging.getLogger("channels.revocation")
 
-# Key in a scope: the user's session hash, as it was when the session got another key.
-_HASH = "channels.auth_hash"
+#: Key in a scope: the user's session hash, as it was when the session got another key.
+HASH = "channels.auth_hash"
+
+
+def _has_another_credential(connection: Drainable) -> bool:
+    """Whether a token says who the user is, whatever cookie came with that."""
+    credential = connection.scope.get(CREDENTIAL)
+    return credential is not None and not credential.by_session
 
 
 def is_signed_in_by_session(connection: Drainable) -> bool:
     """Whether it is a session that says who the connection's user is."""
-    credential = connection.scope.get(CREDENTIAL)
-    if credential is not None and not credential.by_session:
-        return False  # a token says it, whatever cookie came with that
+    if _has_another_credential(connection):
+        return False
     session = session_of(connection.scope)
-    return isinstance(session, SessionBase) and SESSION_KEY in getattr(
-        session, "_session_cache", {}
-    )
+    if not isinstance(session, SessionBase):
+        return False
+    key = getattr(session, "_session_cache", {}).get(SESSION_KEY)
+    return key is not None and str(key) == user_id_of(connection.scope)
+
+
+def ends_with_its_session(connection: Drainable) -> bool:
+    """Whether it may not go on when its session has ended.
+
+    Not if somebody else has said who the user is, such as a token, while the session was not asked
+    or belongs to another user.
+    """
+    data = getattr(session_of(connection.scope), "_session_cache", None)
+    if data is None or not acceptable(connection) or _has_another_credential(connection):
+        return False
+    return SESSION_KEY not in data or is_signed_in_by_session(connection)
 
 
 @database_sync_to_async
@@ -74,13 +102,18 @@ def _refusal(connection: Drainable) -> str | None:
     session: Any = session_of(scope)
     known = session._session_cache
     stored = type(session)(session.session_key)
-    if RENAMED in scope:  # the key is another one now, which this process does not know
+    has_another_key = renamed(connection) is not None
+    if has_another_key:  # which this process does not know
         stored._session_cache = dict(known)
     else:
         stored.load()
-        if stored.session_key != session.session_key or SESSION_KEY not in stored:
+        if stored.session_key != session.session_key:
             return "the session has ended"
-        if stored[SESSION_KEY] != known[SESSION_KEY]:
+        if SESSION_KEY not in stored and is_unsaved(session, SESSION_KEY):
+            stored._session_cache = dict(known)  # of a sign-in that only this connection knows
+        if stored.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+            return "the session has ended"
+        if stored.get(SESSION_KEY) != known[SESSION_KEY]:
             return "somebody else has signed in"
     model = get_user_model()
     user = load_backend(stored[BACKEND_SESSION_KEY]).get_user(
@@ -90,8 +123,8 @@ def _refusal(connection: Drainable) -> str | None:
         return "the user is gone or not active"
     if not hasattr(user, "get_session_auth_hash"):
         return None
-    if RENAMED in scope:
-        stored[HASH_SESSION_KEY] = scope.setdefault(_HASH, user.get_session_auth_hash())
+    if has_another_key:
+        stored[HASH_SESSION_KEY] = scope.setdefault(HASH, user.get_session_auth_hash())
     return None if _verify(stored, user, new_key=False) else "the password has changed"
 
 
@@ -118,7 +151,7 @@ def vanished(connections: list[Drainable]) -> list[Drainable]:
     for connection in connections:
         session = session_of(connection.scope)
         try:
-            gone = RENAMED not in connection.scope and not session.exists(session.session_key)
+            gone = renamed(connection) is None and not session.exists(session.session_key)
         except Exception as error:  # noqa: BLE001 - of whatever store
             _tell(error)
         else:
@@ -148,8 +181,8 @@ def _own_expiry(session: Any) -> datetime | None:
     if hasattr(session, "_last_modification"):  # in files
         try:
             begin: datetime = session._last_modification()
-        except OSError:  # it is gone
-            return timezone.now()
+        except OSError:  # it is gone, or has got another key
+            return None
         return begin + timedelta(seconds=_age(session))
     if type(session).__module__.endswith("signed_cookies") and session.session_key:
         stamp = signing.b62_decode(session.session_key.rsplit(":", 2)[1])

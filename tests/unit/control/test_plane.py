@@ -61,6 +61,11 @@ async def _members(layer):
             yield key
 
 
+def test_to_watch_again_changes_nothing():
+    module.watch()
+    assert module.when_first.count(start) == 1
+
+
 async def test_a_communicator_starts_nothing(layer):
     socket = WebsocketCommunicator(AsyncWebsocketConsumer.as_asgi(), "/ws/")
     assert (await socket.connect())[0]

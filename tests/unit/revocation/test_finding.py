@@ -35,31 +35,46 @@ async def connect():
 
 async def test_by_user_by_session_by_channel_and_all(connect):
     mine, other = await connect(user=ANNA, session=SESSION), await connect()
-    assert find("user", "7") == [mine]
-    assert find("session", digest("a-long-key")) == [mine]
-    assert find("channel", other.channel_name) == [other]
-    assert set(find("all", None)) == {mine, other}
+    assert find("user", {"7"}) == [mine]
+    assert find("session", {digest("a-long-key")}) == [mine]
+    assert find("channel", {other.channel_name}) == [other]
+    assert set(find("all")) == {mine, other}
 
 
 async def test_nobody_is_found_by_what_nobody_has(connect):
     await connect()
-    assert find("user", "7") == find("session", digest("a-long-key")) == find("channel", "x") == []
+    assert (
+        find("user", {"7"})
+        == find("session", {digest("a-long-key")})
+        == find("channel", {"x"})
+        == []
+    )
 
 
 async def test_the_scope_counts_as_it_is_now(connect):
     found = await connect()
     found.scope["user"] = ANNA
-    assert find("user", "7") == [found]
+    assert find("user", {"7"}) == [found]
     found.scope["user"] = SimpleNamespace(pk=7, is_authenticated=False)
-    assert find("user", "7") == []
+    assert find("user", {"7"}) == []
 
 
 async def test_a_session_that_has_got_another_key_is_found_by_that(connect):
     found = await connect(session=SESSION)
-    found.scope[RENAMED] = digest("another-key")
+    found.scope[RENAMED] = (digest("a-long-key"), digest("another-key"))
     assert digest_of(found) == digest("another-key")
-    assert find("session", digest("another-key")) == [found]
-    assert find("session", digest("a-long-key")) == []
+    assert find("session", {digest("another-key")}) == [found]
+    assert find("session", {digest("a-long-key")}) == []
+
+
+async def test_what_the_connection_itself_does_to_its_session_counts_more(connect):
+    session = SimpleNamespace(session_key="a-long-key")
+    found = await connect(session=session)
+    found.scope[RENAMED] = (digest("a-long-key"), digest("another-key"))
+    session.session_key = "its-own-key"
+    assert digest_of(found) == digest("its-own-key")
+    session.session_key = None
+    assert digest_of(found) is None
 
 
 async def test_nothing_is_loaded_to_find_out(connect):
@@ -68,7 +83,7 @@ async def test_nothing_is_loaded_to_find_out(connect):
             raise AssertionError("loaded")
 
     found = await connect(user=Lazy(), session=Lazy())
-    assert find("user", "7") == []
+    assert find("user", {"7"}) == []
     assert digest_of(found) is None
 
 

@@ -7,15 +7,17 @@ from datetime import timedelta
 from importlib import import_module
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext, async_to_sync
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from channels._runtime.connections import connections
-from channels.auth import AuthMiddlewareStack
+from channels.auth import AuthMiddlewareStack, login, logout
 from channels.control import handlers
-from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
-from channels.revocation import validity, watching
+from channels.revocation import telling, validity, watching
 from tests.asgi import Server, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,6 +39,7 @@ async def surroundings(settings, monkeypatch, tmp_path):
     }
     monkeypatch.setattr(watching, "_TICK", 0.03)
     monkeypatch.setattr(watching, "_LOOKS", (0.0, 0.02))
+    monkeypatch.setattr(watching, "_SETTLED", 0.1)
     former = channel_layers.set("default", InMemoryChannelLayer())
     yield
     watch = watching.watches.pop()
@@ -46,6 +49,12 @@ async def surroundings(settings, monkeypatch, tmp_path):
         if watch._tasks:
             await asyncio.wait(watch._tasks)
     channel_layers.set("default", former)
+
+
+@pytest.fixture
+def no_looks(monkeypatch):
+    """Nothing but what is told can find anything."""
+    monkeypatch.setattr(watching, "_TICK", 1000.0)
 
 
 @pytest.fixture(params=ENGINES)
@@ -110,7 +119,7 @@ async def expect_open(server):
     assert server.types().count("websocket.close") == 0
 
 
-async def test_signing_out_elsewhere_closes_the_sockets_of_the_session(engine):
+async def test_signing_out_elsewhere_closes_the_sockets_of_the_session(engine, no_looks):
     user = await in_thread(create_user)
     session, other = await in_thread(sign_in, user), await in_thread(sign_in, user, 1000)
     async with connected(session) as mine, connected(other) as others:
@@ -131,7 +140,7 @@ async def test_the_asynchronous_methods_of_the_store_count_too(settings):
         await expect_closed(server, *SIGNED_OUT)
 
 
-async def test_a_changed_password_closes_the_sockets_of_other_sessions(engine):
+async def test_a_changed_password_closes_the_sockets_of_other_sessions(engine, no_looks):
     user = await in_thread(create_user)
     session, own = await in_thread(sign_in, user), await in_thread(sign_in, user, 1000)
 
@@ -150,7 +159,7 @@ async def test_a_changed_password_closes_the_sockets_of_other_sessions(engine):
 
 
 @pytest.mark.parametrize("how", ["deactivate", "delete"])
-async def test_users_that_are_deactivated_or_deleted_are_disconnected(engine, how):
+async def test_users_that_are_deactivated_or_deleted_are_disconnected(engine, how, no_looks):
     user = await in_thread(create_user)
     session = await in_thread(sign_in, user)
 
@@ -233,8 +242,8 @@ async def test_nothing_ends_where_that_is_not_wanted(settings, consumer):
     async with connected(session, consumer) as server:
         await in_thread(session.delete)
         for command, data in (
-            ("session_ended", {"value": watching_digest(session)}),
-            ("user_changed", {"value": str(user.pk)}),
+            (telling.ENDED, {"values": [watching_digest(session)]}),
+            (telling.USERS, {"values": [str(user.pk)]}),
             ("gap", {"reason": "a test"}),
         ):
             await handlers.call(command, data)
@@ -253,7 +262,7 @@ async def test_users_without_a_session_are_looked_at_too():
     server = await Server(
         Chat.as_asgi(), user=await in_thread(get_user_model().objects.get)
     ).connect()
-    await handlers.call("user_changed", {"value": str(user.pk)})
+    await handlers.call(telling.USERS, {"values": [str(user.pk)]})
     await expect_open(server)
     await in_thread(user.delete)
     await expect_closed(server, "the user is gone or not active")
@@ -357,6 +366,176 @@ async def test_a_session_of_a_store_that_does_not_tell_is_asked_for_again_when_i
         await watch._note_expiry([connection], expired=True)
         assert list(watch._polled) == [connection]
         await expect_open(server)
+
+
+class Accounts(AsyncWebsocketConsumer):
+    """Where people sign in and out without leaving."""
+
+    async def receive(self, text_data=None, bytes_data=None):
+        what, _, name = text_data.partition(" ")
+        if what == "in":
+            await login(self.scope, await get_user_model().objects.aget(username=name))
+        elif what == "out":
+            await logout(self.scope)
+        elif what == "save":
+            await self.scope["session"].asave()
+        elif what == "token":
+            self.scope["user"] = await get_user_model().objects.aget(username=name)
+        await self.send(text_data)
+
+
+class SyncAccounts(WebsocketConsumer):
+    def receive(self, text_data=None, bytes_data=None):
+        what, _, name = text_data.partition(" ")
+        if what == "in":
+            user = get_user_model().objects.get(username=name)
+            async_to_sync(login)(self.scope, user)
+        elif what == "out":
+            async_to_sync(logout)(self.scope)
+        elif what == "save":
+            self.scope["session"].save()
+        self.send(text_data)
+
+
+@contextlib.asynccontextmanager
+async def visited(consumer=Accounts):
+    """The connection of somebody who has not signed in."""
+    server = await Server(AuthMiddlewareStack(consumer.as_asgi())).connect()
+    try:
+        await until(lambda: watching.watches.get()._aside)
+        yield server
+    finally:
+        await server.leave()
+
+
+async def say(server, *texts):
+    for text in texts:
+        server.text(text)
+        await until(lambda text=text: server.sent[-1].get("text") == text)
+
+
+class TestOnAnOpenConnection:
+    @pytest.mark.parametrize("consumer", [Accounts, SyncAccounts])
+    @pytest.mark.parametrize("how", ["expiry", "what no event tells of"])
+    async def test_who_signs_in_there_is_watched(self, settings, consumer, how):
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        settings.SESSION_COOKIE_AGE = 1 if how == "expiry" else 1000
+        await in_thread(create_user)
+        async with visited(consumer) as server:
+            await say(server, "in anna", "save")
+            if how != "expiry":
+                await until(lambda: watching.watches.get()._turn)
+                await in_thread(Session.objects.all().delete)
+            await expect_closed(server, "the session has expired", "the session has ended")
+
+    async def test_a_sign_in_that_is_not_saved_yet_is_no_session_that_has_ended(self, engine):
+        user = await in_thread(create_user)
+        async with visited() as server:
+            await say(server, "in anna")
+            watch = watching.watches.get()
+            [connection] = connections.get().open
+            await until(lambda: connection in watch._turn)
+            assert await watch.check([connection]) == {}
+            await say(server, "save")
+            assert await watch.check([connection]) == {}
+            await in_thread(user.delete)
+            await expect_closed(server, "the user is gone or not active")
+
+    async def test_a_user_that_a_consumer_puts_into_its_scope_is_found_in_the_end(
+        self, settings, monkeypatch
+    ):
+        monkeypatch.setattr(watching, "_AGAIN", 0.03)
+        user = await in_thread(create_user)
+        async with visited() as server:
+            await say(server, "token anna")
+            await until(lambda: watching.watches.get()._turn)
+            await in_thread(get_user_model().objects.filter(pk=user.pk).update, is_active=False)
+            await expect_closed(server, "the user is gone or not active")
+
+    @pytest.mark.parametrize("consumer", [Accounts, SyncAccounts])
+    async def test_who_signs_out_there_stays_and_other_tabs_go(self, engine, consumer):
+        user = await in_thread(create_user)
+        session = await in_thread(sign_in, user)
+        async with connected(session, consumer) as own, connected(session) as other:
+            await say(own, "out")
+            await expect_closed(other, *SIGNED_OUT)
+            await say(own, "still there")
+
+    async def test_another_session_of_a_token_is_not_asked(self, settings):
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        users = await in_thread(create_user), await in_thread(create_user, "bert")
+        session = await in_thread(sign_in, users[0])
+        async with connected(session, Accounts) as server:
+            await say(server, "token bert")
+            await in_thread(session.flush)
+            await handlers.call("gap", {"reason": "a test"})
+            await asyncio.sleep(0.15)
+            await say(server, "still there")
+            await in_thread(users[1].delete)
+            await expect_closed(server, "the user is gone or not active")
+
+
+async def test_a_session_under_a_key_that_nobody_here_knows_ends_at_its_age(settings, no_looks):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user, 1000)
+    async with connected(session) as server:
+        watch = watching.watches.get()
+        [connection] = connections.get().open
+        old = watching_digest(session)
+        await handlers.call(telling.RENAMED, {"values": [(old, "another")]})
+        await watch._note_expiry([connection])
+        assert 900 < watch._due[connection] - timezone.now().timestamp() < 1100
+        await watch._note_expiry([connection], expired=True)
+        await expect_closed(server, "the session has expired")
+
+
+async def test_a_session_without_a_backend_that_the_project_has_signs_nobody_in(settings, no_looks):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with connected(session) as server:
+        session[BACKEND_SESSION_KEY] = "a.backend.of.yesterday"
+        await in_thread(session.save)
+        await handlers.call("gap", {"reason": "a test"})
+        await expect_closed(server, "the session has ended")
+
+
+async def test_to_begin_again_changes_nothing():
+    watching.watch()
+    assert watching.when_first.count(watching.start) == 1
+    assert watching.when_signed_in.count(watching.signed_in) == 1
+    server = await Server(Chat.as_asgi()).connect()
+    watch = watching.watches.get()
+    timer = watch._timer
+    watching.start()
+    assert watch._timer is timer
+    await server.leave()
+
+
+def test_an_event_loop_that_has_stopped_is_not_told_who_has_signed_in():
+    loop = asyncio.new_event_loop()
+
+    async def begin():
+        return watching.watches.get()
+
+    watch = loop.run_until_complete(begin())
+    watch._known.add(None)
+    watching.signed_in({})
+    assert watch._known == {None}
+    loop.close()
+
+
+async def test_looks_are_none_of_the_request_that_began_them(settings):
+    """Django gives each request a thread, and ends it with the request."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    user = await in_thread(create_user)
+    session = await in_thread(sign_in, user)
+    async with contextlib.AsyncExitStack() as stack:
+        async with ThreadSensitiveContext():
+            server = await stack.enter_async_context(connected(session))
+            await in_thread(user.delete)
+        await expect_closed(server, "the user is gone or not active")
 
 
 async def test_a_connection_that_follows_the_last_one_at_once_is_looked_at(settings):
