@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path[0] = str(HERE.parents[1])  # and not this folder, whose modules have common names
 
 from tests.docs.markdown import Block, blocks_of  # noqa: E402
 

@@ -10,13 +10,18 @@ is one (:class:`Verifier`).
 """
 
 from .base import Identity, Verifier
+from .drf import DRFTokenVerifier, SimpleJWTVerifier
+from .jwts import JWTVerifier
 from .middleware import TokenAuthMiddleware, refresh_token
 from .signed import SignedTokenVerifier
 from .tickets import TicketVerifier, TicketView, make_ticket
 
 __all__ = [
+    "DRFTokenVerifier",
     "Identity",
+    "JWTVerifier",
     "SignedTokenVerifier",
+    "SimpleJWTVerifier",
     "TicketVerifier",
     "TicketView",
     "TokenAuthMiddleware",
