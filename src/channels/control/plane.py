@@ -203,7 +203,7 @@ class Plane:
             self.handle(message["command"], message["data"], message["reply"])
 
 
-#: The plane of each event loop that has served a connection or a worker.
+#: The plane of each event loop that serves, or has served a connection.
 planes = PerLoop(Plane)
 
 
@@ -212,7 +212,7 @@ def start() -> None:
     planes.get().start()
 
 
-def _start_worker(sender: Any, **kwargs: Any) -> None:
+def _start(sender: Any, **kwargs: Any) -> None:
     start()
 
 
@@ -230,9 +230,11 @@ def _end_worker(sender: Any, **kwargs: Any) -> None:
 
 
 def watch() -> None:
-    """Listen wherever connections or workers begin, from now on."""
+    """Listen wherever servers, connections or workers begin, from now on."""
     if start not in when_first:
         when_first.append(start)
-    signals.worker_started.connect(_start_worker, dispatch_uid="channels.control")
+    signals.server_started.connect(_start, dispatch_uid="channels.control")
+    signals.server_stopping.connect(_drain, dispatch_uid="channels.control")
+    signals.worker_started.connect(_start, dispatch_uid="channels.control")
     signals.worker_stopping.connect(_end_worker, dispatch_uid="channels.control")
     signals.server_draining.connect(_drain, dispatch_uid="channels.control")

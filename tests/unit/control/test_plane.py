@@ -1,6 +1,7 @@
 """How an event loop hears what other processes publish."""
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -14,6 +15,7 @@ from channels.control.plane import control_group, control_layer, planes, start
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.redis import RedisChannelLayer
+from channels.routing import ProtocolTypeRouter
 from channels.testing import WebsocketCommunicator
 from tests.asgi import Server, until
 
@@ -87,6 +89,26 @@ async def test_the_end_of_a_worker_ends_it_unless_connections_are_served(layer):
     await server.leave()
     signals.worker_stopping.send_robust(None, worker=None)
     await until(lambda: plane._listening is None)
+
+
+async def test_a_server_listens_before_its_first_connection_and_until_it_stops(layer):
+    async with serving(ProtocolTypeRouter({})):
+        plane = planes.get()
+        await asyncio.wait_for(plane.listens.wait(), 5)
+    await until(lambda: plane._listening is None)
+    assert not plane.listens.is_set()
+
+
+@contextlib.asynccontextmanager
+async def serving(application):
+    """The lifespan of a server."""
+    server = Server(application, "lifespan")
+    server.put("lifespan.startup")
+    server.start()
+    await until(lambda: server.types() == ["lifespan.startup.complete"])
+    yield
+    server.put("lifespan.shutdown")
+    await server.ended()
 
 
 async def test_a_worker_listens_too(layer, calls):

@@ -26,7 +26,7 @@ class Command(BaseCommand):
     """Asks every process over the channel layer, again and again."""
 
     help = (
-        "Shows all processes that serve connections, and workers: connections, messages in a "
+        "Shows all server processes, and workers: connections, messages in a "
         "second, groups, drops, slow clients and crashes. Ctrl-C ends it."
     )
 
@@ -60,10 +60,10 @@ class Command(BaseCommand):
             found = self._ask(look, options["interval"], _PATIENCE)
         if not found.processes:
             raise CommandError(
-                "No process has answered. A server answers once it has had a connection of a "
-                "consumer, and a worker at once, if they run this version of Channels, have "
-                "'channels' in INSTALLED_APPS, and use the same SECRET_KEY and channel layer "
-                "with the same prefix"
+                "No process has answered. Servers (Daphne from its first connection of a consumer "
+                "on) and workers answer if they run this version of Channels, have 'channels' in "
+                "INSTALLED_APPS, and use the same SECRET_KEY and channel layer with the same "
+                "prefix"
             )
         with contextlib.suppress(KeyboardInterrupt):
             while True:  # rates need two looks
