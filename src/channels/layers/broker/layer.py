@@ -440,9 +440,12 @@ class BrokerLayer(BaseChannelLayer):
 
     async def _receive_named(self, channel: str) -> dict[str, Any]:
         while True:
-            data = await self.transport.dequeue(channel, self.expiry)
+            data, group = await self.transport.dequeue(channel, self.expiry)
             try:
-                message = self._open("channel", channel, data)
+                if group is None:
+                    message = self._open("channel", channel, data)
+                else:
+                    message = self._open("group", group, data)
             except SerializationError as error:
                 self._count_unreadable(error, channel)
                 continue

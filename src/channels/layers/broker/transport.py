@@ -11,7 +11,11 @@ from typing import Protocol, TypeAlias
 from ..local import Late
 from .process import ProcessChannels
 
-__all__ = ["MakeTransport", "Recipient", "Transport"]
+__all__ = ["UNCONFIRMED", "MakeTransport", "Recipient", "Transport"]
+
+#: Why a message was dropped: the connection broke before the broker confirmed that it had taken
+#: it. It may have arrived, so it is not sent again.
+UNCONFIRMED = "unconfirmed"
 
 
 class Transport(Protocol):
@@ -101,12 +105,16 @@ class Transport(Protocol):
             False if it holds as many already.
         """
 
-    async def dequeue(self, channel: str, expiry: float) -> bytes:
+    async def dequeue(self, channel: str, expiry: float) -> tuple[bytes, str | None]:
         """The next message of a named channel, which nobody else gets. A cancelled call loses none.
 
         Args:
             channel: its name.
             expiry: seconds for which a message may have waited, unless its sender gave it longer.
+
+        Returns:
+            The message, and the group whose message it is if :meth:`group_send` has appended it
+            as it was; None for what :meth:`enqueue` has appended.
         """
 
     async def stop_receiving(self, channel: str) -> None:

@@ -11,6 +11,8 @@ header of each says which.
 from binascii import crc32
 from functools import lru_cache
 
+from ..broker.broadcasting import JOIN, LEAVE, NOTHING, TO_CHANNEL
+
 __all__ = [
     "FIELD_MESSAGE",
     "FIELD_ORIGIN",
@@ -189,12 +191,8 @@ def group_topic(base: str, group: str) -> str:
 
 #: A message to a group; in inboxes only, since a group has a topic of its own.
 TO_GROUP = b"g"
-#: A message to a channel.
-TO_CHANNEL = b"c"
-#: A channel is to join the group, or to leave it.
-JOIN, LEAVE = b"j", b"l"
-#: Nothing: an inbox is made with such an entry, and a process probes its own topic so.
-NOTHING = b"h"
+# The others are as they are with every broker: TO_CHANNEL, JOIN and LEAVE, and NOTHING, with which
+# an inbox is made, and with which a process probes its own topic.
 
 #: What is published to a group, or to a process about one of its channels, in place of a message
 #: that may have been lost. The seconds since then follow.

@@ -126,7 +126,7 @@ class Loopback:
                     loop.call_soon_threadsafe(event.set)
         return True
 
-    async def dequeue(self, channel: str, expiry: float) -> bytes:
+    async def dequeue(self, channel: str, expiry: float) -> tuple[bytes, None]:
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         waiting = self.broker.waiting[channel]
         with self.broker.lock:
@@ -136,7 +136,7 @@ class Loopback:
                 with self.broker.lock:
                     self._expire(channel)
                     if self.broker.queues[channel]:
-                        return self.broker.queues[channel].popleft()[1]
+                        return self.broker.queues[channel].popleft()[1], None
                     waiter[1].clear()
                 await waiter[1].wait()
         finally:

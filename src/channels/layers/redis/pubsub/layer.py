@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from re import Pattern
 from typing import Any
 
+from ...broker.background import Callback
 from ...broker.delayed import SCHEDULE_CAPACITY
-from ...broker.transport import Recipient
+from ...broker.transport import UNCONFIRMED, Recipient
 from ...mailbox import Overflow
 from ...options import require_callback, require_flag
 from ...serializers import Key
 from ..layer import RedisLayer
-from .callbacks import Callback
-from .transport import UNCONFIRMED, PubSubTransport
+from .transport import PubSubTransport
 
 __all__ = ["UNCONFIRMED", "RedisPubSubChannelLayer"]
 

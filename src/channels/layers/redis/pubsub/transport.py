@@ -12,44 +12,27 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from ....exceptions import InvalidNameError, SerializationError, Unconfirmed
-from ...broker.memberships import Memberships
+from ...broker.background import Callbacks
+from ...broker.broadcasting import TO_CHANNEL, Broadcasting
 from ...broker.process import process_of
-from ...broker.receiver import Receiver, patiently
-from ...broker.transport import Recipient
+from ...broker.transport import UNCONFIRMED, Recipient
 from ...local import Late
-from ...statistics import CLOSED, UNDECODABLE
+from ...statistics import CLOSED
 from ..connection.servers import ClusterServer, Server
-from ..keys import (
-    JOIN,
-    LEAVE,
-    NOTHING,
-    TO_CHANNEL,
-    UNSURE,
-    group_topic,
-    named_key,
-    process_topic,
-)
+from ..keys import NOTHING, UNSURE, group_topic, named_key, process_topic
 from ..partitions import Partitions, milliseconds
 from ..queues.named import NamedChannels
 from ..schedule import RedisSchedule
 from ..states import States
 from ..tokens import Tokens
-from .callbacks import Background, Callbacks
 from .notices import LossNotices
 from .requests import PLAIN, SHARDED, Commands
 from .subscription import Subscription
 
-__all__ = ["UNCONFIRMED", "PubSubTransport"]
-
-#: Why a message was dropped: the connection broke before the server confirmed that it had
-#: published it. It may have arrived, so it is not sent again.
-UNCONFIRMED = "unconfirmed"
-
-#: Where rubbish was addressed to, in the log and in signals.
-_OWN_TOPIC = "the process's topic"
+__all__ = ["PubSubTransport"]
 
 
-class PubSubTransport:
+class PubSubTransport(Broadcasting[Subscription]):
     """Carries messages over topics; see :class:`~channels.layers.broker.transport.Transport`.
 
     Args:
@@ -70,9 +53,7 @@ class PubSubTransport:
         callbacks: Callbacks,
         schedule_capacity: int,
     ) -> None:
-        self._recipient = recipient
-        self._local = recipient.local
-        self._process = recipient.client_prefix
+        super().__init__(recipient)
         self._callbacks = callbacks
         self._partitions = Partitions(servers, bases)
         self._senders = self._partitions.senders
@@ -92,23 +73,9 @@ class PubSubTransport:
             self.commands = None
         # The process's own topic on each server.
         self._own_topics = [process_topic(base, self._process).encode() for base in bases]
-        #: What receives from the topics.
-        self.receiver = Receiver(
-            self._make_subscriptions, self._local.waiting_loops, self._is_needed
-        )
-        self.is_ready = self.receiver.is_ready
-        self._memberships = Memberships(
-            self._local,
-            self.receiver.call_soon,
-            join=self._subscribe,
-            leave=self._unsubscribe,
-            catch_up=self._subscribe,
-        )
-        self.emptied = self._memberships.emptied
         # The groups that the process is subscribed to, by topic, for each server.
         self._groups: list[dict[bytes, str]] = [{} for _ in servers]
         self._notices = LossNotices(self._partitions)
-        self._background = Background()
 
     async def _get_commands(self) -> Commands:
         """The kind of pub/sub to use; a cluster is asked what it has."""
@@ -121,15 +88,13 @@ class PubSubTransport:
 
     # Receiving
 
-    async def ready(self) -> None:
-        """Subscribe, unless this process is subscribed, and wait until it is."""
-        if not self.receiver.is_ready():
-            await self._get_commands()
-            await self.receiver.be_ready()
+    async def prepare(self) -> None:
+        """Ask a cluster what it has."""
+        await self._get_commands()
 
-    def _make_subscriptions(self) -> list[Subscription]:
-        self._memberships.take_over()
-        commands = self.commands or PLAIN  # which ready() has found out
+    def make_readers(self) -> list[Subscription]:
+        """A subscription for each server."""
+        commands = self.commands or PLAIN  # which prepare() has found out
         return [
             Subscription(
                 server, number, commands, self, own_topic, groups,
@@ -141,13 +106,6 @@ class PubSubTransport:
                 )
             )
         ]  # fmt: skip
-
-    def _is_needed(self) -> bool:
-        """Whether messages would be lost while this process does not listen."""
-        return bool(self._memberships) or bool(self._local.waiting_loops())
-
-    def _receives_here(self) -> bool:
-        return self.receiver.loop is asyncio.get_running_loop()
 
     # Sending
 
@@ -172,7 +130,7 @@ class PubSubTransport:
         """Publish to a process; whether it is there."""
         commands = self.commands or await self._get_commands()
         subscriptions = self.receiver.readers
-        if subscriptions and not subscriptions[partition].up and self._receives_here():
+        if subscriptions and not subscriptions[partition].up and self.receives_here():
             await subscriptions[partition].wait_until_up()
         topic = process_topic(self._partitions.bases[partition], process)
         content = b"%b%b %b" % (kind, name.encode("ascii"), data)
@@ -202,7 +160,7 @@ class PubSubTransport:
         base = self._partitions.bases[partition]
         topic, named_channels = group_topic(base, group), named_key(base, group)
         subscriptions = self.receiver.readers
-        if subscriptions and not subscriptions[partition].up and self._receives_here():
+        if subscriptions and not subscriptions[partition].up and self.receives_here():
             await subscriptions[partition].wait_until_up()
         loop, sender = self._senders.latest
         if sender is None or loop is not asyncio.get_running_loop():
@@ -219,55 +177,30 @@ class PubSubTransport:
 
     # Groups
 
-    async def join(self, group: str, channel: str) -> None:
-        """Add a channel of this process to a group."""
-        await self.receiver.run(lambda: self._join(group, channel))
-
-    async def _join(self, group: str, channel: str) -> None:
-        await self.ready()
-        if not self._receives_here():  # another event loop was faster
-            await self.join(group, channel)
-            return
-        await patiently(self._memberships.join(group, channel))
-
     def _topic_of(self, group: str) -> tuple[int, bytes]:
         """The number of the server that has a group, and its topic there."""
         partition = self._partitions.number_of(group)
         return partition, group_topic(self._partitions.bases[partition], group).encode()
 
-    def _subscribe(self, group: str) -> "asyncio.Future[None]":
-        """Subscribe to a group; done when what was published before has been handed over."""
+    def subscribe(self, group: str) -> "asyncio.Future[None]":
+        """Subscribe to the topic of a group."""
         partition, topic = self._topic_of(group)
         self._groups[partition][topic] = group
         return self.receiver.readers[partition].subscribe(topic)
 
-    def _unsubscribe(self, group: str) -> None:
-        """Unsubscribe from a group. Nobody has to wait for it."""
+    def unsubscribe(self, group: str) -> None:
+        """Unsubscribe from the topic of a group. Nobody has to wait for it."""
         partition, topic = self._topic_of(group)
         self._groups[partition].pop(topic, None)
-        if self._receives_here():
+        if self.receives_here():
             self.receiver.readers[partition].unsubscribe(topic)
 
-    async def leave(self, group: str, channel: str) -> None:
-        """Remove a channel of this process from a group."""
-        if self._local.is_member(group, channel):
-            await self.receiver.run(lambda: self._leave(group, channel))
+    def reader_of(self, group: str) -> Subscription:
+        """The subscription to a group's server."""
+        return self.receiver.readers[self._partitions.number_of(group)]
 
-    async def _leave(self, group: str, channel: str) -> None:
-        if self._receives_here():  # the channel gets what was published before
-            subscription = self.receiver.readers[self._partitions.number_of(group)]
-            await asyncio.shield(subscription.barrier())  # others wait for it, too
-        await self._memberships.part(group, channel)
-
-    async def invite(self, process: str, group: str, channel: str) -> None:
-        """Ask another process, if it is there, to add one of its channels to a group."""
-        await self._tell(process, JOIN, group, channel)
-
-    async def dismiss(self, process: str, group: str, channel: str) -> None:
-        """Ask another process, if it is there, to remove one of its channels from a group."""
-        await self._tell(process, LEAVE, group, channel)
-
-    async def _tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
+    async def tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
+        """Publish to a process that one of its channels is to join or leave a group."""
         with contextlib.suppress(Unconfirmed):
             partition = self._partitions.number_of(group)
             await self._publish(partition, process, kind, group, channel.encode("ascii"))
@@ -299,7 +232,7 @@ class PubSubTransport:
         try:
             reason = self._notices.read(partition, data)
         except SerializationError:
-            self._local.drop(UNDECODABLE, _OWN_TOPIC)
+            self.drop_rubbish()
             return None
         if reason is not None:
             self._local.announce_gap_to_group(group, reason)
@@ -307,33 +240,23 @@ class PubSubTransport:
 
     def _told(self, partition: int, data: bytes, patience: float) -> Late | None:
         """Something came for this process."""
-        head, _, content = data.partition(b" ")
-        kind = head[:1]
         try:
-            name = head[1:].decode("ascii")
-            if kind == TO_CHANNEL:
-                if not content.startswith(UNSURE):
-                    return self._recipient.deliver_to_channel(name, content, 0.0, patience)
-                if process_of(name) != self._process:
-                    raise InvalidNameError(f"{name} is no channel of this process")
-                reason = self._notices.read(partition, content)
-                if reason is not None:
-                    self._local.announce_gap_to_channel(name, reason)
-            elif kind in (JOIN, LEAVE):
-                self._obey(kind, name, content.decode("ascii"))
-            elif data != NOTHING:
-                self._local.drop(UNDECODABLE, _OWN_TOPIC)
+            if data.startswith(TO_CHANNEL):
+                name, _, content = data[1:].partition(b" ")
+                if content.startswith(UNSURE):
+                    self._told_of_loss(partition, name.decode("ascii"), content)
+                    return None
+            return self.received(data, patience)
         except (UnicodeDecodeError, InvalidNameError, SerializationError):
-            self._local.drop(UNDECODABLE, _OWN_TOPIC)
+            self.drop_rubbish()
         return None
 
-    def _obey(self, kind: bytes, group: str, channel: str) -> None:
-        """Another process lets one of our channels join or leave a group."""
-        self._recipient.require_valid_group_name(group)
-        self._recipient.require_valid_channel_name(channel)
-        if process_of(channel) == self._process:
-            change = self._join if kind == JOIN else self._leave
-            self._background.start(change(group, channel))
+    def _told_of_loss(self, partition: int, channel: str, notice: bytes) -> None:
+        if process_of(channel) != self._process:
+            raise InvalidNameError(f"{channel} is no channel of this process")
+        reason = self._notices.read(partition, notice)
+        if reason is not None:
+            self._local.announce_gap_to_channel(channel, reason)
 
     def subscription_lost(self, partition: int, reason: str) -> None:
         """The connection broke."""
@@ -353,19 +276,8 @@ class PubSubTransport:
 
     # The whole
 
-    async def flush(self) -> None:
-        """Forget every message, every group and every state."""
-        await self.receiver.run(self._flush)
-
-    async def _flush(self) -> None:
-        if self._receives_here():
-            for subscription in self.receiver.readers:
-                subscription.hurry()
-                await asyncio.shield(subscription.barrier())
-        await self._local.flush()
-        for group in self._memberships:
-            self._memberships.emptied(group)
-        self._memberships.leave_emptied()
+    async def delete_all(self) -> None:
+        """Delete the layer's keys on every server."""
         await self._partitions.delete_keys()
 
     async def rest(self) -> None:
@@ -376,22 +288,13 @@ class PubSubTransport:
         if sender is not None:
             await sender.rest()
 
-    async def aclose(self) -> None:
-        """Stop receiving, and close every connection."""
-        loops = {loop for loop, _ in self._senders.all()} | {self.receiver.loop}
-        for loop in loops - {asyncio.get_running_loop()}:
-            if loop is not None and loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._aclose(), loop))
-        await self._aclose()
+    def connected_loops(self) -> set[asyncio.AbstractEventLoop]:
+        """The event loops that send."""
+        return {loop for loop, _ in self._senders.all()}
 
-    async def _aclose(self) -> None:
-        """Let go of what belongs to this event loop."""
+    async def close_connections(self) -> None:
+        """Stop to read queues and to send on the running event loop."""
         await self.named.aclose()
         sender = self._senders.pop()
         if sender is not None:
             await sender.aclose()
-        if self.receiver.loop in (None, asyncio.get_running_loop()):
-            self._background.cancel()
-            await self._local.flush()
-            await self.receiver.stop()
-            self._memberships.leave_all()

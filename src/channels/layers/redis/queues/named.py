@@ -62,9 +62,9 @@ class NamedChannels:
             )
         return readers[channel]
 
-    async def dequeue(self, channel: str, expiry: float) -> bytes:
+    async def dequeue(self, channel: str, expiry: float) -> tuple[bytes, None]:
         """The next message; see :meth:`~channels.layers.broker.transport.Transport.dequeue`."""
-        return await self.reader(channel, expiry).receive()
+        return await self.reader(channel, expiry).receive(), None
 
     async def stop_receiving(self, channel: str) -> None:
         """Give back what this event loop was handed of a channel and nobody here waits for."""

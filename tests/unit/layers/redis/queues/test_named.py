@@ -58,7 +58,7 @@ async def test_each_channel_has_a_queue_where_its_name_says(make, redis, prefix)
         assert await process.named.enqueue(name, name.encode(), 100, 60)
     for name in names:
         assert redis.exists(f"{{{prefix}:{process.partitions.number_of(name)}}}:queue:{name}")
-        assert await soon(make(hosts=3).named.dequeue(name, 60)) == name.encode()
+        assert await soon(make(hosts=3).named.dequeue(name, 60)) == (name.encode(), None)
 
 
 async def test_a_queue_holds_no_more_than_the_capacity(make):
@@ -83,7 +83,7 @@ async def test_what_is_handed_out_here_is_given_back_unless_a_caller_waits(make,
     await process.named.stop_receiving("q")
     await process.named.stop_receiving("unheard-of")
     await other.named.enqueue("q", b"1", 100, 60)
-    assert await soon(waiting) == b"1"
+    assert await soon(waiting) == (b"1", None)
     await process.named.stop_receiving("q")
     await until(lambda: redis.xinfo_consumers(f"{base}:queue:q", "readers") == [])
 

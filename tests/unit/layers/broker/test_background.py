@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from channels.layers.redis.pubsub.callbacks import Background
+from channels.layers.broker.background import Background
 
-from .....asgi import until
+from ....asgi import until
 
 
 @pytest.fixture
