@@ -59,7 +59,7 @@ def _take_header(presented: Presented, schemes: Collection[bytes]) -> None:
     for name, value in presented.scope.get("headers", ()):
         if name.lower() == b"authorization":
             scheme, _, rest = bytes(value).strip().partition(b" ")
-            if scheme.lower() in schemes:
+            if scheme.lower() in schemes or not rest:  # without a scheme it may be a token
                 presented.tokens.append((rest.strip().decode("latin-1"), False))
                 continue
         kept.append((name, value))

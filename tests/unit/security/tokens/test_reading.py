@@ -28,6 +28,7 @@ def tokens(found, schemes=(b"bearer",), parameter="ticket"):
         (b"Bearer abc", "abc"),
         (b"bEARER  abc ", "abc"),
         (b"Bearer", ""),
+        (b"abc", ""),
         (b"Bearer a b", "a b"),
         (b"Bearer \xff", "\xff"),
     ],
