@@ -1,6 +1,7 @@
 """The Channels contenders: the chat of the tutorials, the same file for every version."""
 
 import json
+import os
 import time
 
 from django import setup
@@ -16,6 +17,7 @@ settings.configure(
         "django.contrib.contenttypes",
         "django.contrib.sessions",
         "channels",
+        *os.environ.get("BENCHMARK_APPS", "").split(),
     ],
     SECRET_KEY="only for benchmarks",
 )

@@ -58,7 +58,7 @@ Signal                      Arguments (``sender`` is the class of the consumer, 
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from weakref import ReferenceType, WeakKeyDictionary
 
 from django.dispatch import Signal
@@ -181,13 +181,43 @@ class _Receiver:
         return getattr(self._receiver, name)
 
 
+class HandlerHook(Protocol):
+    """Called around every handler, for much less than two signals cost."""
+
+    def begin(self, consumer: Any, message_type: str, source: str) -> object:
+        """A handler is called next, in the same task and context.
+
+        The arguments are those of ``handler_started``.
+
+        Returns:
+            What :meth:`end` is to be given; None if it is not to be called.
+        """
+
+    def end(self, begun: Any, exception: BaseException | None) -> None:
+        """The handler has ended."""
+
+
 class _Listened:
     """Whether anybody listens to what is sent for every message."""
 
-    __slots__ = ("messages",)
+    __slots__ = ("hook", "messages", "signals")
 
     def __init__(self) -> None:
+        #: Whether any of these signals has a receiver.
+        self.signals = False
+        self.hook: HandlerHook | None = None
+        #: Whether there is a receiver or a hook.
         self.messages = False
+
+    def around(self, hook: HandlerHook | None) -> None:
+        """Call ``hook`` around every handler from now on, and no other one."""
+        self.hook = hook
+        self.update()
+
+    def update(self) -> None:
+        """Somebody has begun or ceased to listen."""
+        self.signals = any(signal.receivers for signal in _per_message)
+        self.messages = self.signals or self.hook is not None
 
 
 #: One look at it takes the place of a look at each of these signals.
@@ -199,11 +229,11 @@ class _PerMessage(_Event):
 
     def connect(self, *args: Any, **options: Any) -> None:
         super().connect(*args, **options)
-        listened.messages = True
+        listened.update()
 
     def disconnect(self, *args: Any, **options: Any) -> bool:
         disconnected = super().disconnect(*args, **options)
-        listened.messages = any(signal.receivers for signal in _per_message)
+        listened.update()
         return disconnected
 
 

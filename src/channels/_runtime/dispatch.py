@@ -7,14 +7,11 @@ lifecycle.py. connection.py begins it and sees to the end.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, TypeAlias
 
 from .. import signals
 from ..exceptions import StopConsumer, UnknownMessageType
 from ..signals import listened
-from . import clock, database
+from . import database
 from .background import Background
 from .carried import KEY, carried, take
 from .consumer_signals import send_signal
@@ -22,6 +19,7 @@ from .faults import log_about
 from .intake import Intake
 from .layer_events import CLIENT_EVENTS, client_event
 from .lifecycle import CLOSED, OPEN, OVERLOADED, REFUSED, RESTARTING, Lifecycle
+from .observing import CONTENT, observe
 from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
@@ -30,11 +28,6 @@ from .turns import Turns, turn
 from .types import Consumer, Mailbox, Message
 
 __all__ = ["Dispatcher"]
-
-Dispatch: TypeAlias = Callable[[Message], Awaitable[Any]]
-
-# What carries something of the client to the application.
-_CONTENT = frozenset({"websocket.receive", "http.request"})
 
 # Handlers run in a row, without waiting, before other connections get their turn.
 _BURST = 64
@@ -151,17 +144,33 @@ class Dispatcher:
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
+        tally, began = self._tally, 0.0
+        if tally is not None:
+            if not intake.from_layer and message_type in CONTENT:
+                text: str = message.get("text") or ""
+                note = tally.has_received  # an attribute that is called at once is looked up slowly
+                note(len(text) if text and text.isascii() else size_of(message))
+            now = tally.now
+            began = now()
         try:
-            if self._tally is None and not listened.messages:
+            observation = None
+            if listened.messages:
+                source = "layer" if intake.from_layer else "client"
+                observation = observe(self._consumer, message, source)
+            if observation is None:
                 await self._consumer.dispatch(message)
             else:
-                await self._watched(message)
+                await observation.call(self._consumer.dispatch, message)
         except UnknownMessageType as error:
+            message_type = OTHER
             self._unhandled(error)
         except asyncio.CancelledError:
             if not handler.was_cancelled_here():
                 raise
         finally:
+            if tally is not None:
+                known = message_type if type(message_type) is str else OTHER
+                tally.took[known](now() - began)
             handler.message_type = None
             if handler.limited:
                 handler.ended()
@@ -192,71 +201,13 @@ class Dispatcher:
         if life.protocol == "websocket":
             message["code"] = code
         dispatch = getattr(self._consumer, "_dispatch_last", self._consumer.dispatch)
-        if signals.handler_started.receivers or signals.handler_finished.receivers:
-            dispatch = partial(self._observed, dispatch, "client")
         with contextlib.suppress(UnknownMessageType, StopConsumer):  # a consumer need not handle it
-            await dispatch(message)
+            observation = observe(self._consumer, message, "client") if listened.messages else None
+            await (
+                dispatch(message) if observation is None else observation.call(dispatch, message)
+            )
         if database.opened:
             await database.release()
-
-    async def _watched(self, message: Message) -> None:
-        """Give a message to the consumer, and note that for those that want to know."""
-        message_type, tally = message.get("type"), self._tally
-        dispatch: Dispatch = self._consumer.dispatch
-        from_layer = self._intake.from_layer
-        if not from_layer and type(message_type) is str and message_type in _CONTENT:
-            if tally is not None:
-                tally.has_received(message.get("text"), message)
-            if signals.message_received.receivers:
-                size, consumer = size_of(message), self._consumer
-                send_signal(
-                    signals.message_received, consumer, message_type=message_type, size=size
-                )
-        if signals.handler_started.receivers or signals.handler_finished.receivers:
-            dispatch = partial(self._observed, dispatch, "layer" if from_layer else "client")
-        began = clock.now()
-        try:
-            await dispatch(message)
-        except UnknownMessageType:
-            message_type = OTHER
-            raise
-        finally:
-            if tally is not None:
-                known = message_type if type(message_type) is str else OTHER
-                tally.handled(known, clock.now() - began)
-
-    async def _observed(self, dispatch: Dispatch, source: str, message: Message) -> None:
-        """Call a handler between the signals that tell of it."""
-        consumer, message_type = self._consumer, str(message.get("type"))
-        send_signal(
-            signals.handler_started,
-            consumer,
-            message_type=message_type,
-            source=source,
-            message=message,
-        )
-        failure: BaseException | None = None
-        began = clock.now()
-        try:
-            await dispatch(message)
-        except StopConsumer:
-            raise
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            seconds, failed = clock.now() - began, failure
-            del failure  # it refers to this frame
-            send_signal(
-                signals.handler_finished,
-                consumer,
-                message_type=message_type,
-                source=source,
-                message=message,
-                seconds=seconds,
-                exception=failed,
-            )
-            del failed
 
     async def end_background(self) -> None:
         """End what runs beside the handlers. From now on, nothing more can be started."""

@@ -122,8 +122,14 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
-                if self._tally is not None or listened.messages:
-                    self._was_taken(message_type, message)
+                tally = self._tally
+                if tally is not None or listened.signals:
+                    text = message.get("text")
+                    if tally is None or text is None or text is _ANSWER or listened.signals:
+                        self._was_taken(message_type, message)
+                    else:  # the same, for what is sent most
+                        note = tally.has_sent
+                        note(len(text) if text.isascii() else size_of(message))
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
@@ -136,7 +142,7 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             else:
-                if self._tally is not None or listened.messages:
+                if self._tally is not None or listened.signals:
                     self._was_taken(message_type, message)
             finally:
                 del self._pending_sends[sending]
@@ -164,13 +170,13 @@ class Outlet:
 
     def _was_taken(self, message_type: str, message: Message) -> None:
         """The server has taken ``message``: note that for those that want to know."""
-        text = message.get("text")
-        if message_type not in _CONTENT or text is _ANSWER:
+        if message_type not in _CONTENT or message.get("text") is _ANSWER:
             return
+        size = size_of(message)
         if self._tally is not None:
-            self._tally.has_sent(text, message)
+            self._tally.has_sent(size)
         if signals.message_sent.receivers:
-            size, consumer = size_of(message), self._consumer
+            consumer = self._consumer
             send_signal(signals.message_sent, consumer, message_type=message_type, size=size)
 
     def _drop(self, message_type: str) -> None:

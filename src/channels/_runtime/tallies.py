@@ -1,15 +1,20 @@
 """Counts what connections do, in plain numbers, while anybody wants to know.
 
-A signal for each message would cost more than three hundredths of what the message itself costs. So
-what happens for every message is counted here, and read when somebody looks: exact, and without a
-lock, because every thread that runs an event loop has tallies of its own.
+A signal for each message would cost more than three hundredths of what the message itself costs.
+So would adding up and sorting each figure as it comes. What happens for every message is appended
+to lists here, which :func:`fold` adds up: four times a second, and when somebody looks. It is
+exact, and without a lock for what is counted, because every thread that runs an event loop has
+tallies of its own.
 """
 
 import threading
-from bisect import bisect_left
-from collections.abc import Mapping
-from typing import Any, Final
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
+from .. import signals
+from .forks import in_child
 from .types import Consumer
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "OTHER",
     "Latency",
     "Tally",
+    "fold",
     "size_of",
     "start",
     "tallies",
@@ -39,6 +45,9 @@ _LONGEST = 100  # characters
 _SPELLINGS = 200
 
 
+_T = TypeVar("_T")
+
+
 class Latency:
     """How long something took, each time: a histogram."""
 
@@ -55,11 +64,58 @@ class Latency:
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
 
+    def observe_all(self, durations: list[float]) -> None:
+        """It took so many seconds each time. The list is sorted."""
+        durations.sort()
+        before = 0
+        for index, bound in enumerate(BUCKETS):
+            found = bisect_right(durations, bound, before)
+            self.counts[index] += found - before
+            before = found
+        self.counts[-1] += len(durations) - before
+        self.seconds += sum(durations)
+
+
+class _Took(dict[str, Callable[[float], None]]):
+    """What notes the seconds of a handler, by type of message. All types can be looked up."""
+
+    __slots__ = ("noted",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The durations not folded yet, by type of message, written with dots.
+        self.noted: dict[str, list[float]] = {}
+
+    def __missing__(self, message_type: str) -> Callable[[float], None]:
+        """A type beyond those that are told apart counts as :data:`OTHER`."""
+        name, noted = message_type[: _LONGEST + 1].replace("_", "."), self.noted
+        if name not in noted and (len(noted) >= _TYPES or len(name) > _LONGEST):
+            name = OTHER
+        note = noted.setdefault(name, []).append
+        if len(self) < _SPELLINGS and len(message_type) <= _LONGEST:
+            self[message_type] = note
+        return note
+
 
 class Tally:
-    """What connections to consumers of one class have received, sent and handled on one thread."""
+    """What connections to consumers of one class have received, sent and handled on one thread.
 
-    __slots__ = ("_spellings", "handlers", "received", "received_bytes", "sent", "sent_bytes")
+    The figures are those of the last :meth:`fold`.
+    """
+
+    __slots__ = (
+        "_received",
+        "_sent",
+        "handlers",
+        "has_received",
+        "has_sent",
+        "now",
+        "received",
+        "received_bytes",
+        "sent",
+        "sent_bytes",
+        "took",
+    )
 
     def __init__(self) -> None:
         #: Messages of clients, and their bytes.
@@ -68,35 +124,35 @@ class Tally:
         self.sent = self.sent_bytes = 0
         #: How long handlers took, by type of message, written with dots.
         self.handlers: dict[str, Latency] = {}
-        self._spellings: dict[str, Latency] = {}
+        self._received: list[int] = []
+        self._sent: list[int] = []
+        #: Notes the bytes of a message of a client, which is about to be handled.
+        self.has_received = self._received.append
+        #: Notes the bytes of a message for a client, which the server has taken.
+        self.has_sent = self._sent.append
+        #: The clock for that: quicker than clock.now(), and out of the sight of what freezes it.
+        self.now = time.perf_counter
+        #: What notes how many seconds a handler took, by type of message.
+        self.took = _Took()
 
-    def has_received(self, text: str | None, message: Mapping[str, Any]) -> None:
-        """A message of a client, which has this text or none, is about to be handled."""
-        self.received += 1
-        self.received_bytes += len(text) if text and text.isascii() else size_of(message)
+    def fold(self) -> None:
+        """Add up what was noted. Not by two threads at a time."""
+        received, sent = _take(self._received), _take(self._sent)
+        self.received += len(received)
+        self.received_bytes += sum(received)
+        self.sent += len(sent)
+        self.sent_bytes += sum(sent)
+        for message_type, noted in tuple(self.took.noted.items()):
+            if noted:
+                latency = self.handlers.setdefault(message_type, Latency())
+                latency.observe_all(_take(noted))
 
-    def has_sent(self, text: str | None, message: Mapping[str, Any]) -> None:
-        """The server has taken a message for a client, which has this text or none."""
-        self.sent += 1
-        self.sent_bytes += len(text) if text and text.isascii() else size_of(message)
 
-    def handled(self, message_type: str, seconds: float) -> None:
-        """A handler took so many seconds for a message of this type."""
-        latency = self._spellings.get(message_type)
-        if latency is None:
-            latency = self._find(message_type)
-        latency.counts[bisect_left(BUCKETS, seconds)] += 1
-        latency.seconds += seconds
-
-    def _find(self, message_type: str) -> Latency:
-        """The figures of a type. One beyond those that are told apart counts as :data:`OTHER`."""
-        name = message_type[: _LONGEST + 1].replace("_", ".")
-        if name not in self.handlers and (len(self.handlers) >= _TYPES or len(name) > _LONGEST):
-            name = OTHER
-        latency = self.handlers.setdefault(name, Latency())
-        if len(self._spellings) < _SPELLINGS and len(message_type) <= _LONGEST:
-            self._spellings[message_type] = latency
-        return latency
+def _take(noted: list[_T]) -> list[_T]:
+    """Empty a list, to whose end another thread may append meanwhile."""
+    taken = noted[: len(noted)]
+    del noted[: len(taken)]
+    return taken
 
 
 #: By name of the consumer's class, and the thread.
@@ -106,10 +162,40 @@ tallies: dict[tuple[str, int], Tally] = {}
 counting = False
 
 
+# Held while figures are folded.
+_folding = [threading.Lock()]
+
+
+def _renew_lock() -> None:
+    """In a forked child, where a thread that is not there may have held it."""
+    _folding[0] = threading.Lock()
+
+
+in_child(_renew_lock)
+
+
 def start() -> None:
     """Count from now on, for connections that begin."""
     global counting  # noqa: PLW0603 - a process counts or not, as a whole
     counting = True
+    # It is sent on every event loop that has had a connection, so no list gets long.
+    signals.event_loop_lagged.connect(_fold_here, weak=False, dispatch_uid="channels.tallies")
+
+
+def fold() -> None:
+    """Add up what was noted until now. From any thread."""
+    with _folding[0]:
+        for tally in tuple(tallies.values()):
+            tally.fold()
+
+
+def _fold_here(**others: Any) -> None:
+    """The same for the tallies of this thread."""
+    here = threading.get_ident()
+    with _folding[0]:
+        for (_, thread), tally in tuple(tallies.items()):
+            if thread == here:
+                tally.fold()
 
 
 def tally_of(consumer: Consumer) -> Tally | None:

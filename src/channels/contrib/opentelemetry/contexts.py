@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from channels._runtime.carried import decode
+from channels._runtime.carried import decode, encode
 
-__all__ = ["UNSAMPLED", "UNSAMPLED_TEXTS", "from_text", "to_texts"]
+__all__ = ["UNSAMPLED", "UNSAMPLED_TEXT", "UNSAMPLED_TEXTS", "from_text", "to_texts"]
 
 _trace_context, _baggage = TraceContextTextMapPropagator(), W3CBaggagePropagator()
 _ids = RandomIdGenerator()
@@ -46,3 +46,6 @@ UNSAMPLED = trace.set_span_in_context(_not_sampled, Context())
 
 #: What travels beside messages that are sent there.
 UNSAMPLED_TEXTS = to_texts(_not_sampled)
+
+#: The same as it travels, from this process.
+UNSAMPLED_TEXT = encode(UNSAMPLED_TEXTS)

@@ -19,6 +19,8 @@ __all__ = ["instrument", "uninstrument"]
 
 _ID = "channels.contrib.opentelemetry"
 
+_SIGNALS = ("handshake_finished", "task_attempt_started", "task_attempt_finished")
+
 _active: list[Tracing] = []
 
 
@@ -36,9 +38,8 @@ def instrument(tracer_provider: Any = None, *, destination_names: bool = False) 
     uninstrument()
     tracing = Tracing(tracer_provider, destination_names=destination_names)
     _active.append(tracing)
-    for name in ("handler_started", "handler_finished", "handshake_finished"):
-        _event(name).connect(getattr(tracing, name), weak=False, dispatch_uid=_ID)
-    for name in ("task_attempt_started", "task_attempt_finished"):
+    signals.listened.around(tracing)
+    for name in _SIGNALS:
         _event(name).connect(getattr(tracing, name), weak=False, dispatch_uid=_ID)
     carriers.register(tracing.carry)
 
@@ -47,10 +48,8 @@ def uninstrument() -> None:
     """Do not trace any more. No error if nothing is traced."""
     while _active:
         carriers.unregister(_active.pop().carry)
-    for name in (
-        "handler_started", "handler_finished", "handshake_finished",
-        "task_attempt_started", "task_attempt_finished",
-    ):  # fmt: skip
+        signals.listened.around(None)
+    for name in _SIGNALS:
         _event(name).disconnect(dispatch_uid=_ID)
 
 

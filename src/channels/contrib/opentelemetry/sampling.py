@@ -7,12 +7,13 @@ than most handlers do. Where the sampler looks at the trace's ID only, as the on
 """
 
 import threading
+from random import getrandbits
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 __all__ = ["Roots"]
@@ -26,12 +27,25 @@ class _Drawn(IdGenerator):
     def __init__(self, ids: IdGenerator) -> None:
         self._ids = ids
         self._here = threading.local()
+        self._is_random = type(ids) is RandomIdGenerator
 
-    def draw(self) -> int:
-        """A trace ID, for the next span of this thread."""
-        found: int = self._ids.generate_trace_id()
-        self._here.trace_id = found
-        return found
+    def draw(self, bound: int) -> bool:
+        """Whether a new trace is sampled. Then the next span of this thread gets its ID."""
+        if self._is_random:  # the sampler looks at the lower 64 bits of its IDs
+            upper = getrandbits(32)
+            if upper > bound >> 32:
+                return False
+            found: int = upper << 32 | getrandbits(32)
+            if found >= bound:
+                return False
+            found |= getrandbits(64) << 64
+        else:
+            found = self._ids.generate_trace_id()
+            if found & TraceIdRatioBased.TRACE_ID_LIMIT >= bound:
+                return False
+        if found:  # 0 is no ID: the SDK makes another one, and asks its sampler
+            self._here.trace_id = found
+        return True
 
     def generate_span_id(self) -> int:
         """See the SDK."""
@@ -69,9 +83,8 @@ class Roots:
 
     def draw(self) -> bool:
         """Whether :meth:`start_drawn` is to be called next; if not, the trace is not sampled."""
-        if self._drawn is None:
-            return True
-        return self._drawn.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
+        drawn = self._drawn
+        return drawn is None or drawn.draw(self._bound)
 
     def start_drawn(self, name: str, **arguments: Any) -> trace.Span | None:
         """A new root span that is recorded, or None. Call it right after :meth:`draw`."""

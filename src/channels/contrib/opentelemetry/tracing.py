@@ -14,28 +14,32 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, TypeAlias
 
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 
 from channels import __version__
 from channels._runtime.carried import carried
 from channels.layers.carriers import Sending, Sent
 
-from .contexts import UNSAMPLED, UNSAMPLED_TEXTS, from_text, to_texts
+from .contexts import UNSAMPLED, UNSAMPLED_TEXT, UNSAMPLED_TEXTS, from_text, to_texts
 from .sampling import Roots
 
 __all__ = ["Tracing"]
 
+# Types of messages whose span may have a parent outside of the connection.
+_FIRST = ("websocket.connect", "http.request")
+
 # On consumers, whose handshake has been sampled.
 _HANDSHAKE = "_channels_handshake_span"
 
-# What runs in this context: what is to be detached, and the span if it is recorded.
-_running: ContextVar[tuple[Token[Context], Span | None] | None] = ContextVar(
-    "channels_running_span", default=None
-)
+# What is to be detached when something ends, and its span if it is recorded.
+_Running: TypeAlias = tuple[Token[Context], Span | None]
+
+# The task that runs in this context.
+_running: ContextVar[_Running | None] = ContextVar("channels_running_span", default=None)
 
 
 class Tracing:
@@ -52,37 +56,44 @@ class Tracing:
         self._tracer: trace.Tracer
         self._roots: Roots
         self._destination_names = destination_names
+        # Whether the provider is that of the rest of the process's life.
+        self._is_ready = False
 
-    def _prepare(self) -> trace.Tracer:
-        """The tracer, of a provider that may be set after the first message."""
+    def _prepare(self) -> None:
+        """Make the tracer, of a provider that may be set after the first message."""
         provider = self._given or trace.get_tracer_provider()
         if provider is not self._provider:
             self._tracer = provider.get_tracer("channels", __version__)
             self._roots, self._provider = Roots(self._tracer), provider
-        return self._tracer
+            self._is_ready = not isinstance(provider, trace.ProxyTracerProvider)
 
     # Handlers
 
-    def handler_started(
-        self, consumer: Any, scope: Any, message_type: str, source: str, **others: Any
-    ) -> None:
-        """A handler is about to run, in this context."""
-        self._prepare()
-        text, kind, parent = carried.get(), SpanKind.SERVER, None
+    def begin(self, consumer: Any, message_type: str, source: str) -> _Running | None:
+        """A handler is about to run, in this context: a :class:`channels.signals.HandlerHook`."""
+        text = carried.get()
+        if not self._is_ready:
+            self._prepare()
+        if text is None:
+            left_out = message_type not in _FIRST and not self._roots.draw()
+        else:
+            left_out = text == UNSAMPLED_TEXT
+        if left_out:  # the same as below, for nearly all
+            if context.get_current() is not UNSAMPLED:
+                context.attach(UNSAMPLED)  # for good: each handler of this task enters its own
+            return None
+        scope, parent = consumer.scope, None
+        kind = SpanKind.CONSUMER
         if text is not None:
-            kind, parent = SpanKind.CONSUMER, from_text(text)
-        elif source == "layer" or scope["type"] == "channel":
-            kind = SpanKind.CONSUMER
-        elif message_type == "websocket.connect":
-            kind, parent = SpanKind.INTERNAL, self._handshake(consumer, scope)
-        elif message_type == "http.request":
-            current = trace.get_current_span().get_span_context()
-            if current.is_valid:
-                kind, parent = SpanKind.INTERNAL, context.get_current()
-            else:
-                parent = propagate.extract(_headers(scope), context=Context())
-        if self._is_left_out(parent):
-            return
+            parent = from_text(text)
+        elif source == "client" and scope["type"] != "channel":
+            kind = SpanKind.SERVER
+            if message_type == "websocket.connect":
+                kind, parent = SpanKind.INTERNAL, self._handshake(consumer, scope)
+            elif message_type == "http.request":
+                kind, parent = _request(scope)
+        if (text is not None or message_type in _FIRST) and self._is_left_out(parent):
+            return context.attach(_inner(parent)), None
         name = type(consumer).__qualname__
         attributes = {
             "channels.consumer": f"{type(consumer).__module__}.{name}",
@@ -102,25 +113,19 @@ class Tracing:
             if handshake is not None and kind is not SpanKind.INTERNAL
             else []
         )
-        self._enter(parent, f"{name} {message_type}", kind, attributes, links)
+        return self._enter(parent, f"{name} {message_type}", kind, attributes, links)
 
-    def handler_finished(self, exception: BaseException | None, **others: Any) -> None:
-        """The handler of this context has ended."""
-        self._leave(exception)
+    def end(self, begun: _Running, exception: BaseException | None) -> None:
+        """The handler has ended."""
+        token, span = begun
+        context.detach(token)
+        if span is not None:
+            _end(span, exception)
 
     def _is_left_out(self, parent: Context | None) -> bool:
-        """Enter the context of a trace that is not sampled; False if :meth:`_enter` is due."""
-        inner = UNSAMPLED
-        above = None if parent is None else trace.get_current_span(parent).get_span_context()
-        if parent is None or above is None or not above.is_valid:
-            if self._roots.draw():
-                return False
-        elif above.trace_flags.sampled:
-            return False
-        else:
-            inner = parent
-        _running.set((context.attach(inner), None))
-        return True
+        """Whether what begins with this parent is not sampled; if not, :meth:`_enter` is due."""
+        above = _span_context(parent)
+        return not (self._roots.draw() if above is None else above.trace_flags.sampled)
 
     def _enter(
         self,
@@ -129,27 +134,16 @@ class Tracing:
         kind: SpanKind,
         attributes: Mapping[str, str],
         links: list[Link] | None = None,
-    ) -> None:
+    ) -> _Running:
         """Make a span, and the context within it the running one."""
         arguments: dict[str, Any] = {"kind": kind, "attributes": attributes, "links": links}
-        above = None if parent is None else trace.get_current_span(parent).get_span_context()
         span: Span | None
-        if above is None or not above.is_valid:
+        if _span_context(parent) is None:
             span = self._roots.start_drawn(name, **arguments)
         else:
             span = self._tracer.start_span(name, context=parent, **arguments)
         inner = UNSAMPLED if span is None else trace.set_span_in_context(span, parent or Context())
-        _running.set((context.attach(inner), span))
-
-    def _leave(self, exception: BaseException | None) -> None:
-        running = _running.get()
-        if running is None:  # it began before anybody listened
-            return
-        _running.set(None)
-        token, span = running
-        context.detach(token)
-        if span is not None:
-            _end(span, exception)
+        return context.attach(inner), span
 
     # Handshakes
 
@@ -195,6 +189,7 @@ class Tracing:
         text = carried.get()
         parent = None if text is None else from_text(text)
         if self._is_left_out(parent):
+            _running.set((context.attach(_inner(parent)), None))
             return
         attributes = {
             "messaging.system": "channels",
@@ -205,22 +200,26 @@ class Tracing:
             "channels.task": task_result.task.module_path,
         }
         name = f"task {task_result.task.module_path}"
-        self._enter(parent, name, SpanKind.CONSUMER, attributes)
+        _running.set(self._enter(parent, name, SpanKind.CONSUMER, attributes))
 
     def task_attempt_finished(self, exception: BaseException | None, **others: Any) -> None:
         """The task of this context has ended."""
-        self._leave(exception)
+        running = _running.get()
+        if running is not None:  # None: it began before anybody listened
+            _running.set(None)
+            self.end(running, exception)
 
     # What is sent
 
     def carry(self, sending: Sending) -> tuple[dict[str, str] | None, Sent | None]:
         """The context that travels beside a message; see :data:`channels.layers.carriers`."""
+        if context.get_current() is UNSAMPLED:
+            return UNSAMPLED_TEXTS, None
         self._prepare()
         current = trace.get_current_span()
         above = current.get_span_context()
         if above.is_valid and not above.trace_flags.sampled:
-            plain = context.get_current() is UNSAMPLED
-            return (UNSAMPLED_TEXTS if plain else to_texts(current)), None
+            return to_texts(current), None
         kind = SpanKind.PRODUCER
         message: Any = sending.message  # whatever the project sends
         message_type = message.get("type") if isinstance(message, dict) else None
@@ -253,6 +252,26 @@ class Tracing:
                 attributes["messaging.destination.name"] = str(name)
         elif "!" not in str(name):
             attributes["messaging.destination.name"] = str(name)
+
+
+def _span_context(parent: Context | None) -> SpanContext | None:
+    """The span that ``parent`` is the context of; None if there is none."""
+    if parent is None:
+        return None
+    above = trace.get_current_span(parent).get_span_context()
+    return above if above.is_valid else None
+
+
+def _inner(parent: Context | None) -> Context:
+    """The context of what is not sampled, with what its parent's has besides."""
+    return UNSAMPLED if parent is None or _span_context(parent) is None else parent
+
+
+def _request(scope: Any) -> tuple[SpanKind, Context]:
+    """The kind and the parent of an HTTP request's handler; a span may be around it."""
+    if trace.get_current_span().get_span_context().is_valid:
+        return SpanKind.INTERNAL, context.get_current()
+    return SpanKind.SERVER, propagate.extract(_headers(scope), context=Context())
 
 
 def _headers(scope: Any) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Mirror:
 
     def refresh(self) -> None:
         """Bring the metrics up to date. From any thread."""
+        tallies.fold()
         with self._lock:
             for (consumer, _), tally in list(tallies.tallies.items()):
                 self._tally(consumer, tally)
