@@ -118,17 +118,19 @@ def scopes(draw):
 
 
 def is_good(token, in_query=False):
-    """Some bits of the last character of a JWT are no part of its signature."""
-    if in_query:
-        return token == "ticket_good"
-    whole = token in (signed(), "ticket_good")
-    return whole or (token[:-1] == JWT[:-1] and signature(token) == signature(JWT))
+    return token in (["ticket_good"] if in_query else [signed(), JWT, "ticket_good"])
+
+
+def is_as_good(token):
+    """Some bits of a JWT's last character are no part of its signature; some parsers mind them."""
+    with contextlib.suppress(ValueError):
+        return token[:-1] == JWT[:-1] and signature(token) == signature(JWT)
+    return False
 
 
 def signature(token):
     text = token.rpartition(".")[2]
-    with contextlib.suppress(ValueError):
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 async def receive():
@@ -161,8 +163,8 @@ def test_a_client_comes_in_by_one_good_token_or_with_none(scope):
         assert found == 400
     else:
         ((token, in_query),) = tokens
-        assert (found == 401) is not is_good(token, in_query)
         assert found == 401 or found["user"] is ANNA
+        assert (found != 401) is is_good(token, in_query) or is_as_good(token)
 
 
 @fuzz
@@ -191,7 +193,7 @@ def test_a_token_that_was_changed_is_good_for_nobody(token):
             return None
 
     accepted = [asyncio.run(verify(verifier)) is not None for verifier in VERIFIERS]
-    assert any(accepted) is is_good(token)
+    assert any(accepted) is is_good(token) or is_as_good(token)
 
 
 FRAMES = (
