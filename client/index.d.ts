@@ -36,6 +36,14 @@ export interface DropEvent extends Event {
   readonly data: Data;
 }
 
+/** The answer to `refresh()`. */
+export interface TokenEvent extends Event {
+  /** Seconds until the new token expires; null if it does not. */
+  readonly expiresIn?: number | null;
+  /** "unavailable": the token cannot be verified now. Try again later. */
+  readonly error?: string;
+}
+
 /** What to connect with: nothing for the same as always, `false` for not at all. */
 export type Fresh =
   | void
@@ -93,6 +101,7 @@ export interface ReconnectingSocketEventMap {
   error: Event & { readonly error?: unknown };
   statuschange: StatusEvent;
   drop: DropEvent;
+  token: TokenEvent;
 }
 
 type Handler<K extends keyof ReconnectingSocketEventMap> =
@@ -130,9 +139,12 @@ export declare class ReconnectingSocket extends EventTarget {
   onerror: Handler<"error">;
   onstatuschange: Handler<"statuschange">;
   ondrop: Handler<"drop">;
+  ontoken: Handler<"token">;
 
   /** Send now, or when there is a connection. What there is no room for goes to `drop`. */
   send(data: Data): void;
+  /** Show the server a newer token, if there is a connection: it lasts as long as that. */
+  refresh(token: string): void;
   /** Close the connection, and make none again. */
   close(code?: number, reason?: string): void;
   /** Connect now, not only when the time has come; also after the server has refused for good. */

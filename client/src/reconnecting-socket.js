@@ -7,6 +7,8 @@ import { EventStreamSocket } from "./event-stream.js";
 // The server answers this frame by itself; no consumer ever sees it.
 const PROBE = '{"type":"channels.ping"}';
 const ANSWER = '{"type":"channels.pong"}';
+// How a frame begins that shows a newer token, and its answer.
+const TOKEN = '{"type":"channels.token"';
 
 // Milliseconds after which a connection counts as one that holds.
 const STABLE = 10_000;
@@ -28,7 +30,7 @@ const DEFAULTS = {
   fallback: true,
 };
 
-const EVENTS = ["open", "message", "close", "error", "statuschange", "drop"];
+const EVENTS = ["open", "message", "close", "error", "statuschange", "drop", "token"];
 
 const random = (limit) => Math.random() * limit;
 
@@ -129,6 +131,11 @@ export class ReconnectingSocket extends EventTarget {
     else if (this.readyState < CLOSING && this.#queue.length < this.#options.queue) {
       this.#queue.push(copyOf(data));
     } else this.#emit("drop", { data });
+  }
+
+  /** Show the server a newer token: the connection lasts as long. The answer comes as `token`. */
+  refresh(token) {
+    if (this.readyState === OPEN) this.#link.send(`${TOKEN},"token":${JSON.stringify(token)}}`);
   }
 
   /** Close the connection, and make none again. */
@@ -247,7 +254,10 @@ export class ReconnectingSocket extends EventTarget {
   #received(data) {
     this.#heard = Date.now();
     if (data === ANSWER) this.#answered = true;
-    else this.dispatchEvent(new MessageEvent("message", { data }));
+    else if (data.startsWith?.(TOKEN)) {
+      const { expires_in: expiresIn, error } = JSON.parse(data);
+      this.#emit("token", { expiresIn, error });
+    } else this.dispatchEvent(new MessageEvent("message", { data }));
   }
 
   // The heartbeat

@@ -9,6 +9,8 @@ socket.addEventListener("statuschange", ({ status, delay }) => {
   if (status === "waiting") console.log(delay);
 });
 socket.addEventListener("drop", ({ data }) => console.log(data));
+socket.ontoken = ({ expiresIn, error }) => console.log(error ?? expiresIn);
+socket.refresh("a token");
 socket.send("text");
 socket.send(new Uint8Array([1]));
 socket.close(1000, "enough");
@@ -19,7 +21,7 @@ new ReconnectingSocket(new URL("https://example.com/ws/"), {
   before: async ({ attempt, close }) => {
     if (attempt > 10 || close?.code === 4000) return false;
     const answer = await fetch("/ticket/", { method: "POST" });
-    return `/ws/?ticket=${await answer.text()}`;
+    return `/ws/?ticket=${(await answer.json()).ticket}`;
   },
   reconnects: ({ code }) => (code === 1000 ? true : undefined),
 });

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -13,10 +14,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django_application = get_asgi_application()
 
 import channels  # noqa: E402
-from channels.exceptions import DenyConnection  # noqa: E402
+from channels.exceptions import DenyConnection, VerifierUnavailable  # noqa: E402
 from channels.fallback import EventStreamFallback  # noqa: E402
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.tokens import Identity, TokenAuthMiddleware  # noqa: E402
 from channels.security.websocket import OriginValidator  # noqa: E402
 
 __all__ = ["application"]
@@ -47,7 +49,39 @@ class Echo(AsyncWebsocketConsumer):
             await self.send(f"echo {text_data}")
 
 
-websocket = OriginValidator(URLRouter([path("ws/echo/", Echo.as_asgi())]), ["*"])
+class Named:
+    """A user without a database."""
+
+    pk = 7
+    is_active = is_authenticated = True
+
+
+USER = Named()
+
+
+class Tokens:
+    """A token is the number of seconds for which it is good, after a dash."""
+
+    async def verify(self, token):
+        if token == "away":
+            raise VerifierUnavailable("it is away")
+        _, _, seconds = token.partition("-")
+        return Identity(USER, time.time() + float(seconds)) if seconds else None
+
+
+class Signed(AsyncWebsocketConsumer):
+    """Says whether anybody is signed in."""
+
+    async def connect(self):
+        await self.accept()
+        await self.send(str(self.scope["user"].pk))
+
+
+signed = TokenAuthMiddleware(Signed.as_asgi(), Tokens())
+websocket = OriginValidator(
+    URLRouter([path("ws/echo/", Echo.as_asgi()), path("ws/signed/", signed)]),  # type: ignore[list-item]
+    ["*"],
+)
 
 
 PAGE = b"""<!DOCTYPE html>

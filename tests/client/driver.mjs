@@ -37,12 +37,16 @@ const commands = {
       say({ name, event: "close", at: at(), code, reason, reconnects, state: socket.readyState });
     socket.onstatuschange = ({ status, delay }) => say({ name, event: "status", status, delay });
     socket.ondrop = ({ data }) => say({ name, event: "drop", data });
+    socket.ontoken = ({ expiresIn, error }) => say({ name, event: "token", expiresIn, error });
   },
   send({ name, data }) {
     sockets.get(name).send(Array.isArray(data) ? new Uint8Array(data) : data);
   },
   close({ name, code, reason }) {
     sockets.get(name).close(code, reason);
+  },
+  refresh({ name, token }) {
+    sockets.get(name).refresh(token);
   },
   reconnect({ name }) {
     sockets.get(name).reconnect();

@@ -344,3 +344,36 @@ async def test_closing_while_it_waits_ends_it_at_once(page: Page, server: Runnin
     assert (await page.expect("a", "close", 2))["state"] == 3
     assert (await page.expect("a", "drop"))["data"] == "never sent"
     assert page.of("a", "status")[-1]["status"] == "closed"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_tokens_are_shown_and_refreshed(
+    page: Page, server: RunningServer, transport: str
+) -> None:
+    async with Blocker(("127.0.0.1", server.port)) as proxy:
+        if transport == "websocket":
+            proxy.on_request = None  # it blocks nothing
+        url = f"http://127.0.0.1:{proxy.port}/ws/signed/"
+        page.do("open", name="a", url=url, protocols=["channels.bearer", "a-100"], options=QUICK)
+        opened = await page.expect("a", "open")
+        assert (opened["transport"], opened["protocol"]) == (transport, "channels.bearer")
+        await page.expect("a", "message", data="7")
+        page.do("refresh", name="a", token="b-500")
+        assert 490 < (await page.expect("a", "token"))["expiresIn"] <= 500
+        page.do("refresh", name="a", token="away")
+        await page.expect("a", "token", error="unavailable")
+        page.do("refresh", name="a", token="bad")
+        await page.expect("a", "close", code=4401, reconnects=False)
+        assert len(page.of("a", "message")) == 1
+
+
+async def test_an_expired_token_is_replaced_with_a_fresh_one(
+    page: Page, server: RunningServer
+) -> None:
+    url = f"http://127.0.0.1:{server.port}/ws/signed/"
+    before = [{"protocols": ["channels.bearer", f"a-{seconds}"]} for seconds in (0.5, 500)]
+    page.do("open", name="a", url=url, options=QUICK, before=before)
+    assert (await page.expect("a", "close", code=4419))["reconnects"] is True
+    await page.expect("a", "open", 2)
+    await page.expect("a", "message", 2, data="7")
+    assert page.of("a", "before")[1]["code"] == 4419
