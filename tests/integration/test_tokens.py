@@ -12,6 +12,7 @@ import jwt
 import pytest
 import websockets
 
+from tests.brokers import running
 from tests.processes import environment
 from tests.servers import ROOT, SERVERS, RunningServer
 
@@ -188,8 +189,18 @@ print("TICKETS", *[make_ticket(anna) for _ in range(50)])
 """
 
 
-def test_two_processes_take_each_ticket_once(prepared):
+@pytest.fixture(params=["files", pytest.param("valkey", marks=pytest.mark.slow)])
+def env(request, prepared):
+    """The site's environment, with its tickets in one cache or another."""
     env = environment(SITE_FOLDER=str(prepared[0]))
+    if request.param == "files":
+        yield env
+    else:
+        with running("valkey") as broker:
+            yield env | {"SITE_BROKER": broker.url}
+
+
+def test_two_processes_take_each_ticket_once(env):
     made = subprocess.run(
         [sys.executable, "-c", MAKE], cwd=ROOT, env=env, check=True, capture_output=True, text=True
     ).stdout

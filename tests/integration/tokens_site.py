@@ -31,6 +31,16 @@ provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
 trace.set_tracer_provider(provider)
 
+CACHE = {
+    "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+    "LOCATION": str(FOLDER / "cache"),
+}
+if "SITE_BROKER" in os.environ:
+    CACHE = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": os.environ["SITE_BROKER"],
+    }
+
 settings.configure(
     SECRET_KEY="tests-only-tests-only-tests-only-tests-only",
     ALLOWED_HOSTS=["*"],
@@ -50,12 +60,7 @@ settings.configure(
             "OPTIONS": {"timeout": 20},
         }
     },
-    CACHES={
-        "default": {
-            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
-            "LOCATION": FOLDER / "cache",
-        }
-    },
+    CACHES={"default": CACHE},
     CHANNELS_TICKETS={"LIFETIME": 600},
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},

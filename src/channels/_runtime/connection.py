@@ -119,7 +119,8 @@ class Connection:
             self._tenure = tenure = Tenure(
                 credential, self._consumer, receive, self._outlet, self.disconnect
             )
-            receive = tenure.receive
+            if self._life.protocol == "websocket":
+                receive = tenure.receive
         loop = asyncio.get_running_loop()
         task = self._handler.task = untold(loop.create_task(self._live(open_mailbox)))
         try:
@@ -402,6 +403,7 @@ class Connection:
             await self._metering.finish()
         if self._tenure is not None:
             self._tenure.finish()
+            self._tenure = None
         self._outlet.stop_answering()
         if self._life.protocol == "websocket" or from_server(self._scope):
             await self._outlet.say_goodbye(1000)

@@ -17,6 +17,8 @@ _PUT_BY = {
     "channels.sessions.SessionMiddlewareStack(...), or in channels.auth.AuthMiddlewareStack(...).",
     "user": "AuthMiddleware puts it there: wrap the application in "
     "channels.auth.AuthMiddlewareStack(...).",
+    "token": "TokenAuthMiddleware puts it there: wrap the application in "
+    "channels.security.tokens.TokenAuthMiddleware(...).",
     "url_route": _ROUTED,
     "path_remaining": _ROUTED,
 }

@@ -34,8 +34,8 @@ class TokenAuthMiddleware(BaseMiddleware):
 
     The token is in the header ``Authorization: Bearer ...``, or among the subprotocols after
     ``channels.bearer``; a ticket, which is good only once, may be in the query string. What it says
-    is in ``scope["token"]``, an :class:`Identity`; the token is nowhere in the inner application's
-    scope.
+    is in ``scope["token"]``, an :class:`Identity`, or None without one. The token itself is nowhere
+    in the inner application's scope.
 
     A client whose token is refused gets 401. Without one it is anonymous, or whoever an outer
     ``AuthMiddlewareStack`` has found. When the token expires, the connection ends: a WebSocket with
@@ -91,8 +91,10 @@ class TokenAuthMiddleware(BaseMiddleware):
         if outcome is not None:
             scope[CREDENTIAL] = TokenCredential(outcome, self.verifiers)
             install(scope, outcome)
-        elif "user" not in scope:
-            scope["user"] = _anonymous()
+        else:
+            scope.setdefault("token", None)
+            if "user" not in scope:
+                scope["user"] = _anonymous()
         running = self.inner(scope, receive, _selecting(send) if marked else send)
         del scope, outcome
         return await running

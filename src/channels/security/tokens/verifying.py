@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import time
 import traceback
 from collections.abc import Iterable
@@ -16,6 +17,9 @@ from .reading import acceptable
 __all__ = ["Outcome", "TokenCredential", "install", "verify"]
 
 logger = logging.getLogger("channels.tokens")
+
+# Characters from which on a part of a token is looked for in what verifiers say.
+_TELLING = 8
 
 #: What became of a token. Exceptions are returned: raised, they would carry frames that know it.
 Outcome: TypeAlias = Identity | TokenRefused | VerifierUnavailable
@@ -61,7 +65,12 @@ async def _ask(verifier: Verifier, token: str) -> Outcome | None:
 
 
 def _without(token: str, text: str) -> str:
-    return text.replace(token, "[token]")
+    """``text`` without the token, and without the parts of which it is made."""
+    text = text.replace(token, "[token]")
+    for part in re.split(r"[.:]", token):
+        if len(part) >= _TELLING:
+            text = text.replace(part, "[token]")
+    return text
 
 
 def install(scope: Scope, identity: Identity) -> None:

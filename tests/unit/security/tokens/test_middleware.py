@@ -41,7 +41,13 @@ async def test_a_good_token_lets_its_user_in():
 async def test_without_a_token_nobody_is_signed_in():
     async with connected(application()):
         assert not Echo.seen["user"].is_authenticated
-        assert "token" not in Echo.seen
+        assert Echo.seen["token"] is None
+
+
+async def test_what_an_outer_middleware_of_tokens_has_found_stays():
+    inner = TokenAuthMiddleware(Echo.as_asgi(), known())
+    async with connected(TokenAuthMiddleware(inner, known()), bearer("good")):
+        assert (Echo.seen["user"], Echo.seen["token"].verifier) == (ANNA, "Known")
 
 
 async def test_the_user_of_an_outer_middleware_stays_if_there_is_no_token():

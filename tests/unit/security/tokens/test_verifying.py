@@ -58,6 +58,16 @@ async def test_a_verifier_that_tells_the_token_is_not_quoted(kind, caplog):
     assert outcome.__traceback__ is None
 
 
+async def test_no_part_of_a_token_is_quoted_either(caplog):
+    class Splitting:
+        async def verify(self, token):
+            header, payload, signature = token.split(".")
+            raise ValueError(f"no JSON: {header}, {payload}; not signed with {signature}")
+
+    await verify([Splitting()], "head.the-payload.the-signature")
+    assert "no JSON: head, [token]; not signed with [token]" in caplog.text
+
+
 async def test_a_verifier_that_fails_says_where(caplog):
     outcome = await verify([Known(T9=ZeroDivisionError())], "T9")
     assert str(outcome) == "Known has failed (ZeroDivisionError)"
