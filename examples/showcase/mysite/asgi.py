@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django_asgi_app = cast(Any, get_asgi_application())
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.contrib.admin import live_route  # noqa: E402
 from channels.fallback import EventStreamFallback  # noqa: E402
 from channels.lifespan import Lifespan  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
@@ -39,6 +40,7 @@ websocket = AllowedHostsOriginValidator(
                 *images.routing.websocket_urlpatterns,
                 *dashboard.routing.websocket_urlpatterns,
                 *devices.routing.websocket_urlpatterns,
+                live_route(),
             ]
         )
     )
