@@ -114,7 +114,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     async def _push(self) -> None:
         """Send what the page wants, one picture after another, as long as the user may see it."""
         checked = clock.now()
-        if not await self._happens(self._news):
+        has_come = await self._happens(self._news)
+        if not has_come:
             await self.close(CloseCode.TIMEOUT, "The page has not said what it wants.")
             return
         while True:
@@ -129,7 +130,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             if not self._wanted.paused:
                 self._seen.clear()
                 pause = await self._send_picture(self._wanted)
-                if not await self._happens(self._seen):
+                was_seen = await self._happens(self._seen)
+                if not was_seen:
                     await self.close(CloseCode.OVERLOADED, "The page takes too long.")
                     return
             await self._happens(self._news, max(began + pause - clock.now(), 0.0))

@@ -131,7 +131,7 @@
     const what = `${person(row)}, ${row.path}, ${row.address}`;
     return [
       cell(row.user ? [filter(person(row), {text: row.username || row.user})] : person(row)),
-      cell([element("code", row.path)]),
+      cell([element("code", row.path, {title: row.path})]),
       element("td", row.consumer.split(".").pop(), {title: row.consumer}),
       cell(row.address),
       element("td", groups, {class: "live-groups"}),
@@ -182,7 +182,7 @@
   // A word that narrows the list of connections.
   function filter(text, changes) {
     const key = JSON.stringify(changes);
-    const button = element("button", text, {type: "button", class: "live-filter", "data-key": key});
+    const button = element("button", text, {type: "button", class: "live-filter", title: text, "data-key": key});
     button.addEventListener("click", () => {
       const form = at("search");
       for (const [name, value] of Object.entries({text: "", group: "", ...changes})) form.elements[name].value = value;
