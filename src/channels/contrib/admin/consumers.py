@@ -114,8 +114,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     async def _push(self) -> None:
         """Send what the page wants, one picture after another, as long as the user may see it."""
         checked = clock.now()
-        has_come = await self._happens(self._news)
-        if not has_come:
+        if not await self._happens(self._news, _PATIENCE):
             await self.close(CloseCode.TIMEOUT, "The page has not said what it wants.")
             return
         while True:
@@ -130,8 +129,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             if not self._wanted.paused:
                 self._seen.clear()
                 pause = await self._send_picture(self._wanted)
-                was_seen = await self._happens(self._seen)
-                if not was_seen:
+                if not await self._happens(self._seen, _PATIENCE):
                     await self.close(CloseCode.OVERLOADED, "The page takes too long.")
                     return
             await self._happens(self._news, max(began + pause - clock.now(), 0.0))
@@ -160,7 +158,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json({"type": "figures", **picture, "connections": connections})
         return pause_after(found)
 
-    async def _happens(self, event: asyncio.Event, seconds: float = _PATIENCE) -> bool:
+    async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with timers.timeout(seconds):
                 await event.wait()

@@ -109,18 +109,13 @@ async def test_who_signs_out_is_shut_out(connect, people, soon):
 async def test_a_page_that_does_not_answer_is_dropped(connect, monkeypatch, watches, code):
     from channels.contrib.admin import consumers
 
-    happens = consumers.LiveConsumer._happens
-
-    async def soon(self, event, seconds=0.05):
-        return await happens(self, event, seconds)
-
     if not watches:
-        monkeypatch.setattr(consumers.LiveConsumer, "_happens", soon)
+        monkeypatch.setattr(consumers, "_PATIENCE", 0.05)
     socket = await connect("viewer")
     if watches:
         socket.watch()
         await socket.next("figures")
-        monkeypatch.setattr(consumers.LiveConsumer, "_happens", soon)
+        monkeypatch.setattr(consumers, "_PATIENCE", 0.05)
         socket.send("seen")
     assert await socket.closed() == code
 
