@@ -1,7 +1,6 @@
 """The page's WebSocket."""
 
 import asyncio
-import contextlib
 import logging
 from typing import Annotated
 
@@ -159,8 +158,16 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         return pause_after(found)
 
     async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with timers.timeout(seconds):
-                await event.wait()
-                return True
-        return False
+        """Wait for an event. When the time is over, it is set as well, and this returns False."""
+        late = []
+
+        def end() -> None:
+            late.append(True)
+            event.set()
+
+        timer = timers.Timer(seconds, end)
+        try:
+            await event.wait()
+        finally:
+            timer.cancel()
+        return not late
