@@ -27,7 +27,7 @@ INTERNAL = re.compile(
     r"channels\.(_.*|apps|checks|\w+_checks|management(\..*)?|generic(\._.*)?|security|contrib"
     r"|live(\..*)?|(layers|testing|worker|control|messages|revocation|security\.limits|security\.permissions"
     r"|security\.tokens"
-    r"|contrib\.(debug_toolbar|health|logs|opentelemetry|progress|prometheus|sentry|tasks))\..*)$"
+    r"|contrib\.(admin|debug_toolbar|health|logs|opentelemetry|progress|prometheus|sentry|tasks))\..*)$"
 )
 """The modules that projects import nothing from, unless there is a page that says otherwise."""
 

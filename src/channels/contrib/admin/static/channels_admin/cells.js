@@ -16,7 +16,8 @@
   function figure(value, unit = "") {
     if (value === null || value === undefined) return "–";
     const scaled = unit === "ms" ? value * 1000 : value;
-    const text = Math.abs(scaled) < 10000 ? number.format(scaled) : short.format(scaled);
+    const exact = Math.abs(scaled) < 10000;
+    const text = exact ? number.format(scaled < 100 ? scaled : Math.round(scaled)) : short.format(scaled);
     return unit ? `${text} ${unit}` : text;
   }
 
