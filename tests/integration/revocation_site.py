@@ -11,7 +11,7 @@ FOLDER = Path(os.environ["SITE_FOLDER"])
 ENGINE = os.environ["SITE_ENGINE"]
 
 settings.configure(
-    SECRET_KEY="tests-only-tests-only-tests-only-tests-only",
+    SECRET_KEY=os.environ.get("SITE_SECRET", "tests-only-tests-only-tests-only-tests-only"),
     ALLOWED_HOSTS=["*"],
     USE_TZ=True,
     ROOT_URLCONF=__name__,
@@ -43,7 +43,7 @@ settings.configure(
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     CHANNEL_LAYERS={
         "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "BACKEND": os.environ.get("SITE_LAYER", "channels_redis.core.RedisChannelLayer"),
             "CONFIG": {"hosts": [os.environ["SITE_BROKER"]], "prefix": FOLDER.name},
         }
     },
@@ -53,10 +53,12 @@ django.setup()
 from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.http import HttpResponse  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.generic.websocket import WebsocketConsumer  # noqa: E402
+from channels.generic.longpoll import AsyncLongPollConsumer  # noqa: E402
+from channels.generic.sse import AsyncSseConsumer  # noqa: E402
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, WebsocketConsumer  # noqa: E402
 from channels.revocation import disconnect_user  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
@@ -104,12 +106,52 @@ class Careless(Chat):
     ends_with_session = False
 
 
+class Told:
+    """Says to its client whose it is, in a group."""
+
+    groups = ("room",)
+
+    async def connect(self):
+        user, session = self.scope["user"], self.scope["session"]
+        if not user.is_authenticated:
+            await self.close()
+            return
+        await self.accept()
+        await self.send_json(
+            {"user": user.pk, "session": session.session_key, "channel": self.channel_name}
+        )
+
+
+class Socket(Told, AsyncJsonWebsocketConsumer):
+    pass
+
+
+class Events(Told, AsyncSseConsumer):
+    pass
+
+
+class Polls(Told, AsyncLongPollConsumer):
+    pass
+
+
+http = URLRouter(
+    [
+        path("events/", AuthMiddlewareStack(Events.as_asgi())),  # type: ignore[arg-type]
+        path("polls/", AuthMiddlewareStack(Polls.as_asgi())),  # type: ignore[arg-type]
+        re_path("", get_asgi_application()),  # type: ignore[arg-type]
+    ]
+)
+
 application = ProtocolTypeRouter(
     {
-        "http": get_asgi_application(),
+        "http": http,
         "websocket": AuthMiddlewareStack(
             URLRouter(
-                [path("ws/", Chat.as_asgi()), path("careless/", Careless.as_asgi())]  # type: ignore[list-item]
+                [
+                    path("ws/", Chat.as_asgi()),  # type: ignore[arg-type]
+                    path("careless/", Careless.as_asgi()),  # type: ignore[arg-type]
+                    path("socket/", Socket.as_asgi()),  # type: ignore[arg-type]
+                ]
             )
         ),
     }

@@ -1,0 +1,153 @@
+"""Whatever serves a connection, and in whichever protocol: it ends when its user may not go on."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import websockets
+from django.conf import settings
+
+from channels import revocation
+from channels.layers import channel_layers
+from channels.layers.redis import RedisChannelLayer
+from tests.brokers import running
+from tests.processes import environment
+from tests.servers import ROOT, SERVERS, RunningServer
+
+from .test_revocation import PEOPLE, PREPARE
+
+pytestmark = pytest.mark.server
+
+# Seconds. The promise is 2; machines of tests are busy.
+WITHIN = 6.0
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with running("valkey") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def project(broker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("servers")
+    env = environment(
+        SITE_FOLDER=str(folder),
+        SITE_ENGINE="db",
+        SITE_BROKER=broker.url,
+        SITE_SECRET=settings.SECRET_KEY,
+    )
+    subprocess.run([sys.executable, "-c", PREPARE], cwd=ROOT, env=env, check=True)
+    return folder, env
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def site(request, project):
+    kind = SERVERS[request.param]
+    kind.require()
+    folder, env = project
+    application = "tests.integration.revocation_site:application"
+    with RunningServer(kind, application, log=folder / "log", env=env) as server:
+        server.prefix = folder.name
+        yield server
+
+
+@pytest.fixture
+async def layer(site, broker):
+    """That of the test, which is another process of the project."""
+    layer = RedisChannelLayer(hosts=[broker.url], prefix=site.prefix)
+    former = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.set("default", former)
+    await layer.aclose()
+
+
+class Visit:
+    """Somebody who is signed in, with a connection of each kind."""
+
+    def __init__(self, site, stack):
+        self.site, self.stack = site, stack
+
+    async def begin(self, name):
+        self.http = httpx.AsyncClient(base_url=self.site.origin, timeout=30)
+        await self.stack.enter_async_context(self.http)
+        assert (await self.http.get(f"/in/{name}/0/")).status_code == 200
+        cookie = "; ".join(f"{key}={value}" for key, value in self.http.cookies.items())
+        self.socket = await websockets.connect(
+            self.site.ws_url + "/socket/", additional_headers={"Cookie": cookie}
+        )
+        self.stack.push_async_callback(self.socket.close)
+        events = self.http.stream("GET", "/events/", headers={"Accept": "text/event-stream"})
+        self.events = (await self.stack.enter_async_context(events)).aiter_lines()
+        polled = await self.poll()
+        polled = polled["messages"] or (await self.poll())["messages"]
+        self.told = {
+            "websocket": json.loads(await self.socket.recv()),
+            "sse": await self.next_event(),
+            "longpoll": polled[0],
+        }
+        return self
+
+    async def next_event(self):
+        async for line in self.events:
+            if line.startswith("data:"):
+                return json.loads(line.removeprefix("data:"))
+        return None
+
+    async def poll(self):
+        params = {"cursor": self.cursor} if hasattr(self, "cursor") else {}
+        answer = await self.http.get("/polls/", params=params)
+        assert answer.status_code == 200
+        content = answer.json()
+        self.cursor = content["cursor"]
+        return content
+
+    async def closed(self, code):
+        """Wait until all have ended, and look at the code where there is one."""
+        began = time.monotonic()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(self.socket.wait_closed())
+            event = group.create_task(self.next_event())
+            poll = group.create_task(self.poll())
+        assert time.monotonic() - began < WITHIN
+        assert self.socket.close_code == code
+        assert event.result() is None, "the stream ends without another event"
+        assert poll.result()["closed"]["code"] == code
+
+
+@pytest.fixture
+async def visit(site):
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def visit(name):
+            return await Visit(site, stack).begin(name)
+
+        yield visit
+
+
+async def test_the_user_signs_out(visit):
+    visitor = await visit(PEOPLE[-1])
+    assert (await visitor.http.get("/do/logout/")).status_code == 200
+    await visitor.closed(4401)
+
+
+async def test_the_user_is_deactivated(site, visit):
+    visitor = await visit(PEOPLE[list(SERVERS.values()).index(site.kind)])
+    assert (await visitor.http.get("/do/deactivation/")).status_code == 200
+    await visitor.closed(4401)
+
+
+@pytest.mark.parametrize("by", ["user", "session", "group", "channel"])
+async def test_by_hand_from_another_process(visit, layer, by):
+    visitor = await visit(PEOPLE[-1])
+    disconnect = getattr(revocation, f"adisconnect_{by}")
+    told = visitor.told.values()
+    values = {"room"} if by == "group" else {content[by] for content in told}
+    for value in values:
+        await disconnect(value, code=4403, reason="banned")
+    await visitor.closed(4403)
