@@ -107,7 +107,7 @@ class Visit:
         self.cursor = content["cursor"]
         return content
 
-    async def closed(self, code):
+    async def expect_closed(self, code):
         """Wait until all have ended, and look at the code where there is one."""
         began = time.monotonic()
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
@@ -133,13 +133,13 @@ async def visit(site):
 async def test_the_user_signs_out(visit):
     visitor = await visit(PEOPLE[-1])
     assert (await visitor.http.get("/do/logout/")).status_code == 200
-    await visitor.closed(4401)
+    await visitor.expect_closed(4401)
 
 
 async def test_the_user_is_deactivated(site, visit):
     visitor = await visit(PEOPLE[list(SERVERS.values()).index(site.kind)])
     assert (await visitor.http.get("/do/deactivation/")).status_code == 200
-    await visitor.closed(4401)
+    await visitor.expect_closed(4401)
 
 
 @pytest.mark.parametrize("by", ["user", "session", "group", "channel"])
@@ -150,4 +150,4 @@ async def test_by_hand_from_another_process(visit, layer, by):
     values = {"room"} if by == "group" else {content[by] for content in told}
     for value in values:
         await disconnect(value, code=4403, reason="banned")
-    await visitor.closed(4403)
+    await visitor.expect_closed(4403)
