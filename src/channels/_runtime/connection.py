@@ -23,7 +23,15 @@ from .denial import deny
 from .dispatch import Dispatcher
 from .entry import may_enter
 from .exits import current_task
-from .faults import CRASHED, attempt, client_close_code, contained, is_crash, tell_crash
+from .faults import (
+    CRASHED,
+    attempt,
+    client_close_code,
+    client_words,
+    contained,
+    is_crash,
+    tell_crash,
+)
 from .handshake import HandshakeLimit
 from .intake import Intake
 from .lifecycle import OPEN, REFUSED, RESTARTING, Lifecycle, disconnect_type
@@ -337,7 +345,8 @@ class Connection:
             background.told(error)
         code = tell_crash(self._consumer, self._scope, error, of_client=from_client)
         if from_server(self._scope):
-            await self._attempt(partial(self._outlet.say_goodbye, code))
+            words = client_words(error) if from_client else {}
+            await self._attempt(partial(self._outlet.say_goodbye, code, **words))
             return None
         # The caller gets the exception instead of a close.
         self._life.ending(client_close_code(error) or CRASHED)

@@ -27,6 +27,7 @@ __all__ = [
     "attempt",
     "blame_client",
     "client_close_code",
+    "client_words",
     "contained",
     "explain",
     "is_crash",
@@ -52,17 +53,31 @@ CRASHED = CloseCode.INTERNAL_ERROR.value
 
 _E = TypeVar("_E", bound=Exception)
 _ATTRIBUTE = "_channels_close_code"
+_WORDS = "_channels_last_words"
 
 
-def blame_client(error: _E, close_code: int) -> _E:
+def blame_client(error: _E, close_code: int, *, status: int = 500, told: str = "") -> _E:
     """Mark ``error`` as caused by what the client sent, and return it.
 
     Its type is left alone, so that a project's ``except json.JSONDecodeError`` still matches. If
     no code catches it, the socket is closed with ``close_code`` (RFC 6455, section 7.4.1) and one
     line is logged, without a traceback.
+
+    Args:
+        error: the error.
+        close_code: what an open socket is closed with.
+        status: the HTTP status to refuse a handshake with.
+        told: the reason, for the client.
     """
     setattr(error, _ATTRIBUTE, close_code)
+    setattr(error, _WORDS, {"status": status, "reason": told})
     return error
+
+
+def client_words(error: BaseException) -> dict[str, Any]:
+    """Status and reason that :func:`blame_client` gave this error, as arguments of a goodbye."""
+    words: dict[str, Any] = getattr(error, _WORDS, {})
+    return words
 
 
 def client_close_code(error: BaseException) -> int | None:

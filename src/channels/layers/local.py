@@ -253,7 +253,8 @@ class LocalChannels(BaseChannelLayer):
             error = TooManyGroups(
                 f"This connection is in {most} groups already, which is its groups_per_connection"
             )
-            raise blame_client(error, CloseCode.TOO_MANY_REQUESTS.value)
+            code = CloseCode.TOO_MANY_REQUESTS.value
+            raise blame_client(error, code, status=429, told="Too many requests")
 
     def part(self, group: str, channel: str) -> None:
         """:meth:`group_discard` with names known to be valid."""

@@ -11,6 +11,7 @@ from channels._runtime.faults import (
     attempt,
     blame_client,
     client_close_code,
+    client_words,
     explain,
     report,
     tell_crash,
@@ -40,17 +41,20 @@ def test_the_mark_leaves_the_error_what_it_was():
 def test_it_returns_the_very_error():
     error = ValueError("x")
     assert blame_client(error, 1003) is error
+    assert client_words(error) == {"status": 500, "reason": ""}
 
 
 @pytest.mark.parametrize("error", [ValueError(), KeyError("x"), KeyboardInterrupt(), Exception()])
 def test_other_errors_are_not_the_clients(error):
     assert client_close_code(error) is None
+    assert client_words(error) == {}
 
 
 def test_what_is_raised_because_of_it_is_not_the_clients():
     error = RuntimeError()
     error.__cause__ = error.__context__ = blame_client(ValueError(), 1007)
     assert client_close_code(error) is None
+    assert client_words(error) == {}
 
 
 class Consumer:

@@ -328,11 +328,25 @@ async def test_a_connection_joins_so_many_groups_and_no_more(layer, told, caplog
     server.text("c")
     await until(lambda: "websocket.close" in server.types())
     assert server.sent[-1]["code"] == 4429
+    assert server.sent[-1]["reason"] == "Too many requests"
     assert errors == ["This connection is in 2 groups already, which is its groups_per_connection"]
     assert "closed with 4429: TooManyGroups" in caplog.text
     assert told == [("groups", "connection", "refused")]
     await server.leave()
     await layer.group_add("c", "a.named.channel")  # nobody's limit
+
+
+async def test_groups_over_the_limit_refuse_a_handshake_with_429(layer, told):
+    class Rooms(AsyncWebsocketConsumer):
+        async def connect(self):
+            for name in self.scope["path"].strip("/").split("/"):
+                await self.channel_layer.group_add(name, self.channel_name)
+            await self.accept()
+
+    server = await connect(limited(Rooms, groups_per_connection=2), path="/a/b/c/")
+    await until(lambda: server.sent)
+    assert status(server) == 429
+    await server.leave()
 
 
 # The middleware
