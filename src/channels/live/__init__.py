@@ -6,7 +6,7 @@ at this process, with the help of ``counting`` (while somebody looks) and ``cras
 shows it, as ``text`` writes it.
 """
 
-from .asking import FARTHEST, Look, aask_connections, reaches_others
+from .asking import FARTHEST, Look, aask_connections, ask_connections, reaches_others
 from .figures import Connection, Crash, Group, Layer, Process
 from .looking import Query
 from .rates import Overview
@@ -22,5 +22,6 @@ __all__ = [
     "Process",
     "Query",
     "aask_connections",
+    "ask_connections",
     "reaches_others",
 ]

@@ -10,7 +10,15 @@ from .figures import Connections, Process, as_message, read
 from .looking import FARTHEST, Query, connections_here, process_here
 from .rates import Overview, overview
 
-__all__ = ["FARTHEST", "TIMEOUT", "Look", "aask_connections", "reaches_others", "watch"]
+__all__ = [
+    "FARTHEST",
+    "TIMEOUT",
+    "Look",
+    "aask_connections",
+    "ask_connections",
+    "reaches_others",
+    "watch",
+]
 
 #: Seconds that processes have to answer.
 TIMEOUT = 0.8
@@ -97,14 +105,32 @@ async def aask_connections(
         How many there are in all, and those from ``offset`` on, each with its process. Nothing is
         found beyond the first :data:`FARTHEST`.
     """
-    wanted = Query(
+    wanted = as_message(_wanted(query, offset))
+    return _merge(await control.aask(_CONNECTIONS, timeout=seconds, query=wanted), query, offset)
+
+
+def ask_connections(
+    query: Query, offset: int = 0, seconds: float = TIMEOUT
+) -> tuple[int, list[tuple[str, Any]]]:
+    """The same for code without an event loop."""
+    wanted = as_message(_wanted(query, offset))
+    return _merge(control.ask(_CONNECTIONS, timeout=seconds, query=wanted), query, offset)
+
+
+def _wanted(query: Query, offset: int) -> Query:
+    """What each process is asked for: any of them may have all of the first ones."""
+    return Query(
         text=query.text,
         group=query.group,
         sort=query.sort,
         ascending=query.ascending,
         limit=min(offset + query.limit, FARTHEST),
     )
-    answers = await control.aask(_CONNECTIONS, timeout=seconds, query=as_message(wanted))
+
+
+def _merge(
+    answers: list[dict[str, Any]], query: Query, offset: int
+) -> tuple[int, list[tuple[str, Any]]]:
     total, rows, heard = 0, [], set()
     for answer in answers:
         found = read(Connections, answer.get("answer"))

@@ -7,18 +7,22 @@ from .._runtime.logtext import printable
 from .figures import Process
 from .rates import Overview
 
-__all__ = ["as_text"]
+__all__ = ["as_text", "summary"]
 
 
-def as_text(found: Overview) -> str:
-    """All processes as tables, in lines without control characters."""
+def summary(found: Overview) -> str:
+    """How everything is, in one line."""
     totals = found.totals
-    summary = (
+    return (
         f"{len(found.processes)} processes, {_number(totals.get('connections'))} connections, "
         f"{_number(totals.get('slow'))} slow clients, {_number(totals.get('dropped'))} messages "
         f"dropped, {_number(totals.get('crashes'))} crashes"
     )
-    lines = [summary, ""]
+
+
+def as_text(found: Overview) -> str:
+    """All processes as tables, in lines without control characters."""
+    lines = [summary(found), ""]
     header = ("HOST", "PID", "KIND", "UP", "CONN", "IN/s", "OUT/s", "LAYER/s", "DROPPED",
               "LAG ms", "THREADS")  # fmt: skip
     lines += _table([header, *(_row(p, found.rates.get(p.process)) for p in found.processes)])

@@ -22,6 +22,7 @@ from channels.layers.redis import RedisChannelLayer
 from channels.live import Overview, Process, Query, asking
 from channels.live.rates import overview
 from channels.management.commands import channels_top
+from channels.management.topview import View
 from tests.asgi import Server
 from tests.brokers import Broker, running
 from tests.processes import environment
@@ -176,3 +177,43 @@ def test_once_is_shown_without_clearing_the_terminal(
 def test_an_interval_is_a_number_of_seconds(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="is no number of seconds from"):
         channels_top._seconds(text)
+
+
+def test_a_terminal_without_the_package_gets_text_and_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channels_top, "reaches_others", lambda: True)
+    monkeypatch.setattr(channels_top, "Look", Looks)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setitem(sys.modules, "channels.management.topscreen", None)
+    terminal = Terminal()
+    call_command("channels_top", "--interval", "0.1", stdout=terminal, no_color=True)
+    assert 'pip install "channels[top]"' in terminal.getvalue()
+    assert "1 processes" in terminal.getvalue()
+
+
+def test_a_terminal_gets_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+
+    def show(look: Any, first: Any, interval: float, *, no_color: bool) -> None:
+        called.append((look(View()), first, interval, no_color))
+
+    monkeypatch.setattr(channels_top, "reaches_others", lambda: True)
+    monkeypatch.setattr(channels_top, "Look", Looks)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("channels.management.topscreen.show", show)
+    call_command("channels_top", "--interval", "0.2", stdout=Terminal(), no_color=True)
+    [(looked, first, interval, no_color)] = called
+    assert len(looked.overview.processes) == len(first.overview.processes) == 1
+    assert (interval, no_color) == (0.2, True)
+
+
+def test_a_broker_that_goes_away_is_told_on_the_screen() -> None:
+    class Lost:
+        def ask(self, seconds: float) -> Overview:
+            raise OSError("refused")
+
+    found = channels_top._look_for(Lost(), 0.1, View())  # type: ignore[arg-type]
+    assert found.error == "The channel layer cannot be reached: refused"

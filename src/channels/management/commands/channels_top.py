@@ -2,16 +2,21 @@
 
 import contextlib
 import json
+import os
+import sys
 import time
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...exceptions import ChannelsError
-from ...live import Look, Overview, reaches_others
+from ...live import Look, Overview, ask_connections, reaches_others
 from ...live.text import as_text
+from ..topview import Found, View
 
 __all__ = ["Command"]
 
@@ -25,6 +30,9 @@ _PATIENCE = 4.0
 class Command(BaseCommand):
     """Asks every process over the channel layer, again and again."""
 
+    # Below the text.
+    _hint = ""
+
     help = (
         "Shows all server processes, and workers: connections, messages in a "
         "second, groups, drops, slow clients and crashes. Ctrl-C ends it."
@@ -36,8 +44,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--format",
             choices=["text", "json"],
-            default="text",
-            help="Text for people, or JSON, one object a line (default: text).",
+            help="Text, or JSON, one object a line. Without it: a screen that takes keys, in a "
+            "terminal and with the package rich; otherwise text.",
         )
         parser.add_argument(
             "--interval",
@@ -65,11 +73,31 @@ class Command(BaseCommand):
                 "INSTALLED_APPS, and use the same SECRET_KEY and channel layer with the same "
                 "prefix"
             )
+        screen = self._screen(options)
+        if screen is not None:
+            looks = partial(_look_for, look, min(options["interval"], 1.0))
+            screen(looks, Found(found), options["interval"], no_color=options["no_color"])
+            return
         with contextlib.suppress(KeyboardInterrupt):
             while True:  # rates need two looks
                 self._show(self._ask(look, options["interval"]), as_json, options["once"])
                 if options["once"]:
                     return
+
+    def _screen(self, options: dict[str, Any]) -> Callable[..., None] | None:
+        """What takes keys; None where there is no terminal, or text is wanted."""
+        terminal = self.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
+        dumb = os.environ.get("TERM", "dumb") in {"dumb", "unknown"}
+        if options["format"] or options["once"] or not terminal or dumb:
+            return None
+        try:
+            from ..topscreen import show  # noqa: PLC0415 - needs a package, and a Unix
+        except ImportError:
+            self._hint = (
+                '\n\nWith keys to sort, filter and list connections: pip install "channels[top]"'
+            )
+            return None
+        return show
 
     def _ask(self, look: Look, interval: float, patience: float = 1.0) -> Overview:
         """Look once; it takes ``interval`` seconds, and ``patience`` times as long to wait."""
@@ -86,7 +114,16 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(msgspec.to_builtins(found)))
         else:
             clear = _CLEAR if self.stdout.isatty() and not once else ""
-            self.stdout.write(clear + as_text(found))
+            self.stdout.write(clear + as_text(found) + self._hint)
+
+
+def _look_for(look: Look, seconds: float, view: View) -> Found:
+    """Look for what a view shows."""
+    try:
+        overview, query = look.ask(seconds), view.query
+        return Found(overview, None if query is None else ask_connections(query, seconds=seconds))
+    except (ChannelsError, OSError) as error:
+        return Found(Overview(), error=f"The channel layer cannot be reached: {error}")
 
 
 def _seconds(text: str) -> float:
