@@ -13,6 +13,7 @@ class AdminConfig(AppConfig):
     name = "channels.contrib.admin"
     label = "channels_admin"
     verbose_name = _("Channels")
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Check that the page's WebSocket is routed."""
