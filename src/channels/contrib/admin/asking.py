@@ -19,9 +19,15 @@ Page = tuple[int, list[tuple[str, Any]]]
 # Seconds from one look to the next, at least.
 _PAUSE = 1.0
 
-# A process looks at each of its connections, in about a microsecond or two. With more connections
-# than this in one process there is a longer pause, so that a look takes some percent of its time.
-_EACH_SECOND = 20_000
+# A process looks at each of its connections, which takes about ten microseconds. With more of them
+# than this in one process there are longer pauses, so that looks take a tenth of its time.
+_EACH_SECOND = 10_000
+
+# Seconds that processes have to answer: usually, and at most.
+_ANSWER, _LONGEST = 0.8, 5.0
+
+# The second look of so many waits longer, for processes that need more time than was known.
+_PATIENT = 30
 
 
 class Asking:
@@ -31,6 +37,8 @@ class Asking:
         self._look = Look()
         self._names = Names()
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
+        self._looks = 0
+        self._seconds = _ANSWER
 
     async def overview(self) -> tuple[Overview, dict[str, str]]:
         """How all processes are, and the names of the users in that."""
@@ -39,10 +47,15 @@ class Asking:
     async def connections(self, query: Query, offset: int) -> Page:
         """The connections that are asked for."""
         offset = min(offset, FARTHEST)
-        return await self._once((query, offset), lambda: aask_connections(query, offset))
+        return await self._once(
+            (query, offset), lambda: aask_connections(query, offset, self._seconds)
+        )
 
     async def _overview(self) -> tuple[Overview, dict[str, str]]:
-        found = await self._look.aask()
+        patient = self._looks % _PATIENT == 1
+        found = await self._look.aask(4 * _ANSWER if patient else self._seconds)
+        self._looks += 1
+        self._seconds = min(_ANSWER * pause_after(found), _LONGEST)
         return found, await self._names.of(found.users)
 
     async def _once(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

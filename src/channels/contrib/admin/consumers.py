@@ -154,8 +154,11 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return 1.0
         picture = overview_picture(found, names)
         connections = connections_picture(page, wanted.offset)
-        await self.send_json({"type": "figures", **picture, "connections": connections})
-        return pause_after(found)
+        pause = pause_after(found)
+        await self.send_json(
+            {"type": "figures", **picture, "connections": connections, "pause": pause}
+        )
+        return pause
 
     async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
         """Wait for an event. When the time is over, it is set as well, and this returns False."""

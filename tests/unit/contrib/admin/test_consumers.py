@@ -42,6 +42,7 @@ async def test_the_page_gets_figures_for_as_long_as_it_shows_them(connect, peopl
     socket.watch(text="evil" if name == "root" else "", group="room")
     first = await socket.next("figures")
     assert first["totals"]["connections"] == 2
+    assert first["pause"] == 1.0
     assert [str(people["plain"].pk), "plain", 1] in first["users"]
     assert ["default", "room", 1] in first["groups"]
     shown = first["connections"]

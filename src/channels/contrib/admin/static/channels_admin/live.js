@@ -10,7 +10,7 @@
   const ROWS = 50;
   const FARTHEST = 450;
   const TYPING = 300; // milliseconds after a key
-  const OLD = 15000; // milliseconds without figures after which these are old
+  const OLD = 10000; // milliseconds, beside twice the pause, without figures after which these are old
 
   const wanted = {text: "", group: "", sort: "age", ascending: false, offset: 0};
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
@@ -55,7 +55,7 @@
     const message = JSON.parse(data);
     if (message.type === "figures") {
       clearTimeout(old);
-      old = setTimeout(() => say(words.old), OLD);
+      old = setTimeout(() => say(words.old), OLD + 2000 * message.pause);
       show(message);
     } else if (message.type === "disconnected") {
       say(`${words.done} ${message.value}`);
