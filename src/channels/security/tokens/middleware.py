@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 
 from ..._runtime.denial import deny
@@ -140,10 +141,10 @@ def _checked(verifiers: Any) -> tuple[Verifier, ...]:
         found = tuple(verifiers)
     except TypeError:
         found = ()
-    if not found or not all(callable(getattr(it, "verify", None)) for it in found):
+    if not found or not all(iscoroutinefunction(getattr(it, "verify", None)) for it in found):
         raise ImproperlyConfigured(
             "TokenAuthMiddleware needs verifiers, such as SignedTokenVerifier(), which have a "
-            f"method verify(); it was given {verifiers!r}."
+            f"coroutine method verify(); it was given {verifiers!r}."
         )
     return found
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from ..._runtime import lograte
+from ..._runtime import lograte, timers
 from ..._runtime.types import Scope
 from ...exceptions import TokenRefused, VerifierUnavailable
 from .base import Identity, Verifier
@@ -18,7 +18,10 @@ __all__ = ["Outcome", "TokenCredential", "install", "verify"]
 
 logger = logging.getLogger("channels.tokens")
 
-# Characters from which on a part of a token is looked for in what verifiers say.
+# Seconds that a verifier has to answer.
+_PATIENCE = 10.0
+
+# Characters from which on a token, or a part of one, is looked for in what verifiers say.
 _TELLING = 8
 
 #: What became of a token. Exceptions are returned: raised, they would carry frames that know it.
@@ -45,7 +48,9 @@ async def verify(verifiers: Iterable[Verifier], token: str) -> Outcome:
 async def _ask(verifier: Verifier, token: str) -> Outcome | None:
     name = type(verifier).__qualname__
     try:
-        found = await verifier.verify(token)
+        async with timers.timeout(_PATIENCE):
+            found = await verifier.verify(token)
+        return None if found is None else _judged(found, name)
     except TokenRefused as error:
         return TokenRefused(_without(token, f"{name}: {error}"), expired=error.expired)
     except VerifierUnavailable as error:
@@ -55,19 +60,22 @@ async def _ask(verifier: Verifier, token: str) -> Outcome | None:
         text = "The verifier %s has failed:\n%s"
         lograte.log(logger, logging.ERROR, name, text, name, trace)
         return VerifierUnavailable(f"{name} has failed ({type(error).__name__})")
-    if found is None:
-        return None
+
+
+def _judged(found: Any, name: str) -> Identity:
+    """What the verifier of that name has found, if it lets somebody in."""
+    if not isinstance(found, Identity) or found.user is None:
+        raise TypeError(f"verify() must return an Identity with a user, or None; not {found!r}")
     if found.expires_at is not None and not found.expires_at > time.time():
-        return TokenRefused(f"{name}: the token has expired", expired=True)
+        raise TokenRefused("the token has expired", expired=True)
     if not getattr(found.user, "is_active", True):
-        return TokenRefused(f"{name}: the user is not active")
+        raise TokenRefused("the user is not active")
     return dataclasses.replace(found, verifier=name)
 
 
 def _without(token: str, text: str) -> str:
     """``text`` without the token, and without the parts of which it is made."""
-    text = text.replace(token, "[token]")
-    for part in re.split(r"[.:]", token):
+    for part in (token, *re.split(r"[.:]", token)):
         if len(part) >= _TELLING:
             text = text.replace(part, "[token]")
     return text

@@ -157,7 +157,12 @@ async def test_permissions_refuse_anonymous_clients_with_the_challenge():
     assert (status, headers[b"www-authenticate"]) == (401, b"Bearer")
 
 
-@pytest.mark.parametrize("verifiers", [[], None, ["x"], [Known(), object()], 5])
+class Plain:
+    def verify(self, token):
+        return Identity(ANNA)
+
+
+@pytest.mark.parametrize("verifiers", [[], None, ["x"], [Known(), object()], 5, Plain()])
 def test_verifiers_have_to_be_given(verifiers):
     with pytest.raises(ImproperlyConfigured, match=r"needs verifiers, such as"):
         TokenAuthMiddleware(Echo.as_asgi(), verifiers)

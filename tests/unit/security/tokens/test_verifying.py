@@ -1,16 +1,17 @@
 """What verifiers say and raise, and what of that gets out."""
 
+import asyncio
 import time
 
 import pytest
 
 from channels.exceptions import TokenRefused, VerifierUnavailable
-from channels.security.tokens import Identity
+from channels.security.tokens import Identity, verifying
 from channels.security.tokens.verifying import TokenCredential, verify
 
 from .helpers import ANNA, Known, User
 
-SECRET = "s3cr3t"
+SECRET = "s3cr3t-t0k3n"
 
 
 async def test_the_first_that_knows_it_counts():
@@ -66,6 +67,23 @@ async def test_no_part_of_a_token_is_quoted_either(caplog):
 
     await verify([Splitting()], "head.the-payload.the-signature")
     assert "no JSON: head, [token]; not signed with [token]" in caplog.text
+
+
+@pytest.mark.parametrize("found", [ANNA, "anna", Identity(None), Identity(ANNA, "soon")])
+async def test_a_verifier_that_finds_something_else_has_failed(found, caplog):
+    outcome = await verify([Known(T9=found)], "T9")
+    assert str(outcome) == "Known has failed (TypeError)"
+    assert found == Identity(ANNA, "soon") or "must return an Identity with a user" in caplog.text
+
+
+async def test_a_verifier_that_does_not_answer_has_failed(monkeypatch):
+    class Silent:
+        async def verify(self, token):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(verifying, "_PATIENCE", 0.01)
+    outcome = await verify([Silent()], "T9")
+    assert "Silent has failed (TimeoutError)" in str(outcome)
 
 
 async def test_a_verifier_that_fails_says_where(caplog):
