@@ -36,7 +36,8 @@ def publish(command: str, **data: Any) -> None:
 
     Raises:
         EventLoopRunning: an event loop runs in this thread: use :func:`apublish`.
-        BrokerError: the layer cannot reach its broker. In this process it has been handled.
+        CallTimeout: the layer's broker has not answered within 10 seconds.
+        BrokerError: it refuses. In both cases the command has been handled in this process.
     """
     if running_loop() is not None:
         raise EventLoopRunning(
@@ -50,7 +51,10 @@ def publish(command: str, **data: Any) -> None:
 
 
 async def apublish(command: str, **data: Any) -> None:
-    """The same for coroutines; see :func:`publish`."""
+    """The same for coroutines, for as long as the layer tries to reach its broker.
+
+    See :func:`publish`.
+    """
     _handle_here(command, data)
     layer = control_layer()
     if layer is not None:
@@ -81,7 +85,8 @@ def ask(command: str, /, timeout: float = 1.0, **data: Any) -> list[dict[str, An
 
     Raises:
         EventLoopRunning: an event loop runs in this thread: use :func:`aask`.
-        BrokerError: the layer cannot reach its broker.
+        CallTimeout: the layer's broker has not answered within 10 seconds.
+        BrokerError: it refuses.
     """
     if running_loop() is not None:
         raise EventLoopRunning(

@@ -42,13 +42,17 @@ def disconnect_user(user: Any, *, code: int = _CODE, reason: str = "") -> None:
 
     Raises:
         EventLoopRunning: an event loop runs in this thread: await :func:`adisconnect_user`.
-        BrokerError: the layer cannot reach its broker. In this process it has been done.
+        CallTimeout: the layer's broker has not answered within 10 seconds.
+        BrokerError: it refuses. In both cases it has been done in this process.
     """
     control.publish(COMMAND, **which("user", user), code=code, reason=reason)
 
 
 async def adisconnect_user(user: Any, *, code: int = _CODE, reason: str = "") -> None:
-    """The same for coroutines; see :func:`disconnect_user`."""
+    """The same for coroutines, for as long as the layer tries to reach its broker.
+
+    See :func:`disconnect_user`.
+    """
     await control.apublish(COMMAND, **which("user", user), code=code, reason=reason)
 
 
