@@ -50,7 +50,13 @@ settings.configure(
 )
 django.setup()
 
-from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash  # noqa: E402
+from django.contrib.auth import (  # noqa: E402
+    alogout,
+    get_user_model,
+    login,
+    logout,
+    update_session_auth_hash,
+)
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.http import HttpResponse  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
@@ -88,7 +94,16 @@ def do(request, what):
     return HttpResponse()
 
 
-urlpatterns = [path("in/<name>/<int:expiry>/", sign_in), path("do/<what>/", do)]
+async def sign_out(request):
+    await alogout(request)
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("in/<name>/<int:expiry>/", sign_in),
+    path("out/", sign_out),
+    path("do/<what>/", do),
+]
 
 
 class Chat(WebsocketConsumer):

@@ -130,9 +130,10 @@ async def visit(site):
         yield visit
 
 
-async def test_the_user_signs_out(visit):
+@pytest.mark.parametrize("path", ["/do/logout/", "/out/"], ids=["view", "async view"])
+async def test_the_user_signs_out(visit, path):
     visitor = await visit(PEOPLE[-1])
-    assert (await visitor.http.get("/do/logout/")).status_code == 200
+    assert (await visitor.http.get(path)).status_code == 200
     await visitor.expect_closed(4401)
 
 

@@ -35,7 +35,7 @@ _LOOKS = (0.2, 1.0)
 
 # Seconds after which it is certain that a session which is gone has not got another key: that has
 # been told by then.
-_SETTLED = 0.4
+_SETTLED = 0.7
 
 # Connections that are asked for at a time.
 _BATCH = 100

@@ -140,6 +140,14 @@ class TestTransactions:
             raise ZeroDivisionError
         assert told == []
 
+    def test_it_is_the_transaction_of_the_users_database(self, told, monkeypatch):
+        used = []
+        monkeypatch.setattr(
+            transaction, "on_commit", lambda tell, using, robust: used.append(using)
+        )
+        post_save.send(User, instance=User(pk=7), using="other", created=False)
+        assert used == ["other"]
+
     def test_what_a_savepoint_takes_back_was_never_said_either(self, told, user):
         with transaction.atomic():
             user.save()

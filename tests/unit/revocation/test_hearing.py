@@ -9,9 +9,10 @@ from django.contrib.auth import SESSION_KEY
 from channels.control import handlers
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
-from channels.revocation import watching
+from channels.revocation import hearing, watching
 from channels.revocation.finding import digest, find
-from channels.revocation.telling import ENDED, RENAMED
+from channels.revocation.hearing import hearings
+from channels.revocation.telling import ENDED, RENAMED, USERS
 from tests.asgi import Server, until
 
 
@@ -84,7 +85,7 @@ async def test_a_session_that_gets_one_key_after_another_is_found_by_the_last(co
     pairs = [[digest("a"), digest("b")], [digest("b"), digest("c")]]
     await handlers.call(RENAMED, {"values": pairs})
     await handlers.call(RENAMED, {"values": [[digest("c"), digest("d")]]})
-    assert len(find("session", {digest("d")})) == 2
+    await until(lambda: len(find("session", {digest("d")})) == 2)
     await handlers.call(ENDED, {"values": [digest("d")]})
     await ends(*tabs)
 
@@ -93,6 +94,7 @@ async def test_keys_in_a_circle_are_followed_once(connect):
     await connect(user=ANNA, session=session("a"))
     pairs = [[digest("a"), digest("b")], [digest("b"), digest("a")]]
     await handlers.call(RENAMED, {"values": pairs})
+    await until(lambda: not hearings.get()._waits)
     assert len(find("session", {digest("a")})) == 1
 
 
@@ -100,6 +102,31 @@ async def test_what_ends_by_hand_only_is_found_by_its_new_key_too(connect, setti
     settings.CHANNELS_REVOCATION = None
     stays = await connect(Stays, user=ANNA, session=session("a"))
     await handlers.call(RENAMED, {"values": [[digest("a"), digest("b")]]})
-    assert len(find("session", {digest("b")})) == 1
+    await until(lambda: len(find("session", {digest("b")})) == 1)
     await handlers.call(ENDED, {"values": [digest("b")]})
+    await handlers.call(USERS, {"values": ["7"]})
+    await until(lambda: not hearings.get()._waits)
     assert stays.types() == ["websocket.accept"]
+
+
+async def test_many_commands_are_one_look_and_slow_looks_are_seldom(connect, monkeypatch):
+    looks, pauses = [], []
+
+    def slow(by, values=()):
+        looks.append(set(values))
+        return []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(hearing, "find", slow)
+    monkeypatch.setattr(hearing.timers, "sleep", sleep)
+    for took, pause in ((0.0, 0.05), (0.01, 0.2), (1.0, 0.5)):
+        hearings.get().took = took
+        for key in ("a", "b", "c"):
+            await handlers.call(ENDED, {"values": [key]})
+        await until(lambda: not hearings.get()._waits)
+        assert looks.pop() == {"a", "b", "c"}
+        assert looks == []
+        assert pauses.pop() == pytest.approx(pause)

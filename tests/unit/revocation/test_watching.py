@@ -17,7 +17,7 @@ from channels.auth import AuthMiddlewareStack, login, logout
 from channels.control import handlers
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
-from channels.revocation import telling, validity, watching
+from channels.revocation import finding, telling, validity, watching
 from tests.asgi import Server, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -398,9 +398,9 @@ class SyncAccounts(WebsocketConsumer):
 
 
 @contextlib.asynccontextmanager
-async def visited(consumer=Accounts):
+async def visited():
     """The connection of somebody who has not signed in."""
-    server = await Server(AuthMiddlewareStack(consumer.as_asgi())).connect()
+    server = await Server(AuthMiddlewareStack(Accounts.as_asgi())).connect()
     try:
         await until(lambda: watching.watches.get()._aside)
         yield server
@@ -415,18 +415,30 @@ async def say(server, *texts):
 
 
 class TestOnAnOpenConnection:
-    @pytest.mark.parametrize("consumer", [Accounts, SyncAccounts])
     @pytest.mark.parametrize("how", ["expiry", "what no event tells of"])
-    async def test_who_signs_in_there_is_watched(self, settings, consumer, how):
+    async def test_who_signs_in_there_is_watched(self, settings, how):
         settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
         settings.SESSION_COOKIE_AGE = 1 if how == "expiry" else 1000
         await in_thread(create_user)
-        async with visited(consumer) as server:
+        async with visited() as server:
             await say(server, "in anna", "save")
             if how != "expiry":
                 await until(lambda: watching.watches.get()._turn)
                 await in_thread(Session.objects.all().delete)
             await expect_closed(server, "the session has expired", "the session has ended")
+
+    async def test_who_signs_in_from_a_thread_is_looked_at_next(self, settings, no_looks):
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        await in_thread(create_user)
+        server = await Server(AuthMiddlewareStack(SyncAccounts.as_asgi())).connect()
+        watch = watching.watches.get()
+        await watch._look()
+        [connection] = watch._known
+        await say(server, "in anna", "save")
+        await until(lambda: not watch._known)
+        await watch._look()
+        assert list(watch._turn) == [connection]
+        await server.leave()
 
     async def test_a_sign_in_that_is_not_saved_yet_is_no_session_that_has_ended(self, engine):
         user = await in_thread(create_user)
@@ -452,8 +464,15 @@ class TestOnAnOpenConnection:
             await in_thread(get_user_model().objects.filter(pk=user.pk).update, is_active=False)
             await expect_closed(server, "the user is gone or not active")
 
-    @pytest.mark.parametrize("consumer", [Accounts, SyncAccounts])
-    async def test_who_signs_out_there_stays_and_other_tabs_go(self, engine, consumer):
+    async def test_who_signs_out_there_stays_and_other_tabs_go(self, engine):
+        await self.check_sign_out(Accounts)
+
+    async def test_who_signs_out_from_a_thread_stays_too(self, settings):
+        # Nothing is written to the database, which SQLite would lock against the looks.
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+        await self.check_sign_out(SyncAccounts)
+
+    async def check_sign_out(self, consumer):
         user = await in_thread(create_user)
         session = await in_thread(sign_in, user)
         async with connected(session, consumer) as own, connected(session) as other:
@@ -484,6 +503,7 @@ async def test_a_session_under_a_key_that_nobody_here_knows_ends_at_its_age(sett
         [connection] = connections.get().open
         old = watching_digest(session)
         await handlers.call(telling.RENAMED, {"values": [(old, "another")]})
+        await until(lambda: finding.renamed(connection))
         await watch._note_expiry([connection])
         assert 900 < watch._due[connection] - timezone.now().timestamp() < 1100
         await watch._note_expiry([connection], expired=True)
