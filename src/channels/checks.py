@@ -32,6 +32,7 @@
 ``channels.W031``  The ``permissions`` of a consumer are no permissions.
 ``channels.W032``  A consumer whose WebSockets any site may open (``check --deploy``).
 ``channels.W033``  An origin check that admits every origin (``check --deploy``).
+``channels.W034``  A public WebSocket without any limits (``check --deploy``).
 ``channels.W040``  Tickets are kept in a cache that other processes do not see (``check --deploy``).
 =================  ================================================================================
 
@@ -57,7 +58,7 @@ from ._runtime.threads import thread_count
 from .application_checks import check_import_order, check_routes
 from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
-from .limit_checks import check_limits, check_shared_limits
+from .limit_checks import check_limits, check_shared_limits, check_unlimited
 from .origin_checks import check_origins
 from .permission_checks import check_permissions
 from .token_checks import check_ticket_cache, check_tickets
@@ -81,6 +82,7 @@ __all__ = [
     "check_threads",
     "check_ticket_cache",
     "check_tickets",
+    "check_unlimited",
 ]
 
 _TAG = "channels"

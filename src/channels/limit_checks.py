@@ -1,19 +1,24 @@
-"""System checks of limits: the settings, and the layers by which processes share them."""
+"""System checks of limits: the settings, the layers by which processes share them, and routes."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 
-from ._runtime.nesting import inside
-from .application_checks import targets
+from ._runtime.nesting import held_by, inside
+from .application_checks import callbacks, project_application, targets
 from .security.limits.options import Limits
+from .security.limits.policy import Policy
 from .security.limits.project import class_limits, project, proxies
+from .security.permissions.base import entry_rule
 
-__all__ = ["check_limits", "check_shared_limits"]
+__all__ = ["check_limits", "check_shared_limits", "check_unlimited"]
 
 _TAG = "channels"
+
+# Objects that are looked at for one application.
+_MOST = 5000
 
 
 @register(_TAG)
@@ -70,3 +75,53 @@ def _all_limits() -> Iterator[tuple[Limits, str]]:
             cls = getattr(found, "consumer_class", None)
             if cls is not None:
                 yield class_limits(cls), f"Limits of {cls.__qualname__}"
+
+
+@register(Tags.security, deploy=True)
+def check_unlimited(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Find WebSockets that everybody may open, as often as they like."""
+    routes = getattr(project_application(), "application_mapping", {})
+    try:
+        if not isinstance(routes, dict) or project().limits_anything:
+            return []
+        names = sorted(_unlimited(routes.get("websocket")))
+    except ImproperlyConfigured:  # see check_limits()
+        return []
+    if not names:
+        return []
+    return [
+        Warning(
+            "Nothing limits how many WebSockets a client opens, nor what it sends, and everybody "
+            f"may connect: {', '.join(names)}.",
+            hint="Set CHANNELS_LIMITS, such as "
+            '{"HANDSHAKES_PER_ADDRESS": "60/m", "MESSAGES_PER_CONNECTION": "20/s"}, or '
+            "client_limits of the consumer, or put LimitMiddleware in front.",
+            id="channels.W034",
+        )
+    ]
+
+
+def _unlimited(application: object) -> set[str]:
+    """The names of consumers without permissions and limits, and with no limits in front."""
+    from .routing import URLRouter  # noqa: PLC0415
+    from .security.limits import LimitMiddleware  # noqa: PLC0415
+
+    names: set[str] = set()
+    seen: set[int] = set()
+    waiting = [application]
+    for found in waiting:
+        if id(found) in seen or isinstance(found, type) or not callable(found):
+            continue
+        seen.add(id(found))
+        cls = getattr(found, "consumer_class", None)
+        if cls is not None:
+            limits = Policy("", class_limits(cls))
+            if not limits.limits_anything and entry_rule(cls.permissions) is None:
+                names.add(cls.__qualname__)
+        elif isinstance(found, LimitMiddleware) and "websocket" in found.protocols:
+            continue
+        elif len(seen) < _MOST:
+            waiting.extend(
+                callbacks(found.routes) if isinstance(found, URLRouter) else held_by(found)
+            )
+    return names

@@ -2,10 +2,13 @@ import pytest
 from django.test import override_settings
 from django.urls import path
 
+from channels import limit_checks
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers.base import BaseChannelLayer
-from channels.limit_checks import check_limits, check_shared_limits
-from channels.routing import URLRouter
+from channels.limit_checks import check_limits, check_shared_limits, check_unlimited
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.limits import LimitMiddleware
+from channels.security.permissions import IsAuthenticated
 
 MEMORY = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
@@ -62,3 +65,63 @@ def test_a_layer_that_cannot_share_is_reported(layer, said):
 def test_limits_of_consumers_are_looked_at_too():
     (message,) = check_shared_limits(None)
     assert message.msg.startswith("Limits of Sharing are shared through the channel layer 'elsew")
+
+
+class Open(AsyncWebsocketConsumer):
+    """Anybody may connect."""
+
+
+class Members(AsyncWebsocketConsumer):
+    permissions = IsAuthenticated()
+
+
+class Limited(AsyncWebsocketConsumer):
+    client_limits = {"messages_per_connection": "5/s"}
+
+
+class Wrong(AsyncWebsocketConsumer):
+    client_limits = {"messages": "5/s"}
+
+
+@pytest.fixture
+def unlimited(monkeypatch):
+    def unlimited(application):
+        monkeypatch.setattr(limit_checks, "project_application", lambda: application)
+        return [(message.id, message.msg) for message in check_unlimited(None)]
+
+    return unlimited
+
+
+def routed(*consumers):
+    return URLRouter([path(f"{cls.__qualname__}/", cls.as_asgi()) for cls in consumers])
+
+
+def test_a_public_route_without_limits_is_reported(unlimited):
+    found = unlimited(ProtocolTypeRouter({"websocket": routed(Open, Members, Limited, Open)}))
+    assert [name for name, _ in found] == ["channels.W034"]
+    assert found[0][1].endswith("everybody may connect: Open.")
+
+
+def test_limits_in_front_or_of_the_project_are_enough(unlimited):
+    application = ProtocolTypeRouter({"websocket": routed(Open)})
+    with override_settings(CHANNELS_LIMITS={"MESSAGE_SIZE": 1000}):
+        assert unlimited(application) == []
+    limited = LimitMiddleware(routed(Open), message_size=1000)
+    assert unlimited(ProtocolTypeRouter({"websocket": limited})) == []
+    of_requests = LimitMiddleware(routed(Open), message_size=1000, protocols=["http"])
+    assert len(unlimited(ProtocolTypeRouter({"websocket": of_requests}))) == 1
+
+
+@pytest.mark.parametrize("application", [None, foreign, ProtocolTypeRouter({"http": foreign})])
+def test_without_websockets_no_limits_are_missed(unlimited, application):
+    assert unlimited(application) == []
+
+
+def test_wrong_limits_are_reported_by_another_check(unlimited):
+    with override_settings(CHANNELS_LIMITS={"MESSAGES": "5/s"}):
+        assert unlimited(ProtocolTypeRouter({"websocket": routed(Open)})) == []
+
+
+def test_a_huge_application_is_looked_at_in_part(unlimited, monkeypatch):
+    monkeypatch.setattr(limit_checks, "_MOST", 1)
+    assert unlimited(ProtocolTypeRouter({"websocket": routed(Open)})) == []

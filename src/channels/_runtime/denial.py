@@ -8,7 +8,7 @@ from .. import signals
 from . import lograte
 from .logtext import printable
 from .scopes import from_server
-from .servers import after_denial
+from .servers import adapter_for, after_denial, begins_with_help
 from .types import Scope, Send
 
 __all__ = ["deny", "phrase", "respond"]
@@ -64,6 +64,8 @@ async def deny(
     else:
         # Browsers fail a handshake that picks none of the subprotocols which they offer.
         offered = scope.get("subprotocols") or [None]
+        if begins_with_help(scope):
+            adapter_for(scope, send, None).begin()
         await send({"type": "websocket.accept", "subprotocol": offered[0]})
         await send({"type": "websocket.close", "code": close_code})
 

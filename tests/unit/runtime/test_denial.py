@@ -1,11 +1,14 @@
 """A refusal is one log line, one signal, one clean answer."""
 
 import logging
+import sys
 
 import pytest
 
 from channels import signals
 from channels._runtime.denial import deny, respond
+
+from .servers import standins
 
 WEBSOCKET = {"type": "websocket", "path": "/chat/"}
 DENIABLE = {**WEBSOCKET, "extensions": {"websocket.http.response": {}}}
@@ -94,3 +97,19 @@ async def test_a_scope_without_a_path(send, caplog, sent):
     await deny({"type": "websocket"}, send, status=404, reason="no route")
     assert caplog.records[0].getMessage() == "Refused websocket : no route [404]"
     assert sent == [{"type": "websocket.close"}]
+
+
+async def test_on_hypercorn_nothing_is_inflated_after_a_refusal_by_close(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hypercorn.protocol.ws_stream", object())
+    client, sent = standins.Hypercorn(path="/"), []
+    monkeypatch.setattr(type(client.protocol), "app_send", recorded(sent))
+    await deny(client.scope, client.protocol.app_send, status=403, reason="no", close_code=4403)
+    assert client.protocol.handshake.extensions is None
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+
+
+def recorded(sent):
+    async def app_send(self, message):
+        sent.append(message)
+
+    return app_send

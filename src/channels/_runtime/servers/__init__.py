@@ -15,7 +15,7 @@ from ..types import Receive, Scope, Send
 from .base import SETTLED, Server, Shutdown, tell_unexpected
 from .daphne import MODULE, Daphne
 from .granian import Granian
-from .hypercorn import Hypercorn, WorkerShutdown
+from .hypercorn import WEBSOCKETS, Hypercorn, WorkerShutdown
 from .search import found_behind
 from .uvicorn import Uvicorn, after_denial
 
@@ -68,7 +68,9 @@ def begins_with_help(scope: Scope) -> bool:
 
     Where it has not, it need not be chosen before it is needed.
     """
-    return MODULE in sys.modules and scope["type"] in {"websocket", "http"}
+    if scope["type"] not in {"websocket", "http"}:
+        return False
+    return MODULE in sys.modules or WEBSOCKETS in sys.modules
 
 
 def watch_shutdown(loop: asyncio.AbstractEventLoop, begins: Callable[[], object]) -> Shutdown:

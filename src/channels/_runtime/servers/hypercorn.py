@@ -9,8 +9,12 @@
   that are still draining.
 - It runs its event loop anew for the connections when the startup is complete.
 - It always reports 1006 as the code that a client has closed with.
+- It inflates whatever a client has compressed before it looks at the size: a megabyte becomes a
+  gigabyte. And it keeps what comes after a message that is too large, compressed or not. So
+  compression is not agreed on, and what comes after such a message is forgotten.
 
 What is used of its objects, which are private: ``scope``, ``app_put`` and ``send`` of its streams;
+``handshake.extensions`` and ``buffer`` of its WebSockets;
 ``send`` of ``H11Protocol``, ``writer`` of ``TCPServer``; the name of the coroutine function
 ``raise_shutdown``. Checked with Hypercorn 0.17 and 0.18.
 """
@@ -23,9 +27,12 @@ from typing import Any, Self
 from .. import timers
 from ..scopes import shares_connection
 from ..types import Receive, Scope, Send
-from .base import Shutdown, TransportServer, serves, tell_unexpected
+from .base import Shutdown, TransportServer, require, serves, tell_unexpected
 
-__all__ = ["Hypercorn", "WorkerShutdown"]
+__all__ = ["WEBSOCKETS", "Hypercorn", "WorkerShutdown"]
+
+#: The module of its WebSockets.
+WEBSOCKETS = "hypercorn.protocol.ws_stream"
 
 # Seconds within which workers, which look every 0.1 s, know what their parent knows.
 _POLLED = 0.5
@@ -37,7 +44,13 @@ class Hypercorn(TransportServer):
     package = "hypercorn"
     modules = ("hypercorn.protocol.",)
 
-    __slots__ = ()
+    __slots__ = ("_stream",)
+
+    def __init__(self, scope: Scope, send: Send, transport: Any, stream: Any) -> None:
+        super().__init__(scope, send, transport)
+        if scope["type"] == "websocket":
+            require(stream, "buffer", "handshake")
+        self._stream = stream
 
     @classmethod
     def of(cls, here: Any, scope: Scope, send: Send, receive: Receive | None) -> Self | None:
@@ -46,10 +59,45 @@ class Hypercorn(TransportServer):
         if not serves(scope, receive, headers=here.scope["headers"], source=source):
             return None
         if shares_connection(scope):
-            return cls(scope, send, None)
+            return cls(scope, send, None, here)
         http = here.send.__self__
         tcp = http.send.__self__
-        return cls(scope, send, tcp.writer.transport)
+        return cls(scope, send, tcp.writer.transport, here)
+
+    def begin(self) -> bool:
+        """The connection begins: its client cannot fill the memory."""
+        if self._scope["type"] == "websocket":
+            stream = self._stream
+            stream.handshake.extensions = None
+            stream.buffer = _BoundedBuffer(stream.buffer)
+        return False
+
+
+class _BoundedBuffer:
+    """Takes the place of a ``WebsocketBuffer``: what comes after too much is not kept."""
+
+    __slots__ = ("_buffer", "_error", "clear", "to_message")
+
+    def __init__(self, buffer: Any) -> None:
+        self._buffer = buffer
+        self._error: Exception | None = None
+        self.clear = buffer.clear
+        self.to_message = buffer.to_message
+
+    def extend(self, event: Any) -> None:
+        """Take a part of a message.
+
+        Raises:
+            Exception: Hypercorn's own, which closes the socket: it is too large, or one was before.
+        """
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        try:
+            self._buffer.extend(event)
+        except Exception as error:
+            self._error = error.with_traceback(None)
+            self.clear()
+            raise
 
 
 class WorkerShutdown(Shutdown):

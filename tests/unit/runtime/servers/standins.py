@@ -128,10 +128,34 @@ class _HypercornProtocol:
         raise AssertionError("nothing is sent")
 
 
+class _HypercornHandshake:
+    extensions = ("permessage-deflate",)
+
+
+class _HypercornBuffer:
+    """Takes ten bytes."""
+
+    def __init__(self):
+        self.value = b""
+
+    def extend(self, event):
+        self.value += event
+        if len(self.value) > 10:
+            raise OverflowError
+
+    def clear(self):
+        self.value = b""
+
+    def to_message(self):
+        return self.value
+
+
 @from_module("hypercorn.protocol.some_stream")
 class _HypercornStream:
     def __init__(self, scope, protocol):
         self.scope, self.send, self.app_put = scope, protocol.stream_send, asyncio.Queue().put
+        self.handshake = _HypercornHandshake()
+        self.buffer = _HypercornBuffer()
 
     async def app_send(self, message):
         raise AssertionError("nothing is sent")

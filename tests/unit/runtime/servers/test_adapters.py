@@ -164,6 +164,8 @@ CHANGES = {
     "hypercorn without scope": (standins.Hypercorn, without("protocol.scope")),
     "hypercorn without queue": (standins.Hypercorn, without("protocol.app_put")),
     "hypercorn without send": (standins.Hypercorn, without("protocol.send")),
+    "hypercorn without handshake": (standins.Hypercorn, without("protocol.handshake")),
+    "hypercorn without buffer": (standins.Hypercorn, without("protocol.buffer")),
     "hypercorn without writer": (standins.Hypercorn, without("tcp.writer")),
     "daphne without headers": (standins.Daphne, without("protocol.clean_headers")),
     "daphne without queue": (standins.Daphne, without("protocol.application_queue")),
@@ -207,19 +209,20 @@ async def test_a_transport_that_lacks_a_method_makes_the_server_unknown(kind, mi
 # When it has to be chosen
 
 
-@pytest.fixture
-def daphne_imported(monkeypatch):
-    monkeypatch.setitem(sys.modules, "daphne.ws_protocol", object())
+@pytest.fixture(params=["daphne.ws_protocol", "hypercorn.protocol.ws_stream"])
+def imported(monkeypatch, request):
+    monkeypatch.setitem(sys.modules, request.param, object())
 
 
-@pytest.mark.usefixtures("daphne_imported")
+@pytest.mark.usefixtures("imported")
 @pytest.mark.parametrize(
     ("scope_type", "helped"), [("websocket", True), ("http", True), ("x", False)]
 )
-def test_connections_begin_with_help_where_daphne_has_been_imported(scope_type, helped):
+def test_connections_begin_with_help_where_a_server_that_needs_it_is_imported(scope_type, helped):
     assert begins_with_help(make_scope(scope_type)) is helped
 
 
-def test_without_daphne_no_adapter_is_chosen_before_it_is_needed(monkeypatch):
+def test_without_such_a_server_no_adapter_is_chosen_before_it_is_needed(monkeypatch):
     monkeypatch.delitem(sys.modules, "daphne.ws_protocol", raising=False)
+    monkeypatch.delitem(sys.modules, "hypercorn.protocol.ws_stream", raising=False)
     assert not begins_with_help(make_scope())

@@ -33,6 +33,30 @@ async def test_a_connection_is_aborted_at_its_transport():
     assert not server.begin()
 
 
+async def test_nothing_is_inflated_and_what_comes_after_too_much_is_not_kept():
+    client = standins.Hypercorn()
+    kept = client.protocol.buffer
+    assert not Hypercorn.of(client.protocol, client.scope, client.send, client.receive).begin()
+    assert client.protocol.handshake.extensions is None
+    buffer = client.protocol.buffer
+    buffer.extend(b"12345")
+    assert buffer.to_message() == b"12345"
+    buffer.clear()
+    for _ in range(3):
+        with pytest.raises(OverflowError):
+            buffer.extend(b"12345678901")
+        assert kept.value == b""
+    with pytest.raises(OverflowError):
+        buffer.extend(b"1")
+
+
+async def test_a_request_is_left_alone():
+    client = standins.Hypercorn(scope_type="http")
+    before = client.protocol.buffer
+    assert not Hypercorn.of(client.protocol, client.scope, client.send, client.receive).begin()
+    assert client.protocol.buffer is before
+
+
 async def test_the_object_of_another_client_is_none_of_this_connections():
     client, other = standins.Hypercorn(), standins.Hypercorn()
     assert Hypercorn.of(other.protocol, client.scope, client.send, client.receive) is None
