@@ -105,12 +105,18 @@ def _totals(
     return totals | {
         "processes": len(processes),
         "connections": sum(p.connections for p in processes),
-        "users": max((p.user_count for p in processes), default=0),
+        "users": _users(processes),
         "slow": sum(p.slow_count for p in processes),
         "dropped": sum(p.dropped for p in processes),
         "crashes": sum(int(p.counters.get("crashes", 0)) for p in processes),
         "lag": max((p.lag for p in processes if p.lag is not None), default=None),
     }
+
+
+def _users(processes: list[Process]) -> int:
+    """How many users there are at least: a process names only those with the most connections."""
+    named = {user for process in processes for user in process.users}
+    return max(len(named), *(process.user_count for process in processes), 0)
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:

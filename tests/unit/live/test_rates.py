@@ -43,3 +43,10 @@ def test_nobody_is_there() -> None:
     found = overview([])
     assert found.totals["connections"] == 0
     assert found.totals["sent"] is None
+
+
+def test_users_of_several_processes_are_counted_once() -> None:
+    one, two = made("a", users={"7": 2}, user_count=1), made("b", users={"8": 1}, user_count=1)
+    both = made("c", users={"7": 1, "8": 1}, user_count=2)
+    assert overview([one, two, both]).totals["users"] == 2
+    assert overview([one, made("d", users={"9": 1}, user_count=300)]).totals["users"] == 300

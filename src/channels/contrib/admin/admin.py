@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import django
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +16,9 @@ from .rights import DISCONNECT, admit
 from .routing import live_path
 
 __all__ = ["LiveConnectionAdmin"]
+
+# Whether Django's admin has its breadcrumbs in a list.
+_LISTED = django.VERSION >= (6, 1)
 
 
 @admin.register(LiveConnection)
@@ -62,6 +66,7 @@ class LiveConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # in the
             "title": capfirst(str(self.opts.verbose_name_plural)),
             "opts": self.opts,
             "media": self.media,
+            "breadcrumbs_are_list": _LISTED,
             "live_url": get_script_prefix() + live_path(),
             "live_page": admit(request.user, disconnect=may_disconnect),
             "may_disconnect": may_disconnect,

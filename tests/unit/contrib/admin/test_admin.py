@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.test import Client, RequestFactory
@@ -33,6 +34,14 @@ def test_the_page_says_where_its_socket_is_and_that_the_admin_has_made_it(people
         assert token is not None
         assert admitted(token[1], people[name]) is may_disconnect
         assert ("data-may-disconnect" in text) is may_disconnect
+
+
+@pytest.mark.parametrize(("listed", "tag"), [(False, "div"), (True, "ol")])
+def test_breadcrumbs_are_those_of_the_django_that_is_there(people, monkeypatch, listed, tag):
+    monkeypatch.setattr("channels.contrib.admin.admin._LISTED", listed)
+    text = page_of(client_of(people["root"])).text
+    assert f'<{tag} class="breadcrumbs">' in text
+    assert 'href="/admin/channels_admin/">Channels</a>' in text
 
 
 def test_the_socket_is_below_the_prefix_of_the_site(people):
