@@ -8,9 +8,17 @@ import sentry_sdk
 from django.contrib.auth.models import User
 from sentry_sdk.transport import Transport
 
+from channels.consumer import AsyncConsumer
 from channels.contrib.sentry import instrument, uninstrument
+from channels.contrib.tasks.compat import task_backends
+from channels.contrib.tasks.worker import TaskWorker
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.routing import ChannelNameRouter
 from channels.testing import WebsocketCommunicator
+from channels.worker import Worker
+from tests.asgi import until
+from tests.conformance.tasks import jobs
 
 
 class Kept(Transport):
@@ -110,3 +118,66 @@ async def test_a_connection_that_was_there_before_ends_without_a_scope():
         await socket.disconnect()
     finally:
         uninstrument()
+
+
+class Job(AsyncConsumer):
+    async def job(self, message):
+        sentry_sdk.add_breadcrumb(message=f"crumb {message['n']}")
+        raise ValueError(f"of job {message['n']}")
+
+
+@pytest.fixture
+def layer():
+    layer = InMemoryChannelLayer()
+    old = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.set("default", old)
+
+
+@pytest.mark.parametrize("events", [None], indirect=True)
+async def test_a_crash_of_a_worker_is_one_event_with_its_channel(events, layer):
+    worker = Worker(ChannelNameRouter({"jobs": Job.as_asgi()}), ["jobs"], layer)
+    working = asyncio.ensure_future(worker.arun())
+    try:
+        for number in range(2):
+            await layer.send("jobs", {"type": "job", "n": number})
+            await until(lambda: len(events) > number)  # noqa: B023 - called here
+    finally:
+        worker.stop()
+        await working
+    assert len(events) == 2
+    for number, event in enumerate(events):
+        (raised,) = event["exception"]["values"]
+        assert (raised["type"], raised["value"]) == ("ValueError", f"of job {number}")
+        assert event["tags"]["consumer"] == "Job"
+        assert event["contexts"]["channels"]["path"] == "jobs"
+        crumbs = [crumb.get("message") for crumb in event["breadcrumbs"]["values"]]
+        assert f"crumb {number}" in crumbs
+        assert f"crumb {1 - number}" not in crumbs
+    first, second = (event["tags"]["connection_id"] for event in events)
+    assert first != second
+
+
+@pytest.mark.parametrize("events", [None], indirect=True)
+@pytest.mark.parametrize("job", [jobs.fail, jobs.afail])
+async def test_a_task_that_fails_is_one_event_with_its_name_and_id(events, settings, job):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.TASKS = {
+        "default": {
+            "BACKEND": "channels.contrib.tasks.ChannelsBackend",
+            "OPTIONS": {"autostart": False, "max_attempts": 1},
+        }
+    }
+    results = [await job.aenqueue() for _ in range(2)]
+    worker = TaskWorker(task_backends["default"])
+    working = asyncio.ensure_future(worker.arun())
+    await until(lambda: len(events) >= 2)
+    worker.stop()
+    await working
+    assert len(events) == 2
+    told = {event["tags"]["task_id"]: event for event in events}
+    assert set(told) == {result.id for result in results}
+    for event in events:
+        assert event["tags"]["task"] == job.module_path
+        assert event["exception"]["values"][-1]["type"] == "ValueError"
+        assert "consumer" not in event["tags"]
