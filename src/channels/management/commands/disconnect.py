@@ -98,10 +98,10 @@ class Command(BaseCommand):
         if not processes:
             raise CommandError(
                 f"No process has answered within {options['timeout']:g} s, so none is known to "
-                "have ended anything; a busy one does so when it gets to it. A server answers if "
-                "it runs this version of Channels, has 'channels' in INSTALLED_APPS, and uses the "
-                "same SECRET_KEY and channel layer with the same prefix; see manage.py "
-                "channels_top"
+                "have ended anything; a busy one does so when it gets to it. A server (Daphne from "
+                "its first connection of a consumer on) answers if it runs this version of "
+                "Channels, has 'channels' in INSTALLED_APPS, and uses the same SECRET_KEY and "
+                "channel layer with the same prefix; see manage.py channels_top"
             )
         count = sum(_numbers(answer["answer"] for answer in answers))
         self.stdout.write(f"{_connections(count)}; {_processes(len(processes))} answered")
