@@ -19,11 +19,31 @@ from .process import process_of
 from .receiver import Reader, Receiver, patiently
 from .transport import Recipient
 
-__all__ = ["JOIN", "LEAVE", "NOTHING", "TO_CHANNEL", "BroadcastReader", "Broadcasting"]
+__all__ = [
+    "JOIN",
+    "LEAVE",
+    "NOTHING",
+    "TO_CHANNEL",
+    "TO_GROUP",
+    "BroadcastReader",
+    "Broadcasting",
+    "entry",
+]
 
-#: What an entry for a process is: a message to a channel, an invitation to join a group or to
-#: leave it, or nothing, which only shows that it has arrived.
-TO_CHANNEL, JOIN, LEAVE, NOTHING = b"c", b"j", b"l", b"h"
+#: What an entry for a process is: a message to a channel or to a group, an invitation to join a
+#: group or to leave it, or nothing, which only shows that it has arrived.
+TO_CHANNEL, TO_GROUP, JOIN, LEAVE, NOTHING = b"c", b"g", b"j", b"l", b"h"
+
+
+def entry(kind: bytes, name: str, content: bytes) -> bytes:
+    """What is sent to a process, for :meth:`Broadcasting.received` there.
+
+    Args:
+        kind: one of the constants of this module.
+        name: of a channel for :data:`TO_CHANNEL`, and else of a group.
+        content: the message, or the name of the channel that joins or leaves.
+    """
+    return b"%b%b %b" % (kind, name.encode("ascii"), content)
 
 
 class BroadcastReader(Reader, Protocol):
@@ -61,7 +81,7 @@ class Broadcasting(ABC, Generic[R]):
         self._process = recipient.client_prefix
         #: What receives, on one event loop at a time.
         self.receiver: Receiver[R] = Receiver(
-            self._start_readers, self._local.waiting_loops, self._is_needed
+            self._start_readers, self._local.waiting_loops, self.is_needed
         )
         self.is_ready = self.receiver.is_ready
         self._memberships = Memberships(
@@ -80,7 +100,7 @@ class Broadcasting(ABC, Generic[R]):
     def make_readers(self) -> list[R]:
         """A reader for each server, for the running event loop, which is about to receive.
 
-        They listen to all of :attr:`_memberships` from the start.
+        They listen to all of :meth:`groups` from the start.
         """
 
     @abstractmethod
@@ -95,10 +115,6 @@ class Broadcasting(ABC, Generic[R]):
     @abstractmethod
     def unsubscribe(self, group: str) -> Awaitable[object] | None:
         """Listen to a group no more. What is returned, if anything, is awaited."""
-
-    @abstractmethod
-    def reader_of(self, group: str) -> R:
-        """What listens to a group's server. Called where it listens only."""
 
     @abstractmethod
     async def tell(self, process: str, kind: bytes, group: str, channel: str) -> None:
@@ -116,6 +132,10 @@ class Broadcasting(ABC, Generic[R]):
     def connected_loops(self) -> set[asyncio.AbstractEventLoop]:
         """The event loops that have connections, but for the receiver's."""
 
+    def reader_of(self, group: str) -> R:
+        """What listens to a group's server: the only one. Called where it listens only."""
+        return self.receiver.readers[0]
+
     # Receiving
 
     async def ready(self) -> None:
@@ -131,8 +151,11 @@ class Broadcasting(ABC, Generic[R]):
         self._memberships.take_over()
         return self.make_readers()
 
-    def _is_needed(self) -> bool:
-        """Whether messages would be lost while this process does not listen."""
+    def is_needed(self) -> bool:
+        """Whether messages would be lost while this process does not listen. Called in any thread.
+
+        A subclass may know of more.
+        """
         return bool(self._memberships) or bool(self._local.waiting_loops())
 
     def receives_here(self) -> bool:
@@ -143,7 +166,7 @@ class Broadcasting(ABC, Generic[R]):
         """Something came for this process; what is returned is left to be done later.
 
         Args:
-            data: a kind, a name, a space, and what it is about; see :func:`entry`.
+            data: see :func:`entry`.
             patience: see :meth:`~channels.layers.mailbox.Mailbox.put`.
 
         Raises:
@@ -153,6 +176,8 @@ class Broadcasting(ABC, Generic[R]):
         kind, name = head[:1], head[1:].decode("ascii")
         if kind == TO_CHANNEL:
             return self._recipient.deliver_to_channel(name, content, 0.0, patience)
+        if kind == TO_GROUP:
+            return self._recipient.deliver_to_group(name, content, 0.0, patience)
         if kind in (JOIN, LEAVE):
             self._obey(kind, name, content.decode("ascii"))
         elif data != NOTHING:
@@ -171,7 +196,19 @@ class Broadcasting(ABC, Generic[R]):
         """Count something that came for this process and cannot be read."""
         self._local.drop(UNDECODABLE, "what was sent to this process")
 
+    def lost(self, reason: str) -> None:
+        """What is sent to this process is lost from now on."""
+        self._local.release_all()
+
+    def restored(self, reason: str) -> None:
+        """It arrives again: consumers that may have missed a message are told, once."""
+        self._local.announce_gap(reason)
+
     # Groups
+
+    def groups(self) -> list[str]:
+        """Those that this process is, or is about to be, a member of. Not all have members yet."""
+        return list(self._memberships)
 
     async def join(self, group: str, channel: str) -> None:
         """Add a channel of this process to a group."""
