@@ -180,9 +180,9 @@ async def test_tables_filters_orders_and_sizes(
 
 @pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
 async def test_an_end_from_outside_leaves_the_terminal_in_order(
-    variables: dict[str, str], how: str
+    variables: dict[str, str], how: str, measured_processes: None
 ) -> None:
-    with Terminal(variables) as terminal:
+    with Terminal(dict(os.environ) | variables) as terminal:
         await terminal.until(lambda text: "CONNv" in text)
         if how == "ctrl-c":
             terminal.press("\x03")
