@@ -25,6 +25,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers
 from channels.layers.redis import RedisChannelLayer
 from channels.live import Overview
+from channels.live.counting import counters
 from channels.management import topscreen
 from channels.management.topview import Found, View
 from tests.asgi import Server
@@ -141,6 +142,7 @@ async def variables(broker: Broker) -> AsyncIterator[dict[str, str]]:
     )
     for server in servers:
         await server.leave()
+    counters.stop()  # nobody looks any more; it would notice in some seconds
     channel_layers.set("default", former)
     await layer.aclose()
 
