@@ -54,12 +54,15 @@ class PostgresListener(Listener[AsyncConnection]):
             if time.monotonic() - self.renewed > RENEW and self.is_ready():
                 await self._renew(connection)
             for note in notes:
-                if note.channel != self.owner.topics[0]:
-                    self.owner.named.look(note.payload)
-                elif note.payload.startswith("#"):
-                    found += await self._fetch(connection, int(note.payload[1:]))
-                else:
-                    found.append(base64.b64decode(note.payload))
+                try:
+                    if note.channel != self.owner.topics[0]:
+                        self.owner.named.look(note.payload)
+                    elif note.payload.startswith("#"):
+                        found += await self._fetch(connection, int(note.payload[1:]))
+                    else:
+                        found.append(base64.b64decode(note.payload))
+                except ValueError:
+                    found.append(b"")  # rubbish, which is counted
         return found
 
     async def _fetch(self, connection: AsyncConnection, number: int) -> list[bytes]:

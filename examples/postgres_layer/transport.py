@@ -36,8 +36,6 @@ class PostgresTransport(broker.Stateless, broker.Linked[PostgresListener, Postgr
     def make_readers(self) -> list[PostgresListener]:
         return [PostgresListener(self)]
 
-    # Sending
-
     async def _send(self, statement: str, *args: Any) -> Any:
         """Send once, and not while this process itself could not receive it."""
         if self.receives_here():
@@ -122,8 +120,6 @@ class PostgresTransport(broker.Stateless, broker.Linked[PostgresListener, Postgr
         statement = "INSERT INTO channels.queue VALUES (%s, %s, %s, %b, %s)"
         await self.link.run(statement, row[0], self.name, channel, *row[1:])
         await self.link.run("SELECT pg_notify(%s, %s)", self.topics[1], channel)
-
-    # The whole
 
     async def delete_all(self) -> None:
         for table in ("queue", "binding"):
