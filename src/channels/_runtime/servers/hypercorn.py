@@ -44,13 +44,14 @@ class Hypercorn(TransportServer):
     package = "hypercorn"
     modules = ("hypercorn.protocol.",)
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_websocket",)
 
     def __init__(self, scope: Scope, send: Send, transport: Any, stream: Any) -> None:
         super().__init__(scope, send, transport)
-        if scope["type"] == "websocket":
+        # What consumers take for a WebSocket may be a request (channels.fallback).
+        self._websocket = stream if stream.scope["type"] == "websocket" else None
+        if self._websocket is not None:
             require(stream, "buffer", "handshake")
-        self._stream = stream
 
     @classmethod
     def of(cls, here: Any, scope: Scope, send: Send, receive: Receive | None) -> Self | None:
@@ -66,8 +67,8 @@ class Hypercorn(TransportServer):
 
     def begin(self) -> bool:
         """The connection begins: its client cannot fill the memory."""
-        if self._scope["type"] == "websocket":
-            stream = self._stream
+        stream = self._websocket
+        if stream is not None:
             stream.handshake.extensions = None
             stream.buffer = _BoundedBuffer(stream.buffer)
         return False

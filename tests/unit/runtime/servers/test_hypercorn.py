@@ -50,11 +50,12 @@ async def test_nothing_is_inflated_and_what_comes_after_too_much_is_not_kept():
         buffer.extend(b"1")
 
 
-async def test_a_request_is_left_alone():
+@pytest.mark.parametrize("taken_for", ["http", "websocket"])
+async def test_a_request_is_left_alone(taken_for):
     client = standins.Hypercorn(scope_type="http")
-    before = client.protocol.buffer
-    assert not Hypercorn.of(client.protocol, client.scope, client.send, client.receive).begin()
-    assert client.protocol.buffer is before
+    del client.protocol.buffer, client.protocol.handshake
+    scope = {**client.scope, "type": taken_for}
+    assert not Hypercorn.of(client.protocol, scope, client.send, client.receive).begin()
 
 
 async def test_the_object_of_another_client_is_none_of_this_connections():
