@@ -232,9 +232,15 @@ class Listener(ABC, Generic[C]):
             for token in list(self._barriers):
                 self._settle(token)
             self._backpressure.stop()
-            with contextlib.suppress(Exception):
-                async with timers.timeout(_LEAVING):
-                    await self.disconnect(connection)
+            if self._loop.is_closed():  # there is nothing that could be awaited
+                await self._disconnect(connection)
+            else:
+                await _in_peace(self._loop.create_task(self._disconnect(connection)))
+
+    async def _disconnect(self, connection: C) -> None:
+        with contextlib.suppress(Exception):
+            async with timers.timeout(_LEAVING):
+                await self.disconnect(connection)
 
     def _passes(self, error: Exception) -> bool:
         return isinstance(error, OSError) or self._is_transient(error)
@@ -298,3 +304,15 @@ class Listener(ABC, Generic[C]):
             room: asyncio.Future[None] = self._loop.create_future()
             if self._backpressure.wait(late, partial(room.set_result, None)):
                 await room
+
+
+async def _in_peace(task: "asyncio.Task[None]") -> None:
+    """Await a task to its end, however often that is cancelled, as it is at the end of a loop."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

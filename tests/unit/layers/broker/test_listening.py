@@ -223,6 +223,11 @@ class TestListener(LayerHarness):
         await self.check_works(layer, channel)
         assert "the event loop that received has ended" in caplog.text
 
+    async def test_it_disconnects_in_peace_when_its_event_loop_ends(self, hub, layer):
+        await asyncio.to_thread(asyncio.run, self.member(layer))
+        assert hub.open[layer.client_prefix] == []
+        assert layer.client_prefix not in hub.registered
+
     async def test_one_that_wound_down_leaves_no_gap(self, hub, layer, caplog):
         caplog.set_level(logging.WARNING)
 
@@ -253,6 +258,7 @@ class TestListener(LayerHarness):
         await asyncio.to_thread(use)
         await layer.new_channel()
         assert layer.transport.is_ready()
+        await until(lambda: hub.left)
 
     async def test_one_that_never_started_can_be_let_go(self, hub, layer):
         (listener,) = layer.transport.make_readers()
