@@ -1,6 +1,8 @@
 """Transports whose broker pushes: memberships, invitations and rubbish, over lists in memory."""
 
 import asyncio
+import contextlib
+import threading
 
 import pytest
 
@@ -99,6 +101,20 @@ class Transport(Broadcasting):
         return set()
 
 
+@contextlib.contextmanager
+def running_loop():
+    """Another event loop, which runs in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 class TestBroadcasting(LayerHarness):
     @pytest.fixture
     async def pair(self):
@@ -155,6 +171,21 @@ class TestBroadcasting(LayerHarness):
         await layer.flush()
         assert listener.calls[-2:] == ["hurry", "barrier"]
         assert (layer.transport.groups, layer.transport.deleted) == (set(), 1)
+
+    async def test_while_another_event_loop_receives(self, pair):
+        layer, _ = pair
+        with running_loop() as loop:
+
+            def there(coroutine):
+                return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+            channel = await there(layer.new_channel())
+            await layer.transport._join("chat", channel)  # as if it had just begun to receive
+            assert layer.transport.groups == {"chat"}
+            await layer.transport._aclose()  # what belongs to this event loop, which is nothing
+            assert layer.transport.receiver.loop is loop
+            await there(layer.aclose())
+        assert layer.transport.groups == set()
 
     async def test_a_flush_where_nobody_receives_deletes_too(self, pair):
         await pair[0].flush()
