@@ -84,6 +84,7 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --package examples.postgres_layer
 	$(BIN)/python -m pytest -q tests/typecheck
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING

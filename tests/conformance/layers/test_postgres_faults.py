@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 from examples.postgres_layer import PostgresChannelLayer, listener
@@ -16,6 +17,8 @@ from channels.testing.conformance.base import LayerHarness
 
 from ...asgi import until
 from ...postgres import running
+
+FOLDER = Path(listener.__file__).parent
 
 MEMBER = """
 import asyncio, sys
@@ -187,6 +190,11 @@ class TestFaults(LayerHarness):
             server.query("SELECT pg_notify(%s, %s)", f"channels_{receiver.client_prefix}", rubbish)
         await self.check_works(sender, mailbox)
         assert sum(receiver.statistics.dropped.values()) == 7
+
+
+def test_it_is_as_short_as_the_guide_says():
+    files = [path for path in FOLDER.iterdir() if path.suffix in (".py", ".sql")]
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= 400
 
 
 class TestSettings:
