@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from channels import signals
 from channels._runtime import lograte
 
 # How long an example takes says how busy the machine is.
@@ -23,6 +24,24 @@ settings.register_profile("measured", deadline=None, max_examples=25)
 def log_rates():
     """No test has used up the lines in the log that the next one looks for."""
     lograte.reset()
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whoever listens to what happens with each message, such as the live page, is deaf for now."""
+    for signal in (
+        signals.message_received,
+        signals.message_sent,
+        signals.handler_started,
+        signals.handler_finished,
+    ):
+        monkeypatch.setattr(signal, "receivers", [])
+        signal.sender_receivers_cache.clear()
+    monkeypatch.setattr(signals.listened, "hook", None)
+    signals.listened.update()
+    yield
+    monkeypatch.undo()
+    signals.listened.update()
 
 
 # What coverage tells, in the environment, to every Python that a process which it measures starts.

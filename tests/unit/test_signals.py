@@ -102,7 +102,9 @@ def test_ctrl_c_reaches_the_caller():
         signals.handler_finished,
     ],
 )
-def test_one_look_tells_whether_anybody_listens_to_what_comes_for_every_message(signal):
+def test_one_look_tells_whether_anybody_listens_to_what_comes_for_every_message(
+    signal, nobody_listens
+):
     def receiver(**arguments):
         """Hear nothing."""
 

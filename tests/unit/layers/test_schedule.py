@@ -79,7 +79,7 @@ def test_event_loops_and_threads_that_have_ended_do_not_matter(schedule):
 async def test_what_was_cancelled_is_not_sent_and_takes_no_memory(schedule):
     sent = Sent()
     for _ in range(10):
-        keys = [schedule.add(sent.later("cancelled", 0.03)) for _ in range(190)]
+        keys = [schedule.add(sent.later("cancelled", 60)) for _ in range(190)]
         assert all(schedule.cancel(key) for key in keys)
         assert not schedule.cancel(keys[0])
     assert len(schedule._heap) < 1000

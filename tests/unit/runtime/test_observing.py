@@ -49,7 +49,7 @@ class Failing:
 
 
 @pytest.fixture
-def around():
+def around(nobody_listens):
     yield listened.around
     listened.around(None)
     assert not listened.messages
@@ -94,6 +94,6 @@ async def test_a_hook_that_fails_disturbs_no_handler(around, begun, caplog):
     assert "What is called around handlers has failed: RuntimeError(" in caplog.text
 
 
-async def test_nobody_listens_any_more():
+async def test_nobody_listens_any_more(nobody_listens):
     consumer = Echo()
     assert observe(consumer, {"type": "websocket.receive"}, "client") is None

@@ -5,10 +5,14 @@ import contextlib
 import os
 import signal
 import threading
+import weakref
 
 import httpx
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
+from channels._runtime import database
 from channels._runtime.database import close_old_connections
 from channels.contrib.tasks import WorkerFailed
 from channels.contrib.tasks.memory import MemoryStore
@@ -142,7 +146,14 @@ def test_a_connection_that_an_async_task_has_broken_is_closed(use, monkeypatch):
 
     monkeypatch.setattr("channels._runtime.database.close_old_connections", close)
 
+    def open_as_async_code():
+        """Other tests may have opened the connection of this thread, which stays open."""
+        connection = connections["default"]
+        connection.ensure_connection()
+        monkeypatch.setitem(database.opened, id(connection), weakref.ref(connection))
+
     async def main():
+        await sync_to_async(open_as_async_code)()
         worker = TaskWorker(backend)
         running = asyncio.create_task(worker.handle())
         result = await jobs.query.aenqueue()

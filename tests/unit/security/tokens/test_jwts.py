@@ -90,7 +90,7 @@ async def test_a_public_key_is_no_secret():
         ({"exp": "soon"}, "DecodeError"),
         ({"exp": [5]}, "does not accept"),
         ({"sub": None}, "MissingRequiredClaimError"),
-        ({"nbf": time.time() + 50}, "ImmatureSignatureError"),
+        ({"nbf": time.time() + 1e6}, "ImmatureSignatureError"),
         ({"iss": "somebody"}, "InvalidIssuerError"),
         ({"aud": "something"}, "InvalidAudienceError"),
         ({"sub": "nobody"}, "the user is gone"),
