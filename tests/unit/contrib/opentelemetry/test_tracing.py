@@ -391,3 +391,8 @@ async def test_a_handler_that_began_before_anybody_listened_has_no_span(layer):
     finally:
         signals.handler_finished.disconnect(receiver)
         uninstrument()
+
+
+async def test_a_task_that_began_before_anybody_listened_has_no_span(spans):
+    signals.task_attempt_finished.send(None, task_result=None, exception=None)
+    assert spans.names == []

@@ -123,6 +123,8 @@ async def test_a_connection_that_was_there_before_ends_without_a_scope():
 class Job(AsyncConsumer):
     async def job(self, message):
         sentry_sdk.add_breadcrumb(message=f"crumb {message['n']}")
+        if message["n"] < 0:
+            return
         raise ValueError(f"of job {message['n']}")
 
 
@@ -139,6 +141,7 @@ async def test_a_crash_of_a_worker_is_one_event_with_its_channel(events, layer):
     worker = Worker(ChannelNameRouter({"jobs": Job.as_asgi()}), ["jobs"], layer)
     working = asyncio.ensure_future(worker.arun())
     try:
+        await layer.send("jobs", {"type": "job", "n": -1})  # does not crash
         for number in range(2):
             await layer.send("jobs", {"type": "job", "n": number})
             await until(lambda: len(events) > number)  # noqa: B023 - called here

@@ -240,6 +240,19 @@ async def test_a_sealed_message_is_for_one_destination(make, drops):
     assert drops == [(second, "undecodable", 1)]
 
 
+async def test_a_named_channel_gets_what_a_transport_has_appended_for_its_group(make):
+    layer = make(symmetric_encryption_keys=["key"])
+    sealed = []
+    layer.transport.group_send = lambda group, data, capacity, expiry: catch(sealed, data)
+    await layer.group_send("all", message(1))
+
+    async def dequeue(channel, expiry):
+        return sealed[0], "all"
+
+    layer.transport.dequeue = dequeue
+    assert await receive(layer, "jobs") == message(1)
+
+
 async def catch(caught, data):
     caught.append(data)
 
