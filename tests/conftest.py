@@ -13,6 +13,8 @@ from hypothesis import settings
 from channels import signals
 from channels._runtime import lograte
 
+from . import rabbit
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -24,6 +26,23 @@ settings.register_profile("measured", deadline=None, max_examples=25)
 def log_rates():
     """No test has used up the lines in the log that the next one looks for."""
     lograte.reset()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbit.Rabbit]:
+    """A RabbitMQ for everybody: tests have prefixes of their own, and leave it as it is."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which is that of all workers
+    with rabbit.shared(folder) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def own_rabbitmq() -> Iterator[rabbit.Rabbit]:
+    """One for tests that restart it, or pause it; they leave it running."""
+    with rabbit.running() as node:
+        yield node
 
 
 @pytest.fixture

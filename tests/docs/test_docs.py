@@ -95,8 +95,15 @@ class TestBlocks:
 
 
 @pytest.mark.parametrize("page", PAGES_IN_A_PROJECT, ids=name_of)
-def test_page(page: Path, run_page: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(
+    page: Path,
+    run_page: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     with ExitStack() as stack:
+        if "RABBITMQ_URL" in page.read_text("utf-8"):
+            monkeypatch.setenv("RABBITMQ_URL", request.getfixturevalue("rabbitmq").url)
         if "REDIS_URL" in page.read_text("utf-8"):
             monkeypatch.setenv("REDIS_URL", stack.enter_context(running()).url)
         assert "Traceback" not in run_page(page)

@@ -420,3 +420,10 @@ async def test_an_abandoned_reader_hands_over_nothing_that_was_under_way(start, 
         b"*1\r\n*2\r\n$1\r\ni\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$2\r\ngx\r\n$1\r\n1\r\n"
     )
     assert recorder.received == []
+
+
+async def test_a_reader_that_has_no_connection_need_not_make_another(shared_broker, commands, base):
+    server = parse_hosts([shared_broker.address], "x")[0][0]
+    reader = InboxReader(server, commands, 0, base, "p", LEASE, Recorder())
+    reader.reset()
+    assert reader._connection is None

@@ -1,0 +1,99 @@
+"""A connection of one event loop, made when it is needed and again when it is needed later."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from ..._runtime import backstage
+from ...exceptions import BrokerUnavailable
+from ..broker.receiver import patiently
+from ..broker.reconnecting import Reconnector
+from .connecting import Link, Nodes, explain, is_transient
+
+__all__ = ["Line"]
+
+
+class Line:
+    """Belongs to the event loop on which it was made.
+
+    Args:
+        nodes: where to connect.
+        purpose: what for, such as "sending".
+        prepare: awaited with each new connection, before it is used.
+    """
+
+    def __init__(
+        self, nodes: Nodes, purpose: str, prepare: Callable[[Link], Awaitable[None]]
+    ) -> None:
+        self._nodes = nodes
+        self._purpose = purpose
+        self._prepare = prepare
+        self._reconnector = Reconnector(nodes.name, purpose, is_transient, explain)
+        #: The connection, if it is there. It may have broken.
+        self.link: Link | None = None
+        self._opening: asyncio.Future[Link] | None = None
+        self._callers = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self) -> Link:
+        """An open connection.
+
+        Raises:
+            BrokerUnavailable: there was none for long.
+            BrokerError: RabbitMQ refuses.
+        """
+        link = self.link
+        if link is not None and link.is_open:
+            return link
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.get_running_loop().create_future()
+        if self._task is None or self._task.done():
+            self._task = backstage.start(self._reconnector.run(self._attempt))
+        self._callers += 1
+        try:
+            return await patiently(asyncio.shield(self._opening))
+        finally:
+            self._callers -= 1
+
+    async def _attempt(self) -> bool:
+        """Connect; whether another attempt is needed."""
+        opening = self._opening
+        if not self._callers or opening is None or opening.done():
+            return False
+        await self._let_go()
+        try:
+            link = await self._nodes.connect(self._purpose)
+            try:
+                await self._prepare(link)
+            except BaseException:
+                await link.aclose()
+                raise
+        except Exception as error:
+            if not is_transient(error):
+                opening.set_exception(explain(error))
+                opening.exception()  # the callers may have gone
+            raise
+        self.link = link
+        self._reconnector.works()
+        opening.set_result(link)
+        return False
+
+    async def _let_go(self) -> None:
+        link, self.link = self.link, None
+        if link is not None:
+            await link.aclose()
+
+    def abandon(self) -> None:
+        """Disconnect without the event loop, which has been closed."""
+        self.link = None
+
+    async def aclose(self) -> None:
+        """Disconnect. Callers that wait for a connection get an error."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=1)
+        if self._opening is not None and not self._opening.done():
+            self._opening.set_exception(BrokerUnavailable("The layer has been closed"))
+            self._opening.exception()
+        with contextlib.suppress(Exception):
+            await self._let_go()

@@ -1,0 +1,260 @@
+"""The queues of named channels: durable, bounded, and gone when nobody uses them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+from aiormq.exceptions import ChannelPreconditionFailed
+
+from ..._runtime import lograte, timers
+from ..._runtime.clock import now
+from ..._runtime.per_loop import PerLoop
+from ...exceptions import Unconfirmed
+from ..broker.process import ProcessChannels
+from ..broker.reconnecting import backoff
+from ..broker.transport import UNCONFIRMED
+from ..options import LONGEST
+from .connecting import Link, Nodes, explain, is_transient
+from .line import Line
+from .names import exchange_name, expired_queue, group_key, group_of, named_queue
+from .publishing import Outcome, Publisher
+from .reading import QueueReader
+
+__all__ = ["NamedQueues"]
+
+logger = logging.getLogger("channels.layers")
+
+# How much longer than its messages a queue lives that nobody uses, and for how long at the least.
+_LIVES, _LEAST = 2, 60.0
+
+# Expired messages that may wait to be counted.
+_COUNTED = 10_000
+
+
+class _Reading:
+    """What one event loop reads, over one connection."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.readers: dict[str, QueueReader] = {}
+        self.abandon = line.abandon
+
+
+class NamedQueues:
+    """The queues of all named channels, as this process uses them.
+
+    Args:
+        nodes: where they are.
+        prefix: of names at the broker.
+        kind: ``"classic"`` or ``"quorum"``.
+        local: counts what was lost.
+        get_publisher: what publishes on the running event loop.
+        expired: counts a message that has expired.
+        capacity_of: how many messages a channel may hold.
+        expiry: seconds that messages live.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        prefix: str,
+        kind: str,
+        local: ProcessChannels,
+        get_publisher: Callable[[], Publisher],
+        expired: Callable[[DeliveredMessage], None],
+        capacity_of: Callable[[str], int],
+        expiry: float,
+    ) -> None:
+        self._nodes = nodes
+        self._prefix, self._kind = prefix, kind
+        self._local = local
+        self._get_publisher = get_publisher
+        self._expired = expired
+        self._capacity_of = capacity_of
+        self._life = min(max(expiry * _LIVES, _LEAST), LONGEST)
+        self._reading: PerLoop[_Reading] = PerLoop(self._make_reading)
+        # The queues that are known to be there, and until when.
+        self._known: dict[str, float] = {}
+
+    # Sending
+
+    async def enqueue(self, channel: str, data: bytes, capacity: int, expiry: float) -> bool:
+        """Append a message; see :meth:`~channels.layers.broker.transport.Transport.enqueue`."""
+        publisher = self._get_publisher()
+        try:
+            outcome = await self._append(publisher, channel, data, expiry)
+            if outcome is Outcome.UNROUTABLE:  # somebody has deleted it
+                self._known.pop(channel, None)
+                outcome = await self._append(publisher, channel, data, expiry)
+        except Unconfirmed:
+            self._local.drop(UNCONFIRMED, channel)
+            return True
+        return outcome is not Outcome.FULL
+
+    async def _append(
+        self, publisher: Publisher, channel: str, data: bytes, expiry: float
+    ) -> Outcome:
+        if self._known.get(channel, 0.0) < now():
+            await self._repeat(partial(self.declare, channel))
+        return await publisher.publish(
+            named_queue(self._prefix, channel),
+            data,
+            direct=True,
+            mandatory=True,
+            persistent=True,
+            expiration=max(int(min(expiry, LONGEST) * 1000), 1),
+        )
+
+    async def _repeat(self, call: Callable[[Link], Awaitable[object]]) -> None:
+        """Make a call that may be repeated, over one connection after the other.
+
+        Raises:
+            BrokerError: RabbitMQ refuses, or cannot be reached for long.
+        """
+        while True:
+            link = await self._get_publisher().link()
+            try:
+                await call(link)
+                return
+            except Exception as error:
+                if not is_transient(error):
+                    raise explain(error) from error
+            if link.is_open:  # it was something else
+                await timers.sleep(backoff(1))
+
+    async def declare(self, channel: str, link: Link) -> None:
+        """Make the queue of a channel if it is not there, and let it live on."""
+        queue = named_queue(self._prefix, channel)
+        arguments: dict[str, Any] = {
+            "x-queue-type": self._kind,
+            "x-expires": int(self._life * 1000),
+            "x-max-length": self._capacity_of(channel),
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": expired_queue(self._prefix),
+        }
+        try:
+            await link.apart(
+                lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
+            )
+        except ChannelPreconditionFailed as error:
+            # Another version of the project has made it, with other options.
+            lograte.log(
+                logger, logging.WARNING, "queue", "The queue %s was made with other options, which "
+                "hold until it is deleted: %s", queue, error,
+            )  # fmt: skip
+        self._known[channel] = now() + self._life / 4
+
+    async def prepare(self, link: Link, expired: Callable[[DeliveredMessage], None]) -> None:
+        """Make the queue of what has expired, and count what comes there, over a connection."""
+
+        async def count(message: DeliveredMessage) -> None:
+            expired(message)
+
+        queue = expired_queue(self._prefix)
+        await link.channel.queue_declare(queue, durable=True, arguments={"x-max-length": _COUNTED})
+        await link.channel.basic_consume(queue, count, no_ack=True)
+
+    # Groups
+
+    async def bind(self, group: str, channel: str) -> None:
+        """Let a named channel get what is sent to a group."""
+        await self._repeat(partial(self.declare, channel))
+        binding = self._binding(group, channel)
+        await self._repeat(partial(_apart, lambda channel: channel.queue_bind(*binding)))
+
+    async def unbind(self, group: str, channel: str) -> None:
+        """Let a named channel get it no more."""
+        binding = self._binding(group, channel)
+        await self._repeat(partial(_apart, lambda channel: channel.queue_unbind(*binding)))
+
+    def _binding(self, group: str, channel: str) -> tuple[str, str, str]:
+        exchange = exchange_name(self._prefix)
+        return named_queue(self._prefix, channel), exchange, group_key(group)
+
+    # Receiving
+
+    def _make_reading(self) -> _Reading:
+        async def prepare(link: Link) -> None:
+            await link.channel.basic_qos(prefetch_count=1)
+            await self.prepare(link, self._expired)
+
+        return _Reading(Line(self._nodes, "reading named channels", prepare))
+
+    async def dequeue(self, channel: str) -> tuple[bytes, str | None]:
+        """The next message; see :meth:`~channels.layers.broker.transport.Transport.dequeue`."""
+        reading = self._reading.get()
+        if channel not in reading.readers:
+            reading.readers[channel] = QueueReader(
+                self._nodes,
+                reading.line,
+                channel,
+                named_queue(self._prefix, channel),
+                partial(self.declare, channel),
+                partial(self._local.drop, UNCONFIRMED, channel),
+                partial(self._put_back, channel),
+            )
+        message = await reading.readers[channel].receive()
+        kind = message.header.properties.message_type  # of what was put back
+        return message.body, group_of(message.routing_key or "") or kind
+
+    async def _put_back(self, channel: str, message: DeliveredMessage) -> None:
+        """Append what was acknowledged and nobody wants."""
+        key = message.routing_key or ""
+        await self._get_publisher().publish(
+            named_queue(self._prefix, channel), message.body, direct=True, persistent=True,
+            expiration=int(message.header.properties.expiration or self._life * 1000),
+            kind=group_of(key),
+        )  # fmt: skip
+
+    async def stop_receiving(self, channel: str) -> None:
+        """Give back what this event loop was sent and nobody here waits for."""
+        reading = self._reading.peek()
+        readers = reading.readers if reading is not None else {}
+        if channel in readers and not readers[channel].is_wanted():
+            await readers.pop(channel).aclose()
+
+    def is_awaited(self) -> bool:
+        """Whether a caller on this event loop waits for a message."""
+        reading = self._reading.peek()
+        return reading is not None and any(each.callers for each in reading.readers.values())
+
+    # The whole
+
+    async def delete(self) -> None:
+        """Delete the queues that this process knows."""
+        readers = self._reading.peek()
+        known = {*self._known, *(readers.readers if readers is not None else ())}
+        self._known.clear()
+        for channel in known:
+            delete = partial(_delete, named_queue(self._prefix, channel))
+            await self._repeat(partial(_apart, delete))
+
+    async def rest(self) -> None:
+        """End what reads on this event loop for no caller."""
+        reading = self._reading.peek()
+        if reading is None:
+            return
+        idle = [name for name, reader in reading.readers.items() if not reader.callers]
+        await asyncio.gather(*(reading.readers.pop(name).aclose() for name in idle))
+        if not reading.readers:
+            await reading.line.aclose()
+
+    async def aclose(self) -> None:
+        """End all that reads on this event loop."""
+        reading = self._reading.pop()
+        if reading is not None:
+            await asyncio.gather(*(reader.aclose() for reader in reading.readers.values()))
+            await reading.line.aclose()
+
+
+async def _delete(queue: str, channel: Channel) -> None:
+    await channel.queue_delete(queue)
+
+
+async def _apart(call: Callable[[Channel], Awaitable[object]], link: Link) -> None:
+    await link.apart(call)

@@ -1,0 +1,512 @@
+"""The queue of a process: bound, read, lost with its connection, and made anew."""
+
+import asyncio
+
+import pytest
+
+from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.rabbitmq import inbox as module
+from channels.layers.rabbitmq.inbox import Inbox
+from channels.layers.rabbitmq.names import exchange_name
+from channels.layers.rabbitmq.publishing import Outcome, Publisher
+
+from ....asgi import until
+
+
+class Late:
+    """A message for a mailbox that is full until a test makes room."""
+
+    def __init__(self):
+        self.mailboxes = ["full"]
+        self.room = False
+
+    def deliver(self):
+        if self.room:
+            self.mailboxes.clear()
+        return True  # as if it had gone to one mailbox more, so that the others are waited for
+
+    def settle(self):
+        self.mailboxes.clear()
+
+
+class Listener:
+    """Notes what comes, and does what a test says to do then."""
+
+    def __init__(self):
+        self.messages, self.lost, self.restored = [], [], []
+        self.on_message = self.on_restored = lambda *args: None
+
+    @property
+    def bodies(self):
+        return [message.body for message in self.messages]
+
+    def published(self, message, patience):
+        self.messages.append(message)
+        return self.on_message(message)
+
+    def expired(self, message):
+        raise NotImplementedError
+
+    def inbox_lost(self, reason):
+        self.lost.append(reason)
+
+    def inbox_restored(self, reason):
+        self.restored.append(reason)
+        self.on_restored()
+
+
+@pytest.fixture
+def listener():
+    return Listener()
+
+
+@pytest.fixture
+async def publisher(nodes, prefix):
+    publisher = Publisher(nodes, prefix)
+    yield publisher
+    await publisher.aclose()
+
+
+@pytest.fixture
+async def make(make_nodes, proxy, prefix, listener, publisher):
+    """Makes inboxes behind the proxy; what they publish goes past it."""
+    made = []
+
+    async def nothing(link, listener):
+        pass
+
+    def make(prepare=nothing, groups=(), sender=publisher, **options):
+        nodes = make_nodes(proxy.url, **options)
+        made.append(
+            Inbox(nodes, prefix, "me", 1000, lambda: groups, listener, lambda: sender, prepare)
+        )
+        return made[-1]
+
+    yield make
+    await asyncio.gather(*(inbox.stop() for inbox in made))
+
+
+@pytest.fixture
+async def inbox(make):
+    """One that is up."""
+    inbox = make()
+    await up(inbox)
+    return inbox
+
+
+async def up(inbox):
+    inbox.start()
+    async with asyncio.timeout(10):
+        await inbox.be_ready()
+    assert inbox.up
+    return inbox
+
+
+async def soon(awaitable):
+    async with asyncio.timeout(10):
+        return await asyncio.shield(awaitable)
+
+
+# What comes
+
+
+async def test_what_is_for_the_process_and_its_groups_comes_in_order(make, publisher, listener):
+    inbox = await up(make(groups=["room"]))
+    assert inbox.is_ready()
+    await soon(inbox.subscribe("other"))
+    await soon(inbox.subscribe("other"))
+    for key in ("p.me", "g.room", "g.other", "g.another", "p.you"):
+        await publisher.publish(key, key.encode())
+    await soon(inbox.barrier())
+    assert listener.bodies == [b"p.me", b"g.room", b"g.other"]
+    inbox.unsubscribe("other")
+    await until(lambda: not inbox._tasks)
+    assert await publisher.publish("g.other", b"left", mandatory=True) is Outcome.UNROUTABLE
+
+
+async def test_what_waits_for_room_keeps_what_follows_in_order(inbox, publisher, listener):
+    late = Late()
+    listener.on_message = lambda message: late if message.body == b"late" else None
+    for body in (b"first", b"late", b"next"):
+        await publisher.publish("p.me", body)
+    await until(lambda: listener.bodies == [b"first", b"late"])
+    await until(lambda: inbox._came)
+    barrier = inbox.barrier()
+    late.room = True
+    await soon(barrier)
+    assert listener.bodies == [b"first", b"late", b"next"]
+    assert not late.mailboxes
+
+
+async def test_in_a_hurry_nothing_waits_for_room(inbox, publisher, listener):
+    late = [Late(), Late()]
+    listener.on_message = lambda message: late[int(message.body)]
+    await publisher.publish("p.me", b"0")
+    await until(lambda: inbox._backpressure.pausing)
+    await publisher.publish("p.me", b"1")
+    await until(lambda: inbox._came)
+    inbox.hurry()
+    assert listener.bodies == [b"0", b"1"]
+    assert not late[0].mailboxes
+    assert not late[1].mailboxes
+
+
+async def test_what_cannot_be_handed_on_stops_nothing(inbox, publisher, listener, caplog):
+    def fail(message):
+        if message.body == b"bad":
+            raise ValueError("not this one")
+
+    listener.on_message = fail
+    await publisher.publish("p.me", b"bad")
+    await publisher.publish("p.me", b"good")
+    await until(lambda: b"good" in listener.bodies)
+    assert "A message could not be handed on" in caplog.text
+
+
+async def test_everything_is_acknowledged_many_at_a_time(make, publisher, listener, monkeypatch):
+    monkeypatch.setattr(module, "_PREFETCH", 10)
+    monkeypatch.setattr(module, "_ACKNOWLEDGED", 10)
+    monkeypatch.setattr(module, "_ACKNOWLEDGE_AFTER", 5.0)
+    inbox = await up(make())
+    for n in range(25):  # RabbitMQ sends ten, and more when these have been acknowledged
+        await publisher.publish("p.me", b"%d" % n)
+    await soon(inbox.barrier())
+    assert len(listener.bodies) == 25
+    assert inbox._unacknowledged == 6
+
+
+async def test_the_last_messages_are_acknowledged_a_moment_later(inbox, publisher, listener):
+    await publisher.publish("p.me", b"news")
+    await until(lambda: listener.bodies)
+    assert inbox._unacknowledged == 1
+    await until(lambda: not inbox._unacknowledged)
+    assert inbox._timer is None
+
+
+async def test_nothing_is_acknowledged_over_another_connection(inbox, publisher, proxy, listener):
+    await publisher.publish("p.me", b"news")
+    await until(lambda: listener.bodies)
+    assert inbox._timer is not None
+    proxy.cut()
+    await until(lambda: listener.lost)
+    await until(lambda: inbox._timer is None)
+    await until(lambda: listener.restored)
+    assert inbox._unacknowledged == 0
+
+
+async def test_what_a_former_connection_brought_is_ignored(inbox, publisher, proxy, listener):
+    await publisher.publish("p.me", b"news")
+    await until(lambda: listener.bodies)
+    proxy.cut()
+    await until(lambda: listener.restored)
+    await inbox._receive(listener.messages[0])
+    await inbox.stop()
+    await inbox._receive(listener.messages[0])
+    assert listener.bodies == [b"news"]
+
+
+async def test_an_abandoned_inbox_hands_on_nothing(inbox, publisher, listener):
+    await publisher.publish("p.me", b"news")
+    await until(lambda: listener.bodies)
+    inbox.abandon()
+    await inbox._receive(listener.messages[0])
+    assert listener.bodies == [b"news"]
+    await until(inbox._task.done)
+    inbox._lost("the end")
+    assert not listener.lost
+    inbox._gap = "before"
+    inbox._up = asyncio.get_running_loop().create_future()
+    inbox._restored()
+    assert not listener.restored
+
+
+# The connection
+
+
+async def test_a_loss_is_told_when_the_queue_is_there_again(make, publisher, proxy, listener):
+    inbox = await up(make(groups=["room"]))
+    proxy.cut()
+    await until(lambda: listener.restored)
+    (reason,) = listener.restored
+    assert reason.startswith("the connection to the broker broke: ")
+    assert listener.lost[-1] == reason
+    assert inbox.is_ready()
+    await publisher.publish("g.room", b"news")
+    await soon(inbox.barrier())
+    assert listener.bodies == [b"news"]
+
+
+async def test_a_connection_that_was_closed_is_repaired(inbox, listener):
+    await inbox._link.aclose()
+    await until(lambda: listener.restored)
+    assert inbox.up
+
+
+async def test_a_queue_that_was_deleted_is_made_anew(inbox, listener):
+    deleted = inbox._queue
+    await inbox._link.channel.queue_delete(deleted)
+    await until(lambda: listener.restored)
+    assert "the queue of this process was deleted" in listener.restored[0]
+    assert inbox._queue != deleted
+
+
+async def test_callers_wait_while_the_connection_is_broken(inbox, publisher, proxy, listener):
+    proxy.refuse()
+    await until(lambda: listener.lost)
+    waiting = [inbox.subscribe("room"), inbox.barrier()]
+    inbox.unsubscribe("other")
+    assert inbox.is_ready()
+    assert not any(each.done() for each in waiting)
+    binding = asyncio.ensure_future(inbox._bind("g.later"))
+    refused = proxy.connections
+    await until(lambda: proxy.connections >= refused + 2)  # one attempt has failed by then
+    proxy.accept()
+    for each in waiting:
+        await soon(each)
+    await soon(binding)
+    assert await publisher.publish("g.later", b"", mandatory=True) is Outcome.TAKEN
+
+
+async def test_a_binding_is_made_for_the_next_connection_when_one_breaks(
+    inbox, publisher, proxy, listener
+):
+    def cut(data):
+        if b"g.room" in data:
+            proxy.on_request = None
+            proxy.cut()
+
+    proxy.on_request = cut
+    await soon(inbox.subscribe("room"))
+    assert listener.restored
+    assert await publisher.publish("g.room", b"", mandatory=True) is Outcome.TAKEN
+
+
+async def test_a_binding_waits_if_the_connection_breaks_as_soon_as_it_is_there(make, listener):
+    inbox = make()
+    inbox.resume_from(make())
+    binding = asyncio.ensure_future(inbox._bind("g.room"))
+    inbox.start()
+    listener.on_restored = inbox._task.cancel
+    await until(lambda: listener.restored and inbox._task.done())
+    assert not inbox.up
+    assert not binding.done()
+    listener.on_restored = lambda: None
+    inbox.start()
+    await soon(binding)
+    assert inbox.up
+
+
+async def test_a_binding_that_is_refused_is_explained(inbox, monkeypatch):
+    channel = inbox._link.channel
+
+    async def refuse(*args):  # as RabbitMQ refuses what permissions do not allow
+        await channel.exchange_declare("amq.reserved")
+
+    monkeypatch.setattr(channel, "queue_bind", refuse)
+    with pytest.raises(BrokerError, match="RabbitMQ refused to bind a queue"):
+        await soon(inbox.subscribe("room"))
+
+
+async def test_a_binding_may_be_cancelled(inbox):
+    binding = inbox.subscribe("room")
+    binding.cancel()
+    await until(lambda: not inbox._tasks)
+    assert inbox.up
+
+
+async def test_callers_are_told_what_rabbitmq_refuses_and_later_ones_wait(make, listener):
+    refused = [True]
+
+    async def prepare(link, listener):
+        if refused:
+            refused.clear()
+            await link.channel.exchange_declare("amq.reserved")
+
+    inbox = make(prepare)
+    inbox.start()
+    assert not inbox.is_ready()
+    with pytest.raises(BrokerError, match="permissions do not allow it"):
+        await soon(asyncio.ensure_future(inbox.be_ready()))
+    await soon(asyncio.ensure_future(inbox.be_ready()))
+    assert inbox.up
+    assert not listener.lost, "nothing was lost that had never been there"
+
+
+async def test_callers_are_told_that_the_layer_was_closed(make, proxy):
+    inbox = make()
+    await inbox.stop()
+    with pytest.raises(BrokerUnavailable, match="has been closed"):
+        await inbox.wait_until_up()
+    await inbox.stop()
+    running = await up(make())
+    barrier = running.subscribe("room")
+    await running.stop()
+    assert not running.up
+    with pytest.raises(BrokerUnavailable, match="has been closed"):
+        await soon(barrier)
+    with pytest.raises(BrokerUnavailable, match="has been closed"):
+        await running.wait_until_up()
+
+
+# Barriers
+
+
+class Mute:
+    """Publishes nothing, as while RabbitMQ takes no messages."""
+
+    async def publish(self, *args, **kwargs):
+        raise BrokerUnavailable("RabbitMQ takes no messages")
+
+
+async def test_nothing_is_waited_for_while_rabbitmq_takes_no_messages(make):
+    inbox = await up(make(sender=Mute()))
+    barrier = inbox.barrier()
+    await soon(barrier)
+    assert barrier.done()
+    assert not inbox._barriers
+
+
+async def test_a_mark_that_may_be_lost_is_sent_again(make, make_nodes, prefix, proxy):
+    sender = Publisher(make_nodes(proxy.url), prefix)
+    inbox = make(sender=sender)
+    inbox._nodes = make_nodes()
+    await up(inbox)
+    await sender.link()
+
+    def cut(data):
+        proxy.on_request = None
+        proxy.cut()
+
+    proxy.on_request = cut
+    await soon(inbox.barrier())
+    assert proxy.connections == 2
+    await sender.aclose()
+
+
+async def test_no_mark_is_sent_again_for_a_queue_that_is_lost(make, make_nodes, prefix, proxy):
+    sender = Publisher(make_nodes(proxy.url), prefix)
+    inbox = make(sender=sender)
+    inbox._nodes = make_nodes()
+    await up(inbox)
+    await sender.link()
+    proxy.stall()
+    barrier = inbox.barrier()
+    await until(lambda: sender.under_way)
+    await inbox._link.aclose()
+    await soon(barrier)
+    proxy.cut()
+    proxy.flow()
+    await until(lambda: not inbox._tasks)
+    assert proxy.connections == 1
+    await sender.aclose()
+
+
+# Probes
+
+
+@pytest.fixture
+def probing(monkeypatch):
+    monkeypatch.setattr(module, "PROBE_EVERY", 0.02)
+
+
+@pytest.mark.usefixtures("probing")
+async def test_an_exchange_that_was_deleted_is_noticed(inbox, admin, prefix, listener):
+    await admin.exchange_delete(exchange_name(prefix))
+    await until(lambda: listener.restored)
+    assert inbox.up
+
+
+@pytest.mark.usefixtures("probing")
+async def test_a_key_that_was_unbound_is_noticed(inbox, prefix, listener):
+    await inbox._link.channel.queue_unbind(inbox._queue, exchange_name(prefix), "p.me")
+    await until(lambda: listener.restored)
+    assert "the exchange was deleted, or what was bound to it" in listener.restored[0]
+
+
+@pytest.mark.usefixtures("probing")
+async def test_a_connection_that_brings_nothing_is_given_up(make, proxy, listener):
+    await up(make(response_timeout=0.5))
+    proxy.stall()
+    await until(lambda: listener.lost)
+    assert "nothing came for 0.5 seconds" in listener.lost[0]
+    proxy.flow()
+
+
+@pytest.mark.usefixtures("probing")
+async def test_a_connection_is_kept_while_what_came_waits_for_room(make, publisher, listener):
+    inbox = await up(make())
+    inbox._nodes.response_timeout = 0.3
+    late = Late()
+    listener.on_message = lambda message: late
+    await publisher.publish("p.me", b"late")
+    await until(lambda: inbox._backpressure.pausing)
+    await until(lambda: len(inbox._barriers) >= 2)  # one probe has not arrived in time
+    assert inbox._backpressure.pausing
+    late.room = True
+    await until(lambda: not inbox._backpressure.pausing)
+    assert not listener.lost
+
+
+# Event loops
+
+
+async def test_an_inbox_that_has_wound_down_is_followed_by_another_without_a_loss(
+    inbox, make, publisher, listener
+):
+    await publisher.publish("p.me", b"last")
+    assert await inbox.wind_down()
+    assert listener.bodies == [b"last"]
+    assert not inbox.is_ready()
+    assert await publisher.publish("p.me", b"gone", mandatory=True) is Outcome.UNROUTABLE
+    follower = make()
+    follower.resume_from(inbox)
+    await up(follower)
+    assert not listener.lost
+    assert not listener.restored
+
+
+@pytest.mark.usefixtures("probing")
+async def test_an_inbox_that_has_wound_down_may_go_on(inbox, publisher, listener):
+    assert await inbox.wind_down()
+    await inbox._probe()  # that nothing comes is no fault then
+    await soon(asyncio.ensure_future(inbox.be_ready()))
+    assert inbox.is_ready()
+    await inbox.be_ready()
+    await publisher.publish("p.me", b"news")
+    await soon(inbox.barrier())
+    assert listener.bodies == [b"news"]
+
+
+async def test_an_inbox_that_is_not_up_has_not_wound_down(make, monkeypatch):
+    monkeypatch.setattr(module, "_LEAVING", 0.01)
+    inbox = make()
+    assert not await inbox.wind_down()
+
+
+async def test_one_that_takes_over_from_a_lost_event_loop_tells_of_it(inbox, make, listener):
+    follower = make()
+    inbox.abandon()
+    follower.resume_from(inbox)
+    await up(follower)
+    assert listener.lost == listener.restored == ["the event loop that received has ended"]
+
+
+def test_an_inbox_of_a_closed_event_loop_is_abandoned(nodes, prefix, listener):
+    async def listen():
+        return Inbox(nodes, prefix, "me", 10, list, listener, Mute, None)
+
+    loop = asyncio.new_event_loop()
+    inbox = loop.run_until_complete(listen())
+    inbox.abandon()
+    assert inbox._listener is None
+
+    async def start():
+        inbox._task = asyncio.get_running_loop().create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(start())
+    task = inbox._task
+    task._log_destroy_pending = False
+    loop.close()
+    inbox.abandon()
+    task.get_coro().close()

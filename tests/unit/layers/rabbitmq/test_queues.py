@@ -1,0 +1,190 @@
+"""Queues of named channels: made, bounded, bound to groups, deleted, counted."""
+
+import asyncio
+
+import pytest
+
+from channels.exceptions import BrokerError, ChannelFull, Unconfirmed
+from channels.layers.rabbitmq import queues
+from channels.layers.rabbitmq.names import named_queue
+
+from ....asgi import until
+
+JOB = {"type": "job"}
+
+
+async def soon(awaitable):
+    async with asyncio.timeout(20):
+        return await awaitable
+
+
+async def test_a_queue_holds_no_more_than_the_capacity(make):
+    layer = make(capacity=2)
+    for _ in range(2):
+        await layer.send("jobs", JOB)
+    with pytest.raises(ChannelFull, match="holds 2 messages"):
+        await layer.send("jobs", JOB)
+
+
+async def test_a_queue_that_was_made_with_other_options_is_used_as_it_is(make, caplog):
+    first, second = make(capacity=2), make(capacity=3)
+    await first.send("jobs", JOB)
+    await second.send("jobs", JOB)
+    assert "was made with other options" in caplog.text
+    with pytest.raises(ChannelFull):
+        await second.send("jobs", JOB)
+    assert await soon(second.receive("jobs")) == JOB
+
+
+async def test_what_expires_is_counted_by_one_process(make):
+    layer, other = make(expiry=0.2), make(expiry=0.2)
+    await layer.new_channel()
+    await other.new_channel()
+    await layer.send("jobs", JOB)
+
+    def counted():
+        both = (layer, other)
+        return [count for each in both if (count := each.statistics.dropped.get("expired"))]
+
+    await until(counted)
+    assert counted() == [1]
+
+
+async def test_what_is_no_queue_of_this_layer_is_not_counted(make):
+    layer = make()
+
+    class Message:
+        class header:
+            class properties:
+                headers = {"x-first-death-queue": "somebody.else"}
+
+    layer.transport.expired(Message)
+    Message.header.properties.headers = None
+    layer.transport.expired(Message)
+    assert not layer.statistics.dropped
+
+
+async def test_a_named_channel_gets_what_is_sent_to_its_group_until_it_leaves(make):
+    layer = make()
+    await layer.group_add("all", "jobs")
+    await layer.group_send("all", JOB)
+    assert await soon(layer.receive("jobs")) == JOB
+    await layer.group_discard("all", "jobs")
+    await layer.group_discard("all", "jobs")
+    await layer.group_discard("all", "unheard-of")
+    await layer.group_send("all", {"type": "not for jobs"})
+    await layer.send("jobs", JOB)
+    assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_a_full_queue_in_a_group_is_counted(make):
+    layer = make(capacity=1)
+    await layer.group_add("all", "jobs")
+    await layer.group_send("all", JOB)
+    await layer.group_send("all", JOB)
+    assert layer.statistics.dropped == {"capacity": 1}
+
+
+async def test_what_is_not_confirmed_is_counted(make, monkeypatch):
+    layer = make()
+    await layer.send("jobs", JOB)
+
+    async def fail(*args, **kwargs):
+        raise Unconfirmed("as if")
+
+    monkeypatch.setattr(layer.transport._get_publisher(), "publish", fail)
+    await layer.send("jobs", JOB)
+    assert layer.statistics.dropped == {"unconfirmed": 1}
+
+
+async def test_a_queue_that_was_deleted_is_made_again(make):
+    layer = make()
+    await layer.send("jobs", JOB)
+    link = await layer.transport._get_publisher().link()
+    await link.channel.queue_delete(named_queue(layer.prefix, "jobs"))
+    await layer.send("jobs", JOB)
+    assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_calls_that_break_are_repeated_and_those_that_are_refused_are_not(make):
+    named, calls = make().transport.named, []
+
+    async def call(link):
+        calls.append(link)
+        if len(calls) == 1:
+            raise ConnectionError("as if")
+        if len(calls) == 2:
+            await link.aclose()
+            raise ConnectionError("it was closed")
+
+    await soon(named._repeat(call))
+    assert len(calls) == 3
+    assert calls[0] is calls[1] is not calls[2]
+
+    async def refuse(link):
+        raise ValueError("never")
+
+    with pytest.raises(BrokerError, match="RabbitMQ refused a command: never"):
+        await soon(named._repeat(refuse))
+
+
+async def test_what_is_put_back_of_a_group_is_still_the_groups(make):
+    layer = make(symmetric_encryption_keys=["key"])
+    await layer.group_add("all", "jobs")
+    await layer.group_send("all", JOB)
+    reading = layer.transport.named
+    first = asyncio.create_task(layer.transport.named.dequeue("jobs"))
+    await until(reading.is_awaited)
+    _, group = await soon(first)
+    assert group == "all"
+    reader = reading._reading.peek().readers["jobs"]
+    await layer.group_send("all", JOB)
+    message = await soon(reader.receive())
+    await reader._put_back(message)
+    assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_a_loop_that_reads_nothing_has_nothing_to_end(make):
+    named = make().transport.named
+    await named.stop_receiving("jobs")
+    await named.rest()
+    await named.aclose()
+    assert not named.is_awaited()
+
+
+async def test_rest_ends_what_reads_for_no_caller(make):
+    layer = make()
+    await layer.send("jobs", JOB)
+    await soon(layer.receive("jobs"))
+    waiting = asyncio.create_task(layer.receive("others"))
+    await until(layer.transport.named.is_awaited)
+    reading = layer.transport.named._reading.peek()
+    await layer.close_pools()
+    assert list(reading.readers) == ["others"]
+    await layer.stop_receiving("others")  # somebody waits
+    assert list(reading.readers) == ["others"]
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    await layer.close_pools()
+    assert reading.readers == {}
+    assert reading.line.link is None
+
+
+async def test_a_flush_deletes_the_queues_that_this_process_knows(make):
+    layer = make()
+    await layer.send("jobs", JOB)
+    await layer.send("read", JOB)
+    await soon(layer.receive("read"))
+    await layer.send("read", JOB)
+    await layer.flush()
+    await layer.send("jobs", {"type": "later"})
+    assert await soon(layer.receive("jobs")) == {"type": "later"}
+    sender = make()
+    await sender.send("jobs", JOB)
+    await sender.flush()  # it has read nothing
+    await sender.send("jobs", {"type": "last"})
+    assert await soon(layer.receive("jobs")) == {"type": "last"}
+
+
+def test_a_queue_lives_longer_than_its_messages():
+    assert queues._LIVES > 1
