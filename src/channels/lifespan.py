@@ -13,7 +13,7 @@ from django.db import close_old_connections
 
 from . import signals
 from ._runtime import draining
-from ._runtime.connections import connections
+from ._runtime.connections import Connections, connections
 from ._runtime.exits import current_task, is_crash
 from ._runtime.servers import SETTLED
 from ._runtime.types import Receive, Scope, Send
@@ -27,6 +27,9 @@ Hook: TypeAlias = Callable[..., Any]
 
 # Seconds that shutdown hooks wait for connections which the server has cut.
 _CUT = 2.0
+
+# Seconds by which the event loop is held up if it comes so late, and how often that is waited for.
+_LATE, _ATTEMPTS = 0.05, 20
 
 
 class Lifespan:
@@ -87,9 +90,8 @@ class Lifespan:
             return str(error)
         failure = await _run(self._on_startup, state, stop_at_failure=True)
         if not failure:
-            here = connections.get()
-            asyncio.get_running_loop().call_later(SETTLED, draining.prepare, here)
             signals.emit(signals.server_started, type(self))
+            _prepare_when_settled(connections.get())
         return failure
 
     async def _stop(self, state: Any) -> str:
@@ -97,6 +99,23 @@ class Lifespan:
         draining.release()
         await connections.get().ended(_CUT)
         return await _run(reversed(self._on_shutdown), state, stop_at_failure=False)
+
+
+def _prepare_when_settled(here: Connections, attempts: int = _ATTEMPTS) -> None:
+    """Arrange for the end of the process when the server has gone on with its startup.
+
+    It has not either as long as the event loop is held up, so that it comes late to this.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + SETTLED
+
+    def look() -> None:
+        if attempts and loop.time() > due + _LATE:
+            _prepare_when_settled(here, attempts - 1)
+        else:
+            draining.prepare(here)
+
+    loop.call_later(SETTLED, look)
 
 
 class _Hook:

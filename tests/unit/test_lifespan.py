@@ -346,6 +346,24 @@ async def test_the_process_gets_ready_to_be_told_to_end_and_is_left_as_it_was(si
     assert signal.getsignal(signal.SIGTERM) is sigterm
 
 
+async def test_a_server_that_was_held_up_gets_as_long_once_more(sigterm, monkeypatch):
+    monkeypatch.setattr(lifespan_module, "SETTLED", 0.01)
+    looks = []
+    prepare = lifespan_module._prepare_when_settled
+
+    def note(here, attempts):
+        looks.append(attempts)
+        prepare(here, attempts)
+
+    server = Server(Lifespan())
+    await server.say("lifespan.startup")
+    monkeypatch.setattr(lifespan_module, "_prepare_when_settled", note)
+    time.sleep(0.2)
+    await until(lambda: signal.getsignal(signal.SIGTERM) is not sigterm)
+    assert looks[0] == lifespan_module._ATTEMPTS - 1
+    await server.say("lifespan.shutdown")
+
+
 async def test_a_server_that_stops_at_once_leaves_nothing_to_come(sigterm, monkeypatch):
     monkeypatch.setattr(lifespan_module, "SETTLED", 0.01)
     assert await Server(Lifespan()).run() == [STARTED, STOPPED]

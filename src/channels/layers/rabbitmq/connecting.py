@@ -138,7 +138,9 @@ class Link:
     def reason(self) -> Exception:
         """What has ended it."""
         error = self.over.exception()
-        return error if isinstance(error, Exception) else ConnectionError("it was closed")
+        return (
+            error if isinstance(error, Exception) else ConnectionError("the connection was closed")
+        )
 
     async def unblocked(self) -> None:
         """Wait while RabbitMQ takes no messages, because memory or disk are short."""
@@ -199,7 +201,15 @@ def is_transient(error: BaseException) -> bool:
         return False
     if _of_tls(error) is not None:
         return False
-    return isinstance(error, amqp.AMQPError | OSError | TimeoutError | asyncio.CancelledError)
+    # aiormq answers calls on a channel that has just been closed with a RuntimeError of its own.
+    return isinstance(
+        error,
+        amqp.AMQPError
+        | amqp.ChannelInvalidStateError
+        | OSError
+        | TimeoutError
+        | asyncio.CancelledError,
+    )
 
 
 def _of_tls(error: BaseException | None) -> ssl.SSLError | None:
