@@ -7,10 +7,12 @@ from unittest import SkipTest
 import pytest
 from django.test import SimpleTestCase
 
+from channels.layers import InMemoryChannelLayer
 from channels.testing.conformance import LayerConformance, LayerHarness
 from channels.testing.conformance.delayed import DelayedTests
 from channels.testing.conformance.laws import LawTests
 from channels.testing.conformance.messages import MessageTests
+from channels.testing.conformance.queues import QueueTests
 from channels.testing.conformance.states import StateTests
 
 from . import layers
@@ -210,3 +212,12 @@ def test_layers_that_carry_objects_refuse_fewer_of_them():
         carries_objects = True
 
     assert len(Objects().unencodable()) < len(MessageTests().unencodable())
+
+
+async def test_a_receiver_that_has_its_message_before_it_is_cancelled_is_no_fault():
+    class Memory(QueueTests):
+        def make_layer(self, **config):
+            return InMemoryChannelLayer(**config)
+
+    promise = Memory().test_a_cancelled_receiver_leaves_its_message_to_the_next
+    assert await promise() is None
