@@ -44,7 +44,7 @@ class RabbitMQChannelLayer(BrokerLayer):
             as long is given up.
         response_timeout: seconds for which an answer of the broker is awaited.
         queue_type: of named channels: ``"classic"``, or ``"quorum"`` for copies on several nodes,
-            which may take some messages more than the capacity.
+            which may take some messages more, or fewer, than the capacity.
         inbox_capacity: messages that may wait for one process.
         symmetric_encryption_keys: keys under which messages are encrypted: the first encrypts,
             all decrypt.
