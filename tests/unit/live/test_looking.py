@@ -52,7 +52,7 @@ async def test_connections_are_found_by_whatever_is_known_of_them(servers: list[
     await connections_here(Query())
     servers[1].text("hello")
     await until(lambda: len(servers[1].texts()) == 2)
-    found = await connections_here(Query(text="ADA", group="lobby"))
+    found = await connections_here(Query(text="ADA\\N", group="lobby"))
     assert found.found == 1
     assert (found.rows[0].user, found.rows[0].username) == ("7", "ada\\n")
     assert (found.rows[0].address, found.rows[0].groups) == ("10.0.0.0", ["lobby"])
