@@ -3,12 +3,14 @@
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..exceptions import InvalidChannelLayerError
 
 __all__ = [
     "LONGEST",
+    "milliseconds",
     "require_callback",
     "require_capacities",
     "require_count",
@@ -95,3 +97,9 @@ def require_callback(name: str, value: Any) -> None:
     """
     if value is not None and not callable(value):
         raise InvalidChannelLayerError(f"{name} must be a function, not {value!r}")
+
+
+@lru_cache(maxsize=16)  # what is asked for with each message is the same as a rule
+def milliseconds(seconds: float) -> int:
+    """Seconds as brokers take them: whole, positive and finite."""
+    return max(int(min(seconds, LONGEST) * 1000), 1)

@@ -12,6 +12,7 @@ from aiormq.channel import Channel
 from yarl import URL
 
 from ..._runtime import backstage, timers
+from ..._runtime.backstage import ignore_failure
 from ...exceptions import BrokerError, ChannelsError
 
 __all__ = ["Link", "Nodes", "explain", "is_transient", "uncancelled"]
@@ -31,16 +32,11 @@ async def uncancelled(call: Awaitable[_T]) -> _T:
     try:
         await asyncio.wait((task,))
     except asyncio.CancelledError:
-        task.add_done_callback(_retrieve)
+        task.add_done_callback(ignore_failure)
         raise
     if task.cancelled():  # that is how aiormq ends calls whose connection breaks
         raise ConnectionError("the connection was closed")
     return task.result()
-
-
-def _retrieve(task: "asyncio.Future[Any]") -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 class Nodes:
@@ -179,7 +175,7 @@ async def _close(connection: AbstractConnection | Channel) -> None:
     closing = asyncio.ensure_future(connection.close())
     await asyncio.wait((closing,), timeout=_CLOSING)
     closing.cancel()
-    closing.add_done_callback(_retrieve)
+    closing.add_done_callback(ignore_failure)
 
 
 # Errors

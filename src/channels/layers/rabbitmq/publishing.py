@@ -7,6 +7,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from ..._runtime import timers
 from ...exceptions import BrokerUnavailable, Unconfirmed
+from ..options import milliseconds
 from .connecting import Link, Nodes, uncancelled
 from .line import Line
 from .names import exchange_name
@@ -73,7 +74,7 @@ class Publisher:
         direct: bool = False,
         mandatory: bool = False,
         persistent: bool = False,
-        expiration: int | None = None,
+        expiration: float | None = None,
         kind: str | None = None,
     ) -> Outcome:
         """Publish a message, and wait until the broker has it.
@@ -84,7 +85,7 @@ class Publisher:
             direct: to the queue with the name ``key``, not to the exchange.
             mandatory: whether it matters that there is no queue for it.
             persistent: whether it is to outlive the broker, in a durable queue.
-            expiration: milliseconds that it may wait in a queue.
+            expiration: seconds that it may wait in a queue.
             kind: the type of a message that is not a consumer's.
 
         Raises:
@@ -93,7 +94,7 @@ class Publisher:
         """
         properties = spec.Basic.Properties(
             delivery_mode=_PERSISTENT if persistent else _TRANSIENT,
-            expiration=None if expiration is None else str(expiration),
+            expiration=None if expiration is None else str(milliseconds(expiration)),
             message_type=kind,
         )
         self.under_way += 1

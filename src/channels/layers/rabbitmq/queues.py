@@ -17,7 +17,7 @@ from ...exceptions import Unconfirmed
 from ..broker.process import ProcessChannels
 from ..broker.reconnecting import backoff
 from ..broker.transport import UNCONFIRMED
-from ..options import LONGEST
+from ..options import milliseconds
 from .connecting import Link, Nodes, explain, is_transient
 from .line import Line
 from .names import exchange_name, expired_queue, group_key, group_of, named_queue
@@ -75,7 +75,7 @@ class NamedQueues:
         self._get_publisher = get_publisher
         self._expired = expired
         self._capacity_of = capacity_of
-        self._life = min(max(expiry * _LIVES, _LEAST), LONGEST)
+        self._life = max(expiry * _LIVES, _LEAST)
         self._reading: PerLoop[_Reading] = PerLoop(self._make_reading)
         # The queues that are known to be there, and until when.
         self._known: dict[str, float] = {}
@@ -106,7 +106,7 @@ class NamedQueues:
             direct=True,
             mandatory=True,
             persistent=True,
-            expiration=max(int(min(expiry, LONGEST) * 1000), 1),
+            expiration=expiry,
         )
 
     async def _repeat(self, call: Callable[[Link], Awaitable[object]]) -> None:
@@ -131,7 +131,7 @@ class NamedQueues:
         queue = named_queue(self._prefix, channel)
         arguments: dict[str, Any] = {
             "x-queue-type": self._kind,
-            "x-expires": int(self._life * 1000),
+            "x-expires": milliseconds(self._life),
             "x-max-length": self._capacity_of(channel),
             "x-overflow": "reject-publish",
             "x-dead-letter-exchange": "",
@@ -207,7 +207,7 @@ class NamedQueues:
         key = message.routing_key or ""
         await self._get_publisher().publish(
             named_queue(self._prefix, channel), message.body, direct=True, persistent=True,
-            expiration=int(message.header.properties.expiration or self._life * 1000),
+            expiration=int(message.header.properties.expiration or 0) / 1000 or self._life,
             kind=group_of(key),
         )  # fmt: skip
 

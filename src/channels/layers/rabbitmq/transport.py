@@ -169,9 +169,7 @@ class RabbitMQTransport(Broadcasting[Inbox], Stateless):
             await self.receiver.readers[0].wait_until_up()
         sender = self._senders.get()
         try:
-            outcome = await sender.publisher.publish(
-                group_key(group), data, expiration=max(int(min(expiry, 1e8) * 1000), 1)
-            )
+            outcome = await sender.publisher.publish(group_key(group), data, expiration=expiry)
         except Unconfirmed:
             self._local.drop(UNCONFIRMED, group)
             sender.losses.tell(group_key(group), _UNCONFIRMED)

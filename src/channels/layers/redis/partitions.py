@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from ..._runtime.loops import PerLoop
-from ..options import LONGEST
+from ..options import milliseconds
 from .connection.sender import Sender
 from .connection.servers import Server
 from .keys import consistent_hash, pattern_of_all
@@ -13,12 +13,6 @@ __all__ = ["Partitions", "milliseconds"]
 
 # Names of which the partition is remembered.
 _REMEMBERED = 4096
-
-
-@lru_cache(maxsize=16)  # what is asked for with each message is the same as a rule
-def milliseconds(seconds: float) -> int:
-    """Seconds as Redis takes them: whole, positive and finite."""
-    return max(int(min(seconds, LONGEST) * 1000), 1)
 
 
 class Partitions:

@@ -41,7 +41,7 @@ async def make_queue(admin, prefix, key, **arguments):
 async def test_a_message_goes_to_every_queue_with_its_key(publisher, admin, prefix):
     one = await make_queue(admin, prefix, "g.room")
     two = await make_queue(admin, prefix, "g.room", **{"x-max-length": 5})
-    outcome = await publisher.publish("g.room", b"news", expiration=60_000, kind=GAP)
+    outcome = await publisher.publish("g.room", b"news", expiration=60, kind=GAP)
     assert outcome is Outcome.TAKEN
     for queue in (one, two):
         message = await admin.basic_get(queue, no_ack=True)

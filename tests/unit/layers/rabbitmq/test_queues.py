@@ -188,3 +188,14 @@ async def test_a_flush_deletes_the_queues_that_this_process_knows(make):
 
 def test_a_queue_lives_longer_than_its_messages():
     assert queues._LIVES > 1
+
+
+@pytest.mark.parametrize("expiry", [90 * 86400, 1e300])
+async def test_messages_may_live_longer_than_rabbitmq_takes(make, expiry):
+    layer = make(expiry=expiry)
+    channel = await layer.new_channel()
+    await layer.group_add("all", channel)
+    await layer.send("jobs", JOB)
+    await layer.group_send("all", JOB)
+    assert await soon(layer.receive("jobs")) == JOB
+    assert await soon(layer.receive(channel)) == JOB
