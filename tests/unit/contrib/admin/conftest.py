@@ -5,7 +5,6 @@ import json
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.db import connection
 from django.test import Client, override_settings
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -48,24 +47,29 @@ def project():
     channel_layers.set("default", former)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """The tables of the apps that only these tests have, once for all.
+
+    A table made and dropped per test would need the whole database for itself, while a thread that
+    a test has left may still read from it.
+    """
+    from django.core.management import call_command
+
+    with django_db_blocker.unblock(), override_settings(**SETTINGS, INSTALLED_APPS=APPS):
+        call_command("migrate", verbosity=0)
+
+
 @pytest.fixture
 def tables(transactional_db, project):
-    """What ``migrate`` makes for the apps that only these tests have."""
+    """The database, with what ``migrate`` writes into it and other tests may have removed."""
     from django.apps import apps
     from django.contrib.auth.management import create_permissions
     from django.contrib.contenttypes.models import ContentType
 
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TABLE django_admin_log (id integer PRIMARY KEY AUTOINCREMENT, action_time "
-            "datetime, object_id text, object_repr varchar(200), action_flag smallint, "
-            "change_message text, content_type_id integer, user_id integer)"
-        )
     ContentType.objects.clear_cache()
     create_permissions(apps.get_app_config("channels_admin"), verbosity=0)
     yield
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE django_admin_log")
     ContentType.objects.clear_cache()
 
 
