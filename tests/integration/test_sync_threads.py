@@ -171,7 +171,11 @@ async def test_clients_that_do_not_read_occupy_no_thread(server):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel tells")
 async def test_a_client_that_is_slow_but_reads_is_waited_for(server):
-    """For several times its ``send_timeout``, and it gets everything."""
+    """For several times its ``send_timeout``, and it gets everything.
+
+    Another client is waited for already. To look whether that one reads makes the connections of
+    Granian known that there are; this one comes later.
+    """
 
     def read_slowly() -> None:
         client = SlowClient(server, "/impatient/")
@@ -184,8 +188,11 @@ async def test_a_client_that_is_slow_but_reads_is_waited_for(server):
             while left > 0:
                 left -= len(client.read(2**20))
 
-    await asyncio.to_thread(read_slowly)
-    assert "Consumer at /impatient/: the client has not read" not in server.output
+    async with clients(server, 1) as [other]:
+        await other.send(f"big {MUCH}")
+        await slowest_echo(server, 1.0)  # there are two looks a second
+        await asyncio.to_thread(read_slowly)
+    assert "/impatient/: the client has not read" not in server.output
 
 
 async def test_handlers_that_pour_step_aside_and_are_held_back(server, get):

@@ -63,14 +63,17 @@ class PendingSend:
         self.task = task
         # When the client was last seen to read, or this send was first looked at.
         self._since: float | None = None
-        self._taken: int | None = None  # the sender's figure, at the last look
+        self._taken: int | None = None  # the sender's figure, when it was last known
 
     def look(self, now: float) -> None:
         """Notice whether the client has read since the last look."""
-        before, self._taken = self._taken, self.sender.taken()
-        has_read = before is not None and self._taken is not None and self._taken > before
+        taken = self.sender.taken()
+        # With the first figure the client may just have read: nothing was known before.
+        has_read = taken is not None and (self._taken is None or taken > self._taken)
         if self._since is None or has_read:
             self._since = now
+        if taken is not None:
+            self._taken = taken
 
     def waited(self, now: float) -> float:
         """Seconds since the client was last seen to read; 0 before the first look."""

@@ -440,6 +440,26 @@ async def test_a_client_that_reads_slowly_is_waited_for():
     assert slow.gave_up[0][2] == 2.0
 
 
+@pytest.mark.parametrize(
+    "figures",
+    [
+        [None, None, None],  # nothing is ever known
+        [None, 5, 5, 5],  # known late: the client may have read until then
+        [5, None, 5],  # a figure that was missing is no progress
+        [5, None, 6, 6, 6],  # nor does that hide progress
+    ],
+)
+async def test_a_figure_may_be_unknown_at_a_look(figures):
+    """The client is given up with the last look, and not before."""
+    pending, sender = PendingSends(), Sender(2.0)
+    pending[asyncio.get_running_loop().create_future()] = PendingSend(sender, None)
+    for second, figure in enumerate(figures):
+        assert sender.gave_up == []
+        sender.taken_so_far = figure
+        pending.look(float(second))
+    assert sender.gave_up[0][2] == 2.0
+
+
 async def test_each_send_is_timed_by_itself():
     pending, sender = PendingSends(), Sender(2.0)
     for second in range(10):

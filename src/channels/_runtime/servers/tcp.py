@@ -1,10 +1,12 @@
 """What the kernel knows of a TCP connection, which servers do not tell."""
 
+import math
 import os
 import socket
 import stat
 import struct
 import sys
+import time
 from typing import Any
 
 from .. import clock
@@ -17,9 +19,11 @@ _ON_LINUX = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
 # Linux's struct tcp_info (include/uapi/linux/tcp.h, since 4.1) up to tcpi_bytes_acked.
 _TCP_INFO = struct.Struct("=120xQ")
 
-# Seconds for which it is known which sockets a process has. To find them takes some 10
-# microseconds for each.
-_FRESH = 5.0
+# To find which sockets a process has takes some 10 microseconds for each. Where one is missing they
+# are looked for again after that many times as long, which makes it 2 % of a thread at most, and
+# after at least so many seconds. The sockets of those behind some proxies are never found.
+_REST = 50
+_SHORTEST_REST = 0.25
 
 _DESCRIPTORS = "/proc/self/fd"
 
@@ -72,17 +76,16 @@ def _connection(descriptor: int | None, wanted: tuple[Any, ...]) -> socket.socke
     return connection
 
 
-# Descriptors by the addresses of the client and the server, and when they were found.
+# Descriptors by the addresses of the client and the server, and when they may be found again.
 _known: dict[tuple[Any, ...], int] = {}
-_found = -_FRESH
+_rests_until = -math.inf
 
 
 def _find() -> dict[tuple[Any, ...], int]:
     """The descriptors of this process's connections."""
-    global _found  # noqa: PLW0603 - of the process
-    now = clock.now()
-    if not 0 <= now - _found < _FRESH:
-        _found = now
+    global _rests_until  # noqa: PLW0603 - of the process
+    if clock.now() >= _rests_until:
+        begun = time.thread_time()
         _known.clear()
         for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - only the names are wanted
             connection = _open(int(name))
@@ -91,6 +94,8 @@ def _find() -> dict[tuple[Any, ...], int]:
                 connection.detach()
                 if addresses is not None:
                     _known[addresses] = int(name)
+        rest = max(_SHORTEST_REST, _REST * (time.thread_time() - begun))
+        _rests_until = clock.now() + rest
     return _known
 
 

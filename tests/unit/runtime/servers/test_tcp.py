@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -55,7 +56,8 @@ async def test_the_figure_grows_only_while_the_other_side_reads():
         await until(reads)
 
 
-async def test_a_socket_is_found_by_its_addresses():
+async def test_a_socket_is_found_by_its_addresses(monkeypatch):
+    monkeypatch.setattr(tcp, "_rests_until", -math.inf)
     with connected() as (server, client):
         scope = {"client": client.getsockname(), "server": list(client.getpeername())}
         fill(server)
@@ -77,7 +79,7 @@ def test_a_socket_may_be_unknown(scope):
 
 
 def test_a_descriptor_that_has_become_another_connections_is_not_asked(monkeypatch):
-    monkeypatch.setattr(tcp, "_found", -tcp._FRESH - 1e9)
+    monkeypatch.setattr(tcp, "_rests_until", -math.inf)
     with connected() as (server, client), connected() as (another, _):
         scope = {"client": client.getsockname(), "server": client.getpeername()}
         assert acknowledged_by_address(scope) is not None
@@ -93,13 +95,42 @@ def test_on_other_systems_nothing_is_known(monkeypatch):
         assert acknowledged_by_address(scope) is None
 
 
-def test_descriptors_are_not_looked_for_all_the_time(monkeypatch):
-    looked = []
-    monkeypatch.setattr(tcp, "_found", -tcp._FRESH - 1e9)
-    monkeypatch.setattr(tcp.os, "listdir", lambda path: looked.append(path) or [])
-    for _ in range(100):
-        assert acknowledged_by_address({"client": ["a", 1], "server": ["b", 2]}) is None
+@pytest.mark.parametrize(("cost", "rest"), [(0.0, 0.25), (0.002, 0.25), (0.02, 1.0)])
+def test_descriptors_are_looked_for_as_often_as_that_is_cheap(monkeypatch, cost, rest):
+    looked, now, cpu = [], [1000.0], [0.0]
+
+    def listdir(path):
+        looked.append(path)
+        cpu[0] += cost
+        return []
+
+    monkeypatch.setattr(tcp, "_rests_until", -math.inf)
+    monkeypatch.setattr(tcp.os, "listdir", listdir)
+    monkeypatch.setattr(tcp.clock, "now", lambda: now[0])
+    monkeypatch.setattr(tcp.time, "thread_time", lambda: cpu[0])
+
+    def look():
+        for _ in range(100):
+            assert acknowledged_by_address({"client": ["a", 1], "server": ["b", 2]}) is None
+
+    look()
     assert len(looked) == 1
+    now[0] += rest * 0.9
+    look()
+    assert len(looked) == 1
+    now[0] += rest * 0.2
+    look()
+    assert len(looked) == 2
+
+
+async def test_a_connection_is_known_soon_though_others_were_looked_for_before(monkeypatch):
+    monkeypatch.setattr(tcp, "_rests_until", -math.inf)
+    with connected() as (_server, client):
+        scope = {"client": client.getsockname(), "server": client.getpeername()}
+        assert acknowledged_by_address(scope) is not None
+        with connected() as (_, newcomer):
+            scope = {"client": newcomer.getsockname(), "server": newcomer.getpeername()}
+            await until(lambda: acknowledged_by_address(scope) is not None)
 
 
 def test_what_is_no_tcp_is_unknown():
