@@ -5,6 +5,11 @@ no more than that, so that what this process does not handle yet stays for other
 acknowledged, and RabbitMQ has answered what follows, before the caller gets it: so none is handled
 twice. What was sent to a caller that has given up waiting is kept for the next one, and after a
 while given back.
+
+Order needs care with quorum queues. What RabbitMQ is sending to a consumer that is cancelled at
+that moment goes back to the queue, but late: what was sent after it may be handed out before it. So
+a consumer is cancelled while its one message is not acknowledged, when RabbitMQ sends it nothing
+else, or when nobody has waited for some time.
 """
 
 import asyncio
@@ -16,6 +21,7 @@ from dataclasses import dataclass
 from aiormq.abc import DeliveredMessage
 
 from ..._runtime import backstage, timers
+from ..._runtime.clock import now
 from ...exceptions import BrokerUnavailable
 from ..broker.reconnecting import Reconnector
 from .connecting import Link, Nodes, explain, is_transient, uncancelled
@@ -24,7 +30,8 @@ from .line import Line
 __all__ = ["QueueReader"]
 
 _IDLE = 30.0  # seconds without a caller after which nothing is kept of a queue
-_HOLD = 1.0  # seconds without a caller after which a message is given back
+# Seconds without a caller after which a message is given back, or is not awaited any more.
+_HOLD = 1.0
 
 
 @dataclass(slots=True)
@@ -76,9 +83,10 @@ class QueueReader:
         self._callers: deque[asyncio.Future[_Held]] = deque()
         self._held: deque[_Held] = deque()
         self._wanted = asyncio.Event()
-        # Set when a message has come, and when nobody waits any more.
+        # Set when a message has come, and at the end.
         self._stirred = asyncio.Event()
         self._closing = False
+        self._left = 0.0  # when the last caller gave up
         self._task: asyncio.Task[None] | None = None
         #: How many calls of :meth:`receive` are under way.
         self.callers = 0
@@ -109,8 +117,7 @@ class QueueReader:
             else:
                 with contextlib.suppress(ValueError):
                     self._callers.remove(caller)
-                if not self._callers:
-                    self._stirred.set()
+                self._left = now()
             raise
 
     async def _take(self, held: _Held) -> bool:
@@ -186,13 +193,12 @@ class QueueReader:
         return True
 
     async def _wait_for_one(self, link: Link) -> None:
-        """Let RabbitMQ send one message as soon as there is one, unless the callers go."""
+        """Let RabbitMQ send one message when there is one, unless nobody waits for it for long."""
         came: list[DeliveredMessage] = []
         self._stirred.clear()
 
         async def receive(message: DeliveredMessage) -> None:
             came.append(message)
-            self._came(message, link)
             self._stirred.set()
 
         consuming = await uncancelled(link.channel.basic_consume(self._queue, receive))
@@ -200,13 +206,21 @@ class QueueReader:
         stirred = asyncio.ensure_future(self._stirred.wait())
         try:
             # One that the broker cancels, since the queue was deleted, is not there any more.
-            while self._callers and not came and tag in link.channel.consumers and link.is_open:
+            while (
+                not came and self._is_awaited() and tag in link.channel.consumers and link.is_open
+            ):
                 await asyncio.wait(
-                    (stirred, link.over), timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+                    (stirred, link.over), timeout=_HOLD, return_when=asyncio.FIRST_COMPLETED
                 )
         finally:
             stirred.cancel()
             await _quietly(uncancelled(link.channel.basic_cancel(tag)))
+            for message in came:  # acknowledged from now on, and not before: see above
+                self._came(message, link)
+
+    def _is_awaited(self) -> bool:
+        """Whether a caller waits for a message, or did until recently."""
+        return not self._closing and (bool(self._callers) or now() < self._left + _HOLD)
 
     def _came(self, message: DeliveredMessage, link: Link) -> None:
         self._held.append(_Held(message, link))

@@ -305,3 +305,29 @@ async def test_a_caller_that_is_cancelled_as_the_layer_is_closed_is_passed_over(
     await reader_of(layer).aclose()
     await asyncio.wait((first,))
     assert first.cancelled()
+
+
+async def test_quorum_queues_keep_the_order_of_what_comes_while_a_caller_waits(make):
+    layer = make(queue_type="quorum")
+    sent, received = [], []
+    for start in range(0, 40, 4):
+        first = wait_for(layer)
+        await consuming(layer)
+        for n in range(start, start + 4):
+            await layer.send("jobs", {"type": "job", "n": n})
+            sent.append(n)
+        received.append((await soon(first))["n"])
+        received += [(await soon(layer.receive("jobs")))["n"] for _ in range(3)]
+    assert received == sent
+
+
+async def test_nobody_who_has_given_up_takes_messages_from_others_for_long(make, monkeypatch):
+    monkeypatch.setattr(reading, "_HOLD", 0.01)
+    layer, other = make(), make()
+    first = wait_for(layer)
+    await consuming(layer)
+    first.cancel()
+    channel = layer.transport.named._reading.peek().line.link.channel
+    await until(lambda: len(channel.consumers) == 1)
+    await other.send("jobs", JOB)
+    assert await soon(other.receive("jobs")) == JOB
