@@ -11,6 +11,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "rest_framework.authtoken",
+    "rest_framework_simplejwt.token_blacklist",
     "channels",
 ]
 MIDDLEWARE = [

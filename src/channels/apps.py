@@ -25,8 +25,9 @@ class ChannelsConfig(AppConfig):
         plane.watch()
         asking.watch()
         if apps.is_installed("django.contrib.auth"):
-            from .revocation import events, hearing, watching  # noqa: PLC0415
+            from .revocation import events, hearing, token_events, watching  # noqa: PLC0415
 
             watching.watch()
             hearing.hear()
             events.watch()
+            token_events.watch()

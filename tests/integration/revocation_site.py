@@ -20,6 +20,7 @@ settings.configure(
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.sessions",
+        "rest_framework.authtoken",
     ],
     MIDDLEWARE=[
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -60,6 +61,7 @@ from django.contrib.auth import (  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.http import HttpResponse  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
+from rest_framework.authtoken.models import Token  # noqa: E402
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.generic.longpoll import AsyncLongPollConsumer  # noqa: E402
@@ -67,6 +69,7 @@ from channels.generic.sse import AsyncSseConsumer  # noqa: E402
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, WebsocketConsumer  # noqa: E402
 from channels.revocation import disconnect_user  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.tokens import DRFTokenVerifier, TokenAuthMiddleware  # noqa: E402
 
 
 def sign_in(request, name, expiry):
@@ -89,9 +92,15 @@ def do(request, what):
         user.save()
     elif what == "deletion":
         get_user_model().objects.filter(pk=user.pk).delete()
+    elif what == "token":
+        Token.objects.filter(user=user).delete()
     elif what == "disconnect":
         disconnect_user(user, code=4000, reason="go away")
     return HttpResponse()
+
+
+def token(request):
+    return HttpResponse(Token.objects.create(user=request.user).key)
 
 
 async def sign_out(request):
@@ -103,6 +112,7 @@ urlpatterns = [
     path("in/<name>/<int:expiry>/", sign_in),
     path("out/", sign_out),
     path("do/<what>/", do),
+    path("token/", token),
 ]
 
 
@@ -127,13 +137,17 @@ class Told:
     groups = ("room",)
 
     async def connect(self):
-        user, session = self.scope["user"], self.scope["session"]
+        user, session = self.scope["user"], self.scope.get("session")
         if not user.is_authenticated:
             await self.close()
             return
         await self.accept()
         await self.send_json(
-            {"user": user.pk, "session": session.session_key, "channel": self.channel_name}
+            {
+                "user": user.pk,
+                "session": getattr(session, "session_key", None),
+                "channel": self.channel_name,
+            }
         )
 
 
@@ -149,25 +163,36 @@ class Polls(Told, AsyncLongPollConsumer):
     pass
 
 
+def by_token(consumer):
+    return TokenAuthMiddleware(consumer.as_asgi(), DRFTokenVerifier())
+
+
 http = URLRouter(
     [
+        path("token/events/", by_token(Events)),  # type: ignore[arg-type]
+        path("token/polls/", by_token(Polls)),  # type: ignore[arg-type]
         path("events/", AuthMiddlewareStack(Events.as_asgi())),  # type: ignore[arg-type]
         path("polls/", AuthMiddlewareStack(Polls.as_asgi())),  # type: ignore[arg-type]
         re_path("", get_asgi_application()),  # type: ignore[arg-type]
     ]
 )
 
+sockets = URLRouter(
+    [
+        path("ws/", Chat.as_asgi()),  # type: ignore[arg-type]
+        path("careless/", Careless.as_asgi()),  # type: ignore[arg-type]
+        path("socket/", Socket.as_asgi()),  # type: ignore[arg-type]
+    ]
+)
+
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AuthMiddlewareStack(
-            URLRouter(
-                [
-                    path("ws/", Chat.as_asgi()),  # type: ignore[arg-type]
-                    path("careless/", Careless.as_asgi()),  # type: ignore[arg-type]
-                    path("socket/", Socket.as_asgi()),  # type: ignore[arg-type]
-                ]
-            )
+        "websocket": URLRouter(
+            [
+                path("token/socket/", by_token(Socket)),  # type: ignore[arg-type]
+                re_path("", AuthMiddlewareStack(sockets)),  # type: ignore[arg-type]
+            ]
         ),
     }
 )

@@ -72,17 +72,24 @@ class Visit:
 
     def __init__(self, site, stack):
         self.site, self.stack = site, stack
+        self.below = ""
 
-    async def begin(self, name):
+    async def begin(self, name, *, token=False):
         self.http = httpx.AsyncClient(base_url=self.site.origin, timeout=30)
         await self.stack.enter_async_context(self.http)
         assert (await self.http.get(f"/in/{name}/0/")).status_code == 200
-        cookie = "; ".join(f"{key}={value}" for key, value in self.http.cookies.items())
+        headers = {"Cookie": "; ".join(f"{key}={it}" for key, it in self.http.cookies.items())}
+        if token:
+            headers = {"Authorization": f"Bearer {(await self.http.get('/token/')).text}"}
+            self.http.headers.update(headers)
+            self.below = "/token"
         self.socket = await websockets.connect(
-            self.site.ws_url + "/socket/", additional_headers={"Cookie": cookie}
+            f"{self.site.ws_url}{self.below}/socket/", additional_headers=headers
         )
         self.stack.push_async_callback(self.socket.close)
-        events = self.http.stream("GET", "/events/", headers={"Accept": "text/event-stream"})
+        events = self.http.stream(
+            "GET", f"{self.below}/events/", headers={"Accept": "text/event-stream"}
+        )
         self.events = (await self.stack.enter_async_context(events)).aiter_lines()
         polled = await self.poll()
         polled = polled["messages"] or (await self.poll())["messages"]
@@ -101,7 +108,7 @@ class Visit:
 
     async def poll(self):
         params = {"cursor": self.cursor} if hasattr(self, "cursor") else {}
-        answer = await self.http.get("/polls/", params=params)
+        answer = await self.http.get(f"{self.below}/polls/", params=params)
         assert answer.status_code == 200
         content = answer.json()
         self.cursor = content["cursor"]
@@ -113,19 +120,20 @@ class Visit:
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             group.create_task(self.socket.wait_closed())
             event = group.create_task(self.next_event())
-            poll = group.create_task(self.poll())
+            poll = None if self.below else group.create_task(self.poll())
         assert time.monotonic() - began < WITHIN
         assert self.socket.close_code == code
         assert event.result() is None, "the stream ends without another event"
-        assert poll.result()["closed"]["code"] == code
+        if poll is not None:
+            assert poll.result()["closed"]["code"] == code
 
 
 @pytest.fixture
 async def visit(site):
     async with contextlib.AsyncExitStack() as stack:
 
-        async def visit(name):
-            return await Visit(site, stack).begin(name)
+        async def visit(name, **how):
+            return await Visit(site, stack).begin(name, **how)
 
         yield visit
 
@@ -141,6 +149,17 @@ async def test_the_user_is_deactivated(site, visit):
     visitor = await visit(PEOPLE[list(SERVERS.values()).index(site.kind)])
     assert (await visitor.http.get("/do/deactivation/")).status_code == 200
     await visitor.expect_closed(4401)
+
+
+async def test_the_token_is_deleted(visit):
+    visitor = await visit(PEOPLE[-1], token=True)
+    waiting = asyncio.create_task(
+        visitor.http.get("/token/polls/", params={"cursor": visitor.cursor})
+    )
+    assert (await visitor.http.get("/do/token/")).status_code == 200
+    await visitor.expect_closed(4401)
+    answer = await waiting
+    assert answer.status_code == 401 or answer.json()["closed"]["code"] == 4401
 
 
 @pytest.mark.parametrize("by", ["user", "session", "group", "channel"])

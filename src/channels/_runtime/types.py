@@ -123,6 +123,13 @@ class Credential(Protocol):
     def by_session(self) -> bool:
         """Whether it stands for the session of the scope, which says who the user is."""
 
+    @property
+    def token_id(self) -> str | None:
+        """What it is called where it is revoked; None if it has no name."""
+
+    def is_revoked(self) -> bool:
+        """Whether it has been revoked since, as far as that can be found out. Asks the database."""
+
     async def refresh(self, scope: Scope, token: str) -> None:
         """Take a newer token for the same user, and tell ``scope``.
 

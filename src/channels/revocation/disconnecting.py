@@ -1,4 +1,4 @@
-"""Disconnecting by hand: the connections of a user, of a session, of a group, or one."""
+"""Disconnecting by hand: those of a user, of a session, of a token, of a group, or one."""
 
 from typing import Any
 
@@ -13,10 +13,12 @@ __all__ = [
     "adisconnect_channel",
     "adisconnect_group",
     "adisconnect_session",
+    "adisconnect_token",
     "adisconnect_user",
     "disconnect_channel",
     "disconnect_group",
     "disconnect_session",
+    "disconnect_token",
     "disconnect_user",
     "which",
 ]
@@ -64,6 +66,25 @@ def disconnect_session(session_key: str, *, code: int = _CODE, reason: str = "")
 async def adisconnect_session(session_key: str, *, code: int = _CODE, reason: str = "") -> None:
     """The same for coroutines; see :func:`disconnect_session`."""
     await control.apublish(COMMAND, **which("session", session_key), code=code, reason=reason)
+
+
+def disconnect_token(token_id: str, *, code: int = _CODE, reason: str = "") -> None:
+    """Disconnect all that came in with a token. The token itself stays as good as it was.
+
+    See :func:`disconnect_user`.
+
+    Args:
+        token_id: the name of the token, which is no secret: the ``jti`` of a JSON Web Token, or
+            what ``scope["token"].token_id`` says.
+        code: what WebSockets are closed with.
+        reason: for the clients of WebSockets, at most 123 bytes.
+    """
+    control.publish(COMMAND, **which("token", token_id), code=code, reason=reason)
+
+
+async def adisconnect_token(token_id: str, *, code: int = _CODE, reason: str = "") -> None:
+    """The same for coroutines; see :func:`disconnect_token`."""
+    await control.apublish(COMMAND, **which("token", token_id), code=code, reason=reason)
 
 
 def disconnect_channel(channel_name: str, *, code: int = _CODE, reason: str = "") -> None:
@@ -115,8 +136,8 @@ def which(by: str, value: Any = None) -> dict[str, Any]:
     """The arguments of the command that say which connections it is about."""
     if by == "user":
         value = str(getattr(value, "pk", value))
-    elif by == "session":
-        value = digest(value)
+    elif by in ("session", "token"):
+        value = digest(str(value))
     return {"by": by, "value": value}
 
 

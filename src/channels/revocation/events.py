@@ -24,7 +24,7 @@ from .finding import digest
 from .plan import Plan
 from .telling import ENDED, RENAMED, USERS, bulletin
 
-__all__ = ["watch"]
+__all__ = ["tell", "watch"]
 
 # What a sign-in writes itself, which says nothing about whether the user may go on.
 _HARMLESS = {"last_login"}
@@ -46,7 +46,7 @@ def _setting_changed(setting: str, **kwargs: Any) -> None:
         _watch_users()
 
 
-def _tell(command: str, value: object, using: str | None) -> None:
+def tell(command: str, value: object, using: str | None) -> None:
     """Tell all processes, when the transaction has been committed.
 
     Where an event loop runs there is none: Django has no transactions in coroutines.
@@ -95,7 +95,7 @@ def _user_saved(
 def _user_changed(instance: Any, using: str, **kwargs: Any) -> None:
     # What derives from the model may have a primary key of its own.
     key: Any = get_user_model()._meta.pk
-    _tell(USERS, str(getattr(instance, key.attname)), using)
+    tell(USERS, str(getattr(instance, key.attname)), using)
 
 
 # Sessions
@@ -128,7 +128,7 @@ def _database_of(session: Any) -> str | None:
 
 def _ended(session: Any, key: str | None) -> None:
     if key and not _cycling.get():
-        _tell(ENDED, digest(key), _database_of(session))
+        tell(ENDED, digest(key), _database_of(session))
 
 
 def _renamed(session: Any, old: str | None) -> None:
@@ -137,7 +137,7 @@ def _renamed(session: Any, old: str | None) -> None:
         return
     if type(session).__module__.endswith("signed_cookies"):
         return  # its key is the whole cookie, and changes whenever it is saved
-    _tell(RENAMED, (digest(old), digest(new)), _database_of(session))
+    tell(RENAMED, (digest(old), digest(new)), _database_of(session))
 
 
 def _deleting(method: Callable[..., Any]) -> Any:

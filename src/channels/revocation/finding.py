@@ -6,16 +6,20 @@ from typing import Any
 
 from .._runtime.connections import Drainable, connections
 from .._runtime.identity import session_key_of, user_id_of
+from .._runtime.scopes import CREDENTIAL
 
-__all__ = ["RENAMED", "digest", "digest_of", "end", "find", "renamed"]
+__all__ = ["RENAMED", "digest", "digest_of", "digest_of_token", "end", "find", "renamed"]
 
 #: Key in a scope: the digests of the key that the session had, and of the one it has got meanwhile.
 RENAMED = "channels.session"
 
 
-def digest(session_key: str) -> str:
-    """What stands for a session key in commands: the key itself lets its owner in."""
-    return hashlib.sha256(session_key.encode()).hexdigest()
+def digest(secret: str) -> str:
+    """What stands for a session key in commands, which itself lets its owner in.
+
+    And for the name of a token: whoever reads commands is not to learn more than is needed.
+    """
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def renamed(connection: Drainable) -> str | None:
@@ -34,6 +38,13 @@ def digest_of(connection: Drainable) -> str | None:
     return renamed(connection) or (digest(key) if key else None)
 
 
+def digest_of_token(connection: Drainable) -> str | None:
+    """The digest of the name of a connection's token; None if it has none."""
+    credential = connection.scope.get(CREDENTIAL)
+    token_id = None if credential is None else credential.token_id
+    return None if token_id is None else digest(token_id)
+
+
 def find(by: str, values: Collection[str] = ()) -> list[Drainable]:
     """The connections of the running event loop that belong to some users, sessions and so on.
 
@@ -42,7 +53,7 @@ def find(by: str, values: Collection[str] = ()) -> list[Drainable]:
     counts as it is now.
 
     Args:
-        by: "user", "session" (``values`` are digests), "channel" or "all".
+        by: "user", "session" or "token" (``values`` are digests), "channel" or "all".
         values: which ones.
     """
     here = connections.get().open
@@ -52,6 +63,8 @@ def find(by: str, values: Collection[str] = ()) -> list[Drainable]:
         match = lambda found: user_id_of(found.scope) in wanted  # noqa: E731
     elif by == "session":
         match = lambda found: digest_of(found) in wanted  # noqa: E731
+    elif by == "token":
+        match = lambda found: digest_of_token(found) in wanted  # noqa: E731
     elif by == "channel":
         match = lambda found: found.channel_name in wanted  # noqa: E731
     else:

@@ -16,9 +16,9 @@ from ..close_codes import CloseCode
 from ..control import handlers
 from .finding import RENAMED, digest, digest_of, end, find
 from .plan import Plan
-from .telling import ENDED, USERS
+from .telling import ENDED, TOKENS, USERS
 from .telling import RENAMED as GOT_ANOTHER_KEY
-from .validity import HASH, ends_with_its_session
+from .validity import HASH, acceptable, ends_with_its_session
 from .watching import watches
 
 __all__ = ["Hearing", "hear", "hearings"]
@@ -38,6 +38,7 @@ class Hearing:
         self._ended: set[str] = set()
         self._keys: dict[str, str] = {}
         self._users: set[str] = set()
+        self._tokens: set[str] = set()
         self._waits = False
         #: Seconds that the latest look took.
         self.took = 0.0
@@ -48,19 +49,22 @@ class Hearing:
         ended: Iterable[str] = (),
         keys: Iterable[tuple[str, str]] = (),
         users: Iterable[str] = (),
+        tokens: Iterable[str] = (),
     ) -> None:
         """Look soon whom this concerns."""
         self._ended.update(ended)
         self._keys.update(keys)
         self._users.update(users)
+        self._tokens.update(tokens)
         if not self._waits:
             self._waits = True
             watches.get().run(self._look())
 
     async def _look(self) -> None:
         await timers.sleep(min(max(_SHORTEST, self.took * _TIMES), _LONGEST))
-        ended, keys, users = self._ended, self._keys, self._users
-        self._ended, self._keys, self._users, self._waits = set(), {}, set(), False
+        ended, keys, users, tokens = self._ended, self._keys, self._users, self._tokens
+        self._ended, self._keys, self._users, self._tokens = set(), {}, set(), set()
+        self._waits = False
         began, watch, plan = clock.now(), watches.get(), Plan.in_force()
         if keys:
             renamed = _rename(keys)
@@ -69,6 +73,9 @@ class Hearing:
         if ended and plan is not None:
             concerned = filter(ends_with_its_session, find("session", ended))
             end(concerned, CloseCode.UNAUTHORIZED, "signed out")
+        if tokens and plan is not None:
+            concerned = filter(acceptable, find("token", tokens))
+            end(concerned, CloseCode.UNAUTHORIZED, "the token was revoked")
         self.took = clock.now() - began
         if users and plan is not None:
             watch.run(watch.look_soon("user", users))
@@ -100,6 +107,7 @@ def hear() -> None:
     control.register(ENDED, _sessions_ended)
     control.register(GOT_ANOTHER_KEY, _sessions_renamed)
     control.register(USERS, _users_changed)
+    control.register(TOKENS, _tokens_revoked)
     control.register(handlers.GAP, _gap)
 
 
@@ -116,6 +124,11 @@ def _sessions_renamed(values: list[tuple[str, str]]) -> None:
 def _users_changed(values: list[str]) -> None:
     """Users were changed or deleted."""
     hearings.get().add(users=values)
+
+
+def _tokens_revoked(values: list[str]) -> None:
+    """Tokens were revoked."""
+    hearings.get().add(tokens=values)
 
 
 def _gap(reason: str) -> None:

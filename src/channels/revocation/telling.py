@@ -7,11 +7,12 @@ from .._runtime.forks import in_child
 from .._runtime.loops import bridge
 from ..control.commands import publish_soon
 
-__all__ = ["ENDED", "RENAMED", "USERS", "Bulletin", "bulletin"]
+__all__ = ["ENDED", "RENAMED", "TOKENS", "USERS", "Bulletin", "bulletin"]
 
 #: The commands. Each has ``values``: digests of session keys, pairs of them (the former one and
-#: the present one), and the primary keys of users as text.
+#: the present one), the primary keys of users as text, and digests of the names of tokens.
 ENDED, RENAMED, USERS = "sessions_ended", "sessions_renamed", "users_changed"
+TOKENS = "tokens_revoked"
 
 # Seconds for which more is waited for, so that a loop over many users makes few commands.
 _WINDOW = 0.05
@@ -30,7 +31,8 @@ class Bulletin:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         # In this order: a session may end under the key that it has just got.
-        self._waiting: dict[str, dict[object, None]] = {RENAMED: {}, ENDED: {}, USERS: {}}
+        commands = (RENAMED, ENDED, USERS, TOKENS)
+        self._waiting: dict[str, dict[object, None]] = {command: {} for command in commands}
         self._under_way = False
 
     def add(self, command: str, value: object) -> None:

@@ -97,6 +97,9 @@ def acceptable(connection: Drainable) -> bool:
 def _refusal(connection: Drainable) -> str | None:
     """Why the connection may not go on, or None."""
     scope = connection.scope
+    credential = scope.get(CREDENTIAL)
+    if credential is not None and credential.is_revoked():
+        return "the token was revoked"
     if not is_signed_in_by_session(connection):
         return _refusal_of_user(scope)
     session: Any = session_of(scope)

@@ -11,11 +11,14 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from channels._runtime.scopes import CREDENTIAL
 from channels.control.plane import planes
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.redis import RedisChannelLayer
 from channels.management.commands import disconnect
+from channels.security.tokens import Identity
+from channels.security.tokens.verifying import TokenCredential
 from tests.asgi import Server, until
 from tests.brokers import running
 
@@ -70,6 +73,16 @@ async def test_a_session(layer):
     said = await run("--session", "a-long-key", "--code=4000", "--reason", "go away")
     assert said == "1 connection ends; 1 process has answered"
     assert await closed(mine) == (4000, "go away")
+    assert other.types() == ["websocket.accept"]
+    await other.leave()
+
+
+async def test_a_token(layer):
+    credential = TokenCredential(Identity(None, token_id="a-jti"), ())
+    mine, other = await connect(layer, **{CREDENTIAL: credential}), await connect(layer)
+    said = await run("--token-id", "a-jti")
+    assert said == "1 connection ends; 1 process has answered"
+    assert await closed(mine) == (4401, "")
     assert other.types() == ["websocket.accept"]
     await other.leave()
 

@@ -7,12 +7,15 @@ import pytest
 
 from channels import revocation
 from channels._runtime.connections import connections
+from channels._runtime.scopes import CREDENTIAL
 from channels.control import ask
 from channels.exceptions import InvalidChannelLayerError
 from channels.generic.sse import AsyncSseConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.revocation.disconnecting import COMMAND
+from channels.security.tokens import Identity
+from channels.security.tokens.verifying import TokenCredential
 from tests.asgi import Server, until
 
 
@@ -30,6 +33,7 @@ class Chat(AsyncWebsocketConsumer):
 
 ANNA = SimpleNamespace(pk=7, is_authenticated=True)
 SESSION = SimpleNamespace(session_key="a-long-key")
+TOKEN = Identity(ANNA, token_id="7")
 
 
 async def connect(**scope):
@@ -42,12 +46,14 @@ async def closed(server, code=4401):
     await server.leave()
 
 
-@pytest.mark.parametrize("by", ["user", "session", "channel"])
+@pytest.mark.parametrize("by", ["user", "session", "token", "channel"])
 @pytest.mark.parametrize("plain", [True, False])
 async def test_those_that_are_meant(by, plain):
-    server, other = await connect(user=ANNA, session=SESSION), await connect()
+    mine = {"user": ANNA, "session": SESSION, CREDENTIAL: TokenCredential(TOKEN, ())}
+    server, other = await connect(**mine), await connect()
     [found] = [c for c in connections.get().open if "user" in c.scope]
-    value = {"user": ANNA, "session": "a-long-key", "channel": found.channel_name}[by]
+    values = {"user": ANNA, "session": "a-long-key", "token": 7, "channel": found.channel_name}
+    value = values[by]
     if plain:
         await asyncio.to_thread(getattr(revocation, f"disconnect_{by}"), value, code=4000)
     else:

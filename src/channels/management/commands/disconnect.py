@@ -1,4 +1,4 @@
-"""``manage.py disconnect``: end the connections of a user, of a session, of a group, or one."""
+"""``manage.py disconnect``: end those of a user, of a session, of a token, of a group, or one."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
@@ -31,8 +31,8 @@ class Command(BaseCommand):
     """Tells every process over the channel layer, and says what they answer."""
 
     help = (
-        "Ends the connections of a user, of a session or of a group, or one connection, in every "
-        "process that serves any."
+        "Ends the connections of a user, of a session, of a token or of a group, or one "
+        "connection, in every process that serves any."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,6 +40,7 @@ class Command(BaseCommand):
         whom = parser.add_mutually_exclusive_group(required=True)
         whom.add_argument("--user", metavar="NAME_OR_PK", help="A username, or a primary key.")
         whom.add_argument("--session", metavar="KEY", help="The key of a session, which stays.")
+        whom.add_argument("--token-id", metavar="ID", help="The jti of a token, which stays.")
         whom.add_argument("--group", metavar="NAME", help="A group of a channel layer.")
         whom.add_argument("--channel", metavar="NAME", help="The channel of one consumer.")
         parser.add_argument(
@@ -83,8 +84,16 @@ class Command(BaseCommand):
             raise CommandError(f"The channel layer cannot be reached: {error}") from error
 
     def _end(self, options: dict[str, Any]) -> None:
-        by = next(by for by in ("user", "session", "channel") if options[by] is not None)
-        value = options[by]
+        by, value = next(
+            (by, options[option])
+            for by, option in (
+                ("user", "user"),
+                ("session", "session"),
+                ("token", "token_id"),
+                ("channel", "channel"),
+            )
+            if options[option] is not None
+        )
         if by == "user":
             value = self._primary_key(value)
         answers = control.ask(

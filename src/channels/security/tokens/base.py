@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 __all__ = ["MAX_LENGTH", "Identity", "Verifier"]
@@ -21,6 +21,10 @@ class Identity:
         claims: what else it says.
         session: the Django session that it stands for, if it does: what ends the session ends the
             connection too.
+        token_id: its name for :func:`~channels.revocation.disconnect_token`, such as the ``jti`` of
+            a JSON Web Token; None if it has none. Never the token itself.
+        is_revoked: finds out whether it has been revoked since; None if nothing can tell. It is
+            called now and then while the connection lasts, in a thread, and may ask the database.
         verifier: the name of the verifier's class. The middleware puts it there.
     """
 
@@ -28,6 +32,8 @@ class Identity:
     expires_at: float | None = None
     claims: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     session: Any = None
+    token_id: str | None = None
+    is_revoked: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
     verifier: str = ""
 
     @property

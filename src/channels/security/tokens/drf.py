@@ -1,7 +1,10 @@
 """Tokens of Django REST framework: of its authtoken, and of simplejwt."""
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,6 +13,7 @@ from ...db import database_sync_to_async
 from ...exceptions import TokenRefused, VerifierUnavailable
 from .base import Identity
 from .packages import package
+from .users import id_in
 
 __all__ = ["DRFTokenVerifier", "SimpleJWTVerifier"]
 
@@ -20,7 +24,8 @@ _NO_LOOKUP = (TypeError, ValueError, ValidationError, OverflowError)
 class DRFTokenVerifier:
     """Verifies the tokens of ``rest_framework.authtoken``, or of a subclass of its authentication.
 
-    They do not expire. In the header, they may stand behind the word ``Token`` too.
+    They do not expire. In the header, they may stand behind the word ``Token`` too. A connection
+    ends when its token is deleted.
 
     Args:
         authentication: a subclass of ``TokenAuthentication``, if yours is one.
@@ -39,6 +44,15 @@ class DRFTokenVerifier:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    @staticmethod
+    def token_id(token: Any) -> str:
+        """What stands for a token of ``authtoken`` in ``disconnect_token()`` and ``make_ticket()``.
+
+        Args:
+            token: the row, as in ``request.auth``.
+        """
+        return hashlib.sha256(str(token.key).encode()).hexdigest()
+
     async def verify(self, token: str) -> Identity | None:
         """Whose token it is; None if it is longer than any.
 
@@ -53,10 +67,19 @@ class DRFTokenVerifier:
     @database_sync_to_async
     def _look_up(self, token: str) -> Identity:
         try:
-            user, _ = self._authentication.authenticate_credentials(token)
+            user, row = self._authentication.authenticate_credentials(token)
         except self._failed as error:
             raise TokenRefused(f"Django REST framework does not accept it ({error})") from None
-        return Identity(user)
+        if not hasattr(row, "key") or not hasattr(row, "user_id"):  # of a subclass
+            return Identity(user)
+        token_id = self.token_id(row)
+        is_gone = functools.partial(self._is_gone, type(row), row.user_id, token_id)
+        return Identity(user, token_id=token_id, is_revoked=is_gone)
+
+    def _is_gone(self, model: Any, user_id: Any, token_id: str) -> bool:
+        """Whether the user has this token no longer. Its key, which is the token, is not kept."""
+        rows = model._base_manager.filter(user_id=user_id).only("key")
+        return all(self.token_id(row) != token_id for row in rows)
 
 
 class SimpleJWTVerifier:
@@ -65,12 +88,16 @@ class SimpleJWTVerifier:
     Args:
         authentication: a subclass of its ``JWTAuthentication``, whose ``get_user()`` finds users.
             ``JWTStatelessUserAuthentication`` asks no database.
+        id_claim: the claim that ``disconnect_token()`` names tokens by; that of its setting
+            ``JTI_CLAIM`` if it is None.
 
     Raises:
         ImproperlyConfigured: at construction, if the package is missing.
     """
 
-    def __init__(self, authentication: type[Any] | None = None) -> None:
+    def __init__(
+        self, authentication: type[Any] | None = None, *, id_claim: str | None = None
+    ) -> None:
         install = "djangorestframework-simplejwt"
         module = package("rest_framework_simplejwt.authentication", self, install)
         exceptions = package("rest_framework_simplejwt.exceptions", self, install)
@@ -80,6 +107,7 @@ class SimpleJWTVerifier:
         self._failed: type[Exception] = exceptions.AuthenticationFailed
         self._away: type[Exception] = package("jwt", self, install).PyJWKClientConnectionError
         self._authentication: Any = (authentication or module.JWTAuthentication)()
+        self._id_claim = id_claim
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -114,7 +142,16 @@ class SimpleJWTVerifier:
         leeway = self._settings.LEEWAY or 0
         if isinstance(leeway, timedelta):
             leeway = leeway.total_seconds()
-        return Identity(user, float(validated["exp"]) + leeway, dict(validated.payload))
+        jti, is_blocked = self._settings.JTI_CLAIM, None
+        if hasattr(validated, "check_blacklist"):  # and not for access tokens, which no list has
+            is_blocked = functools.partial(_is_blocked, validated.payload.get(jti))
+        return Identity(
+            user,
+            float(validated["exp"]) + leeway,
+            dict(validated.payload),
+            token_id=id_in(validated.payload, self._id_claim or jti),
+            is_revoked=is_blocked,
+        )
 
     def _validated(self, token: bytes) -> Any:
         """The token as an object of the first of ``AUTH_TOKEN_CLASSES`` that accepts it."""
@@ -136,3 +173,10 @@ class SimpleJWTVerifier:
                 return True
             error = error.__cause__
         return False
+
+
+def _is_blocked(jti: Any) -> bool:
+    """Whether the list of blocked tokens has one of this name."""
+    models = import_module("rest_framework_simplejwt.token_blacklist.models")
+    found: bool = models.BlacklistedToken._base_manager.filter(token__jti=jti).exists()
+    return found

@@ -10,7 +10,7 @@ from ...exceptions import TokenRefused
 from .base import Identity
 from .jwks import KeySet
 from .packages import package
-from .users import user_by
+from .users import id_in, user_by
 
 __all__ = ["JWTVerifier"]
 
@@ -34,6 +34,7 @@ class JWTVerifier:
         leeway: seconds by which clocks may differ.
         user_claim: the claim that says who the user is.
         user_field: the field of the user model that it is compared with.
+        id_claim: the claim that :func:`~channels.revocation.disconnect_token` names tokens by.
 
     Raises:
         ImproperlyConfigured: at construction, if these do not fit together or PyJWT is missing.
@@ -50,6 +51,7 @@ class JWTVerifier:
         leeway: float = 0.0,
         user_claim: str = "sub",
         user_field: str = "pk",
+        id_claim: str = "jti",
     ) -> None:
         self._jwt = package("jwt", self, "channels[jwt]")
         self._algorithms = _checked(algorithms, self._jwt.algorithms.get_default_algorithms())
@@ -66,6 +68,7 @@ class JWTVerifier:
         self._leeway = leeway
         self._user_claim = user_claim
         self._user_field = user_field
+        self._id_claim = id_claim
         self._options = {"require": ["exp", user_claim]}
 
     def __repr__(self) -> str:
@@ -92,7 +95,8 @@ class JWTVerifier:
         key = self._key if self._keys is None else await self._keys.find(self._key_id(token))
         claims = self._decode(token, key)
         user = await self.get_user(claims)
-        return Identity(user, float(claims["exp"]) + self._leeway, claims)
+        expires_at = float(claims["exp"]) + self._leeway
+        return Identity(user, expires_at, claims, token_id=id_in(claims, self._id_claim))
 
     def _key_id(self, token: str) -> Any:
         try:

@@ -75,7 +75,11 @@ class TicketPlan:
 
 
 def make_ticket(
-    user: Any, *, session_key: str | None = None, expires_at: float | None = None
+    user: Any,
+    *,
+    session_key: str | None = None,
+    expires_at: float | None = None,
+    token_id: str | None = None,
 ) -> str:
     """A ticket for ``user``. Asks the cache.
 
@@ -84,6 +88,8 @@ def make_ticket(
         session_key: of the Django session that has signed the user in, if one has. What ends the
             session then ends the connection.
         expires_at: when the connection is to end, in seconds since the epoch; None for never.
+        token_id: of the token that has signed the user in, if one has: whatever revokes that ends
+            the connection.
     """
     plan = TicketPlan.from_settings()
     ticket = _PREFIX + secrets.token_urlsafe(32)
@@ -92,6 +98,7 @@ def make_ticket(
         "password": fingerprint(user),
         "session": session_key,
         "connection": expires_at,
+        "token": token_id,
         "until": time.time() + plan.lifetime,
     }
     # Caches count whole seconds; the ticket's own time is in the record.
@@ -137,7 +144,8 @@ class TicketVerifier:
             user = load_user(session, new_key=False)
             if user is None or key_of(user) != record["user"]:
                 raise TokenRefused("the session of the ticket has ended")
-        return Identity(user, record["connection"], session=session)
+        # Tickets of a former version have no such entry.
+        return Identity(user, record["connection"], session=session, token_id=record.get("token"))
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")

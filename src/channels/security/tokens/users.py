@@ -1,6 +1,7 @@
 """Users that tokens name."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -9,7 +10,7 @@ from django.utils.crypto import constant_time_compare
 
 from ...exceptions import TokenRefused
 
-__all__ = ["fingerprint", "key_of", "user_by", "verify_fingerprint"]
+__all__ = ["fingerprint", "id_in", "key_of", "user_by", "verify_fingerprint"]
 
 
 def user_by(field: str, value: Any) -> Any:
@@ -33,6 +34,12 @@ def key_of(user: Any) -> str:
     """The primary key of a user, as text."""
     key: str = user._meta.pk.value_to_string(user)
     return key
+
+
+def id_in(claims: Mapping[str, Any], name: str) -> str | None:
+    """What a claim calls its token; None if it is no text and no number."""
+    value = claims.get(name)
+    return str(value) if isinstance(value, str | int) else None
 
 
 def fingerprint(user: Any) -> str:

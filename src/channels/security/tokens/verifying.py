@@ -114,6 +114,16 @@ class TokenCredential:
         """Whether it stands for a Django session."""
         return self._identity.session is not None
 
+    @property
+    def token_id(self) -> str | None:
+        """What the token is called where it is revoked; None if it has no name."""
+        return self._identity.token_id
+
+    def is_revoked(self) -> bool:
+        """Whether the token has been revoked since, as far as that can be found out."""
+        ask = self._identity.is_revoked
+        return ask is not None and ask()
+
     async def refresh(self, scope: Scope, token: str) -> None:
         """Take a newer token.
 

@@ -43,6 +43,27 @@ async def test_authtoken(anna):
     assert repr(DRFTokenVerifier()) == "DRFTokenVerifier()"
 
 
+class WithoutRow(TokenAuthentication):
+    def authenticate_credentials(self, key):
+        user, _ = super().authenticate_credentials(key)
+        return user, {"scope": "all"}
+
+
+async def test_the_name_of_an_authtoken_is_not_the_token(anna):
+    token = await in_thread(Token.objects.create, user=anna)
+    identity = await DRFTokenVerifier().verify(token.key)
+    assert identity.token_id == DRFTokenVerifier.token_id(token) != token.key
+    assert await in_thread(identity.is_revoked) is False
+    await in_thread(Token.objects.filter(pk=token.key).delete)
+    assert await in_thread(identity.is_revoked) is True
+
+
+async def test_an_authentication_that_says_nothing_of_the_row(anna):
+    token = await in_thread(Token.objects.create, user=anna)
+    identity = await DRFTokenVerifier(WithoutRow).verify(token.key)
+    assert (identity.user, identity.token_id, identity.is_revoked) == (anna, None, None)
+
+
 async def test_authtoken_that_is_not_good(anna):
     verifier = DRFTokenVerifier()
     with pytest.raises(TokenRefused, match=r"does not accept it \(Invalid token"):
@@ -78,6 +99,8 @@ async def test_simplejwt(anna):
     token["room"] = "red"
     identity = await verify(token)
     assert (identity.user, identity.claims["room"]) == (anna, "red")
+    assert (identity.token_id, identity.is_revoked) == (token["jti"], None)
+    assert (await verify(token, id_claim="room")).token_id == "red"
     assert 290 < identity.expires_in <= 300
     async with connected(application(SimpleJWTVerifier()), bearer(str(token))):
         assert Echo.seen["user"] == anna

@@ -45,6 +45,9 @@ async def test_a_good_one(anna):
     async with connected(application(verifier()), bearer(signed())):
         assert Echo.seen["user"] == anna
     assert "red" not in repr(identity)
+    assert identity.token_id is None
+    assert (await verifier(id_claim="room").verify(signed(room="red"))).token_id == "red"
+    assert (await verifier().verify(signed(jti="one"))).token_id == "one"
 
 
 async def test_a_pair_of_keys(anna):

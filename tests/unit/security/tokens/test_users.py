@@ -2,7 +2,7 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from channels.exceptions import TokenRefused
-from channels.security.tokens.users import fingerprint, key_of, user_by, verify_fingerprint
+from channels.security.tokens.users import fingerprint, id_in, key_of, user_by, verify_fingerprint
 
 from .helpers import User, create_user
 
@@ -30,6 +30,12 @@ def test_users_that_are_not_active_or_not_one():
         create_user(name, email="same@example.com")
     with pytest.raises(TokenRefused, match="several users have the same email"):
         user_by("email", "same@example.com")
+
+
+def test_what_a_claim_calls_a_token():
+    claims = {"jti": "a", "sid": 7, "odd": ["a"]}
+    found = [id_in(claims, name) for name in ("jti", "sid", "odd", "none")]
+    assert found == ["a", "7", None, None]
 
 
 def test_a_fingerprint_ends_with_the_password(settings):
