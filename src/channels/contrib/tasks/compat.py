@@ -10,7 +10,14 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING or django.VERSION >= (6, 0):  # pragma: no cover - one Django is installed
-    from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+    from django.tasks import (
+        TaskContext,
+        TaskResult,
+        TaskResultStatus,
+        checks,
+        task,
+        task_backends,
+    )
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import TaskResultDoesNotExist
@@ -18,7 +25,15 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):  # pragma: no cover - one Django i
     from django.utils.json import normalize_json
 else:  # pragma: no cover - one Django is installed
     try:
-        from django_tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+        # Who does not have the package in INSTALLED_APPS is to have its check nevertheless.
+        from django_tasks import (
+            TaskContext,
+            TaskResult,
+            TaskResultStatus,
+            checks,
+            task,
+            task_backends,
+        )
         from django_tasks.backends.base import BaseTaskBackend
         from django_tasks.base import Task, TaskError
         from django_tasks.exceptions import TaskResultDoesNotExist
@@ -38,6 +53,7 @@ __all__ = [
     "TaskResult",
     "TaskResultDoesNotExist",
     "TaskResultStatus",
+    "checks",
     "normalize_json",
     "task",
     "task_backends",

@@ -155,7 +155,8 @@ def _make(alias: str, options: TaskOptions, layer: Any) -> Store:
         return RedisStore(alias, options, layer)
     raise InvalidChannelLayerError(
         f"TASKS[{alias!r}]: tasks work on the in-memory channel layer and on those on Redis, "
-        f"not on {type(layer).__name__}, which is CHANNEL_LAYERS[{options.layer!r}]"
+        f"not on {type(layer).__name__}, which is CHANNEL_LAYERS[{options.layer!r}]: configure one "
+        "of those under another alias, and name that as OPTIONS['layer']"
     )
 
 
