@@ -24,8 +24,9 @@ logger = logging.getLogger("channels.consumer")
 #: The type of the text frame in which a client sends a newer token. It never reaches a consumer.
 REFRESH = "channels.token"
 
-# Characters of a frame among which its type is looked for. It has to stand before the token.
-_HEAD = 64
+# Characters at both ends of a frame among which its type is looked for: it stands before the token
+# or behind it, as the client's language orders the keys of objects.
+_END = 64
 
 # Seconds after which a timer looks again at the clock of the day, which may be set meanwhile.
 _LONGEST = 3600.0
@@ -84,7 +85,7 @@ class Tenure:
         while True:
             event = await self._receive()
             text = event.get("text")
-            if text is None or REFRESH not in text[:_HEAD]:
+            if text is None or not (REFRESH in text[:_END] or REFRESH in text[-_END:]):
                 return event
             try:
                 token = msgspec.json.decode(text, type=_Frame).token

@@ -58,6 +58,12 @@ async def test_a_newer_token_is_taken_without_the_consumer(server):
     assert answers(server)[1]["expires_in"] is None
 
 
+async def test_a_newer_token_may_stand_before_its_type(server):
+    server.text(json.dumps({"token": "longer", "padding": "x" * 500, "type": "channels.token"}))
+    await until(server.texts)
+    assert 199 < answers(server)[0]["expires_in"] <= 200
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -65,7 +71,7 @@ async def test_a_newer_token_is_taken_without_the_consumer(server):
         '{"type": "chat", "text": "channels.token"}',
         '"channels.token"',
         '["channels.token"',
-        '{"text": "' + "x" * 100 + '", "type": "channels.token"}',
+        '{"type": "chat", "text": "' + "x" * 100 + ' channels.token"}',
         '["channels.token"' + "[" * 5000,
     ],
 )
