@@ -3,7 +3,7 @@
 import ast
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,25 @@ from django.core.checks import CheckMessage, Warning, register  # noqa: A004
 from django.db.models.base import ModelBase
 from django.urls.resolvers import URLPattern, URLResolver
 
-from ._runtime.nesting import inside
+from ._runtime.nesting import held_by, inside
 
 if TYPE_CHECKING:
     from .routing import URLRouter
 
-__all__ = ["callbacks", "check_import_order", "check_routes", "project_application", "targets"]
+__all__ = [
+    "callbacks",
+    "check_import_order",
+    "check_routes",
+    "consumer_class",
+    "project_application",
+    "targets",
+    "ways",
+]
 
 _TAG = "channels"
 _NOT_THE_PROJECTS = {*sys.stdlib_module_names, "asgiref", "channels", "channels_redis", "django"}
 _MODULES = 500  # that are looked at for one import
+_APPLICATIONS = 10_000  # that are looked at for one project
 
 
 @register(_TAG)
@@ -86,6 +95,47 @@ def callbacks(routes: Sequence[Any]) -> Iterator[object]:
             yield from callbacks(route.url_patterns)
         else:
             yield route.callback
+
+
+def ways(
+    *, protocol: str | None = None, ends: Callable[[Any], bool] = lambda found: False
+) -> Iterator[tuple[Any, tuple[object, ...]]]:
+    """Every application that the project's leads to, with what stands in front of it.
+
+    Args:
+        protocol: follow only this one where a ``ProtocolTypeRouter`` parts them, wherever that is.
+        ends: whether not to look behind an application.
+    """
+    from .routing import URLRouter  # noqa: PLC0415
+
+    seen: set[int] = set()
+    waiting: list[tuple[Any, tuple[object, ...]]] = [(project_application(), ())]
+    while waiting and len(seen) < _APPLICATIONS:
+        found, before = waiting.pop()
+        if not callable(found) or isinstance(found, type) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found, before
+        if consumer_class(found) is not None or ends(found):
+            continue
+        by_protocol = getattr(found, "application_mapping", None)
+        inner: Iterator[Any]
+        if isinstance(found, URLRouter):
+            inner = callbacks(found.routes)
+        elif protocol is not None and isinstance(by_protocol, Mapping):
+            inner = iter([by_protocol.get(protocol)])
+        else:
+            inner = held_by(found)
+        waiting.extend((it, (*before, found)) for it in inner)
+
+
+def consumer_class(found: Any) -> type | None:
+    """The consumers' class, if this is what ``as_asgi()`` returns, and not a function around it."""
+    wrapped = getattr(found, "__wrapped__", None)
+    if wrapped is not None and not isinstance(wrapped, type):
+        return None
+    cls = getattr(found, "consumer_class", None)
+    return cls if isinstance(cls, type) else None
 
 
 def _target(route: Any) -> str:

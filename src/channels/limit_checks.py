@@ -6,8 +6,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 
-from ._runtime.nesting import held_by, inside
-from .application_checks import callbacks, project_application, targets
+from ._runtime.nesting import inside
+from .application_checks import consumer_class, targets, ways
 from .security.limits.options import Limits
 from .security.limits.policy import Policy
 from .security.limits.project import class_limits, project, proxies
@@ -16,9 +16,6 @@ from .security.permissions.base import entry_rule
 __all__ = ["check_limits", "check_shared_limits", "check_unlimited"]
 
 _TAG = "channels"
-
-# Objects that are looked at for one application.
-_MOST = 5000
 
 
 @register(_TAG)
@@ -80,11 +77,8 @@ def _all_limits() -> Iterator[tuple[Limits, str]]:
 @register(Tags.security, deploy=True)
 def check_unlimited(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Find WebSockets that everybody may open, as often as they like."""
-    routes = getattr(project_application(), "application_mapping", {})
     try:
-        if not isinstance(routes, dict) or project().limits_anything:
-            return []
-        names = sorted(_unlimited(routes.get("websocket")))
+        names = [] if project().limits_anything else sorted(_unlimited())
     except ImproperlyConfigured:  # see check_limits()
         return []
     if not names:
@@ -101,27 +95,20 @@ def check_unlimited(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _unlimited(application: object) -> set[str]:
+def _unlimited() -> set[str]:
     """The names of consumers without permissions and limits, and with no limits in front."""
-    from .routing import URLRouter  # noqa: PLC0415
     from .security.limits import LimitMiddleware  # noqa: PLC0415
 
+    def limits(found: object) -> bool:
+        return isinstance(found, LimitMiddleware) and "websocket" in found.protocols
+
     names: set[str] = set()
-    seen: set[int] = set()
-    waiting = [application]
-    for found in waiting:
-        if id(found) in seen or isinstance(found, type) or not callable(found):
-            continue
-        seen.add(id(found))
-        cls = getattr(found, "consumer_class", None)
-        if cls is not None:
-            limits = Policy("", class_limits(cls))
-            if not limits.limits_anything and entry_rule(cls.permissions) is None:
-                names.add(cls.__qualname__)
-        elif isinstance(found, LimitMiddleware) and "websocket" in found.protocols:
-            continue
-        elif len(seen) < _MOST:
-            waiting.extend(
-                callbacks(found.routes) if isinstance(found, URLRouter) else held_by(found)
-            )
+    for found, _ in ways(protocol="websocket", ends=limits):
+        cls: Any = consumer_class(found)
+        if (
+            hasattr(cls, "websocket_connect")
+            and entry_rule(cls.permissions) is None
+            and not Policy("", class_limits(cls)).limits_anything
+        ):
+            names.add(cls.__qualname__)
     return names

@@ -1,27 +1,19 @@
 """System checks of a deployment: whether pages of other sites can open its WebSockets."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004
 
-from ._runtime.nesting import held_by
-from .application_checks import callbacks, project_application
+from .application_checks import consumer_class, ways
 
 __all__ = ["check_origins"]
-
-# Objects that are looked at for one application.
-_LIMIT = 5000
 
 
 @register(Tags.security, deploy=True)
 def check_origins(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Find consumers of WebSockets that any site's page may open with its visitor's cookies."""
-    routes = getattr(project_application(), "application_mapping", {})
-    if not isinstance(routes, dict) or "websocket" not in routes:
-        return []
-    open_to_all, validators = _look_into(routes["websocket"])
+    open_to_all, validators = _look_into()
     messages: list[CheckMessage] = [
         Warning(
             f"Any site can open the WebSockets of {name} with the cookies of its visitors: no "
@@ -51,35 +43,28 @@ def _admits_all(validator: Any) -> bool:
     return "*" in validator.allowed_origins
 
 
-def _look_into(application: object) -> tuple[set[str], list[object]]:
+def _look_into() -> tuple[set[str], list[object]]:
     """The names of consumers that no validator is in front of, and all the validators.
 
     A token comes with no cookie, so foreign pages do not have it. Where only tokens tell who the
     client is, no origin has to be checked.
     """
-    from .routing import URLRouter  # noqa: PLC0415
     from .security.tokens import TokenAuthMiddleware  # noqa: PLC0415
     from .security.websocket import OriginValidator  # noqa: PLC0415
     from .sessions import CookieMiddleware  # noqa: PLC0415
 
+    def checks_origins(found: object) -> bool:
+        return isinstance(found, OriginValidator)
+
     names: set[str] = set()
     validators: list[object] = []
-    seen: set[int] = set()
-    waiting = [(application, False, False)]
-    for found, by_token, by_cookie in waiting:
-        if id(found) in seen or isinstance(found, type) or not callable(found):
-            continue
-        seen.add(id(found))
-        by_token = by_token or isinstance(found, TokenAuthMiddleware)
-        by_cookie = by_cookie or isinstance(found, CookieMiddleware)
-        if isinstance(found, OriginValidator):
+    for found, before in ways(protocol="websocket", ends=checks_origins):
+        cls: Any = consumer_class(found)
+        if checks_origins(found):
             validators.append(found)
-        elif hasattr(found, "consumer_class"):
+        elif hasattr(cls, "websocket_connect"):
+            by_cookie = any(isinstance(it, CookieMiddleware) for it in before)
+            by_token = any(isinstance(it, TokenAuthMiddleware) for it in before)
             if by_cookie or not by_token:
-                names.add(found.consumer_class.__qualname__)
-        elif len(seen) < _LIMIT:
-            further: Iterator[object] = (
-                callbacks(found.routes) if isinstance(found, URLRouter) else held_by(found)
-            )
-            waiting.extend((inner, by_token, by_cookie) for inner in further)
+                names.add(cls.__qualname__)
     return names, validators

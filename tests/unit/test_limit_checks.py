@@ -2,7 +2,7 @@ import pytest
 from django.test import override_settings
 from django.urls import path
 
-from channels import limit_checks
+from channels import application_checks
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers.base import BaseChannelLayer
 from channels.limit_checks import check_limits, check_shared_limits, check_unlimited
@@ -86,7 +86,7 @@ class Wrong(AsyncWebsocketConsumer):
 @pytest.fixture
 def unlimited(monkeypatch):
     def unlimited(application):
-        monkeypatch.setattr(limit_checks, "project_application", lambda: application)
+        monkeypatch.setattr(application_checks, "project_application", lambda: application)
         return [(message.id, message.msg) for message in check_unlimited(None)]
 
     return unlimited
@@ -108,8 +108,17 @@ def test_limits_in_front_or_of_the_project_are_enough(unlimited):
         assert unlimited(application) == []
     limited = LimitMiddleware(routed(Open), message_size=1000)
     assert unlimited(ProtocolTypeRouter({"websocket": limited})) == []
+    assert unlimited(LimitMiddleware(application, message_size=1000)) == []
     of_requests = LimitMiddleware(routed(Open), message_size=1000, protocols=["http"])
     assert len(unlimited(ProtocolTypeRouter({"websocket": of_requests}))) == 1
+
+
+def test_a_middleware_around_all_protocols_hides_no_route(unlimited):
+    async def middleware(scope, receive, send):
+        await application(scope, receive, send)
+
+    application = ProtocolTypeRouter({"websocket": routed(Open)})
+    assert [name for name, _ in unlimited(middleware)] == ["channels.W034"]
 
 
 @pytest.mark.parametrize("application", [None, foreign, ProtocolTypeRouter({"http": foreign})])
@@ -123,5 +132,5 @@ def test_wrong_limits_are_reported_by_another_check(unlimited):
 
 
 def test_a_huge_application_is_looked_at_in_part(unlimited, monkeypatch):
-    monkeypatch.setattr(limit_checks, "_MOST", 1)
+    monkeypatch.setattr(application_checks, "_APPLICATIONS", 1)
     assert unlimited(ProtocolTypeRouter({"websocket": routed(Open)})) == []

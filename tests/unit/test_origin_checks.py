@@ -3,7 +3,7 @@
 import pytest
 from django.urls import path
 
-from channels import origin_checks
+from channels import application_checks
 from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.origin_checks import check_origins
@@ -20,6 +20,20 @@ class News(WebsocketConsumer):
     pass
 
 
+async def page(scope, receive, send):
+    """Answers requests."""
+
+
+class Middleware:
+    """Wraps all protocols, as those of other packages do."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
 @pytest.fixture(autouse=True)
 def hosts(settings):
     settings.ALLOWED_HOSTS = ["example.com"]
@@ -27,9 +41,9 @@ def hosts(settings):
 
 @pytest.fixture
 def check(monkeypatch):
-    def check(websocket):
-        application = ProtocolTypeRouter({"websocket": websocket})
-        monkeypatch.setattr(origin_checks, "project_application", lambda: application)
+    def check(websocket, around=lambda application: application):
+        application = around(ProtocolTypeRouter({"websocket": websocket, "http": page}))
+        monkeypatch.setattr(application_checks, "project_application", lambda: application)
         return [(message.id, message.msg) for message in check_origins(None)]
 
     return check
@@ -56,6 +70,15 @@ def test_where_only_tokens_tell_who_it_is_none_is_needed(check, cookies, found):
     assert [name for name, _ in check(application)] == found
 
 
+@pytest.mark.parametrize("around", [Middleware, AuthMiddlewareStack])
+def test_middleware_around_all_protocols_hides_no_route(check, around):
+    application = TokenAuthMiddleware(routes(Chat.as_asgi()), SignedTokenVerifier())
+    found = check(application, around)
+    assert len(found) == (2 if around is AuthMiddlewareStack else 0)
+    assert len(check(routes(Chat.as_asgi()), around)) == 2
+    assert check(AllowedHostsOriginValidator(routes(Chat.as_asgi())), around) == []
+
+
 def test_one_route_behind_one(check):
     found = check(routes(OriginValidator(Chat.as_asgi(), ["https://example.com"])))
     assert ["the WebSockets of News" in text for _, text in found] == [True]
@@ -73,14 +96,14 @@ def test_a_validator_that_lets_everybody_in(check, settings, by_hosts):
 
 
 def test_nothing_to_look_at(monkeypatch):
-    monkeypatch.setattr(origin_checks, "project_application", lambda: None)
+    monkeypatch.setattr(application_checks, "project_application", lambda: None)
     assert check_origins(None) == []
-    monkeypatch.setattr(origin_checks, "project_application", lambda: ProtocolTypeRouter({}))
+    monkeypatch.setattr(application_checks, "project_application", lambda: ProtocolTypeRouter({}))
     assert check_origins(None) == []
 
 
 def test_an_application_that_is_very_large_is_not_looked_through(check, monkeypatch):
-    monkeypatch.setattr(origin_checks, "_LIMIT", 0)
+    monkeypatch.setattr(application_checks, "_APPLICATIONS", 0)
     assert check(routes(Chat.as_asgi())) == []
 
 
