@@ -211,6 +211,7 @@ class SendFromThread:
             # Not made by the loop's task factory: an eager one (Python 3.12) starts the task, and
             # may end it, before this attribute is set.
             self._task = asyncio.Task(self._send_all(), loop=self._loop)
+            self._task.add_done_callback(self._over)
 
     async def _send_all(self) -> None:
         # The context is the handler's: asgiref would run sync code in the handler's thread, which
@@ -232,9 +233,17 @@ class SendFromThread:
                 self._finish(queue.popleft(), error)
                 del error  # it refers to this frame
         finally:
-            self._task = None
-            while queue:  # the event loop ends
-                self._finish(queue.popleft(), None)
+            self._let_go()
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        if self._task is task:  # it was cancelled before it had begun
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing sends any more. What is still in the queue is dropped: the event loop ends."""
+        self._task = None
+        while self._queue:
+            self._finish(self._queue.popleft(), None)
 
     def _finish(self, item: _Item, error: BaseException | None) -> None:
         with self._lock:

@@ -16,6 +16,7 @@ from channels._runtime.pool import ASIDE_PER_THREAD
 from channels.exceptions import EventLoopRunning
 from channels.generic.websocket import WebsocketConsumer
 from tests.asgi import Server, until
+from tests.unit.runtime.endings import check_it_ends
 
 
 class Client:
@@ -383,6 +384,25 @@ async def test_a_cancellation_waits_for_no_client_that_does_not_read():
         await server.ended()
     assert server.task.cancelled()
     assert left == [1012]
+
+
+@pytest.mark.parametrize("message", [text("last"), {"type": "http.response.start"}])
+def test_what_is_cancelled_before_it_is_sent_is_not_waited_for(message, pooled):
+    """Neither in the thread, nor by the event loop, which ends."""
+    sends = []
+
+    async def take(message):
+        """The server's."""
+
+    async def handle(function):
+        sends.append(SendFromThread(take, asyncio.get_running_loop(), pooled=pooled))
+        try:
+            await threads.run(function, pooled=pooled)
+        finally:
+            await sends[0].settle()
+
+    check_it_ends(handle, lambda: sends[0](message))
+    assert sends[0].settled
 
 
 async def test_another_event_loops_thread_waits_in_a_test_for_what_it_has_sent(client):
