@@ -31,7 +31,7 @@ COMMAND = """
 import sys
 import tests.integration.revocation_site
 from django.core.management import call_command
-call_command("disconnect", *sys.argv[1:])
+call_command("channels_disconnect", *sys.argv[1:])
 """
 
 PREPARE = f"""

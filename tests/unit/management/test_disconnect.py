@@ -1,4 +1,4 @@
-"""``manage.py disconnect``, which asks the process of the test over a real broker."""
+"""``manage.py channels_disconnect``, which asks the process of the test over a real broker."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ from channels.control.plane import planes
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.layers.redis import RedisChannelLayer
-from channels.management.commands import disconnect
+from channels.management.commands import channels_disconnect
 from channels.security.tokens import Identity
 from channels.security.tokens.verifying import TokenCredential
 from tests.asgi import Server, until
@@ -49,7 +49,7 @@ async def layer(broker):
 
 async def run(*arguments):
     printed = Terminal()
-    command = ("disconnect", "--timeout=0.2", *arguments)
+    command = ("channels_disconnect", "--timeout=0.2", *arguments)
     await asyncio.to_thread(call_command, *command, stdout=printed)
     return printed.text()
 
@@ -150,7 +150,7 @@ async def test_the_broker_is_away():
 
 def test_a_layer_in_memory_is_not_that_of_the_server():
     with pytest.raises(CommandError, match="cannot be ended from here"):
-        call_command("disconnect", "--channel", "specific.unknown!one")
+        call_command("channels_disconnect", "--channel", "specific.unknown!one")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -175,7 +175,7 @@ async def test_a_user_that_was_deleted_is_still_found(layer):
 @pytest.mark.django_db
 class TestWhichUser:
     def key(self, text):
-        return disconnect.Command(stdout=Terminal())._primary_key(text)
+        return channels_disconnect.Command(stdout=Terminal())._primary_key(text)
 
     def test_nobody(self):
         with pytest.raises(CommandError, match="No user has the name 'anna', and it is no primary"):
@@ -205,10 +205,10 @@ class TestWhichUser:
 )
 def test_what_is_no_option(option, text, message):
     with pytest.raises(ArgumentTypeError, match=message):
-        getattr(disconnect, option)(text)
+        getattr(channels_disconnect, option)(text)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--user", "anna", "--group", "room")])
 def test_one_of_them_must_be_named(arguments):
     with pytest.raises(CommandError):
-        call_command("disconnect", *arguments)
+        call_command("channels_disconnect", *arguments)

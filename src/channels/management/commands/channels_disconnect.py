@@ -1,4 +1,4 @@
-"""``manage.py disconnect``: end those of a user, of a session, of a token, of a group, or one."""
+"""``manage.py channels_disconnect``: end what a user, a session, a token or a group has open."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
