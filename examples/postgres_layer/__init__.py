@@ -22,6 +22,7 @@ class PostgresChannelLayer(BrokerLayer):
 
     supports_state: ClassVar[bool] = False
     supports_tokens: ClassVar[bool] = False
+    supports_places: ClassVar[bool] = False
 
     def __init__(self, url: str, prefix: str = "asgi", **options: Any) -> None:
         try:

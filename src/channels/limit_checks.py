@@ -41,17 +41,17 @@ def check_shared_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         if alias is None or alias in messages:
             continue
         try:
-            able = getattr(channel_layers[alias], "supports_tokens", False)
+            lack = _lack_of(channel_layers[alias], limits)
         except KeyError:
             problem = f"{where} are shared through the channel layer {alias!r}, which is missing."
         except Exception:  # noqa: BLE001, S112  the checks of layers say why it cannot be made
             continue
         else:
-            if able:
+            if lack is None:
                 continue
             problem = (
-                f"{where} are shared through the channel layer {alias!r}, which keeps no token "
-                "buckets (supports_tokens): each process would count by itself."
+                f"{where} are shared through the channel layer {alias!r}, which {lack}: each "
+                "process would count by itself."
             )
         hint = (
             "Name the alias of a layer on Redis in CHANNEL_LAYERS, or leave out what says that "
@@ -59,6 +59,18 @@ def check_shared_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         )
         messages[alias] = Error(problem, hint=hint, id="channels.E010")
     return list(messages.values())
+
+
+def _lack_of(layer: Any, limits: Limits) -> str | None:
+    """What a layer cannot do by which these limits are to be shared, or None."""
+    if not getattr(layer, "supports_tokens", False):
+        return "keeps no token buckets (supports_tokens)"
+    given = {name for name, value in limits.given().items() if value is not None}
+    counts = any(name.startswith("connections_per_") for name in given)
+    alone = not getattr(layer, "supports_processes", True)
+    if counts and not alone and not getattr(layer, "supports_places", False):
+        return "counts no open connections (supports_places)"
+    return None
 
 
 def _all_limits() -> Iterator[tuple[Limits, str]]:

@@ -17,6 +17,16 @@ class Bare(BaseChannelLayer):
     """Keeps no buckets."""
 
 
+class Counting(Bare):
+    """Keeps buckets, and counts no connections."""
+
+    supports_tokens = True
+
+
+class Alone(Counting):
+    supports_processes = False
+
+
 class Sharing(AsyncWebsocketConsumer):
     client_limits = {"handshakes_per_user": "5/m", "shared": "elsewhere"}
 
@@ -59,6 +69,24 @@ def test_a_layer_that_cannot_share_is_reported(layer, said):
         messages = check_shared_limits(None)
     assert [message.id for message in messages] == (["channels.E010"] if said else [])
     assert all("Limits in CHANNELS_LIMITS are shared" in m.msg and said in m.msg for m in messages)
+
+
+@pytest.mark.parametrize(
+    ("layer", "limits", "said"),
+    [
+        (Counting, {}, None),
+        (Counting, {"CONNECTIONS_PER_USER": None}, None),
+        (Counting, {"CONNECTIONS_PER_USER": 5}, "counts no open connections (supports_places)"),
+        (Alone, {"CONNECTIONS_PER_USER": 5}, None),
+    ],
+)
+def test_a_layer_that_cannot_count_connections_is_reported_if_they_are_limited(layer, limits, said):
+    layers = {"default": {"BACKEND": f"{__name__}.{layer.__name__}"}}
+    limits = {"SHARED": "default", **limits}
+    with override_settings(CHANNEL_LAYERS=layers, CHANNELS_LIMITS=limits):
+        messages = check_shared_limits(None)
+    assert [message.id for message in messages] == (["channels.E010"] if said else [])
+    assert all(said in message.msg for message in messages)
 
 
 @override_settings(ASGI_APPLICATION=f"{__name__}.routes", CHANNEL_LAYERS={"default": MEMORY})

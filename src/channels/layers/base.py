@@ -4,7 +4,7 @@ import fnmatch
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
@@ -163,6 +163,10 @@ class BaseChannelLayer:
 
     #: Whether the layer keeps token buckets, by which processes share limits: :meth:`take_tokens`.
     supports_tokens: ClassVar[bool] = False
+
+    #: Whether the layer counts places that all processes hold together, by which they share limits
+    #: of open connections: :meth:`take_places`.
+    supports_places: ClassVar[bool] = False
 
     #: Fields that a collection of states holds. One more takes the place of the one that would
     #: expire first.
@@ -484,6 +488,38 @@ class BaseChannelLayer:
             f"{type(self).__qualname__} keeps no token buckets (supports_tokens), which limits "
             "that processes share need"
         )
+
+    async def take_places(self, places: Mapping[str, int]) -> str | None:
+        """Take one of each place, unless all processes together hold as many as there may be.
+
+        Limits of open connections call it. What a process holds ends soon after the process,
+        however that ends.
+
+        Args:
+            places: how many of each may be held, by names that are made like those of groups.
+
+        Returns:
+            None; or the name of a place of which there are none left, and then none is taken.
+
+        Raises:
+            NotSupported: the layer has no places.
+            TypeError: a name is not valid.
+        """
+        raise NotSupported(
+            f"{type(self).__qualname__} counts no places (supports_places), which limits of "
+            "connections that processes share need"
+        )
+
+    def add_places(self, names: Iterable[str]) -> None:
+        """Hold one more of each place, although nobody could be asked. On a running event loop."""
+
+    def give_places(self, names: Iterable[str]) -> None:
+        """Hold one less of each place. On the event loop on which they were taken or added."""
+
+    def require_valid_place(self, name: str) -> None:
+        """Check the name of a place; see :meth:`take_places`."""
+        if not self.match_type_and_length(name) or not self.group_name_regex.match(name):
+            raise InvalidNameError(self._name_error("Place", name))
 
     def require_valid_bucket(self, key: str, rate: float, burst: float) -> None:
         """Check the name of a token bucket, and how it is filled; see :meth:`take_tokens`."""

@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage
 from ..._runtime import clock, lograte, tallies
 from ..._runtime.carried import strip
 from ..._runtime.forks import in_child
-from ..._runtime.loops import bridge, passing_loops
+from ..._runtime.loops import PerLoop, bridge, passing_loops
 from ..._runtime.types import Mailbox
 from ...exceptions import (
     ChannelFull,
@@ -34,6 +34,7 @@ from ..receiving import OverriddenMailbox
 from ..serializers import Key, MsgPackSerializer, registry
 from ..states import require_revision, require_state_expiry
 from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
+from .places import Places
 from .process import ProcessChannels, process_of
 from .sealing import Seal, TooOld
 from .transport import MakeTransport
@@ -73,6 +74,11 @@ class BrokerLayer(BaseChannelLayer):
     carries = True
 
     supports_tokens: ClassVar[bool] = True
+
+    supports_places: ClassVar[bool] = True
+
+    #: Seconds for which the places of a process count after its last sign of life.
+    place_lease: ClassVar[float] = 30.0
 
     #: The options that have to be more than 0.
     limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
@@ -148,6 +154,7 @@ class BrokerLayer(BaseChannelLayer):
         #: What carries messages between processes.
         self.transport = self._make_transport(self)
         self._starting: set[asyncio.Future[None]] = set()
+        self._places = PerLoop(lambda: Places(layer.transport.hold_places, layer.place_lease))
 
     def count_pending(self) -> int:
         """Messages that have arrived here and wait to be read."""
@@ -407,6 +414,20 @@ class BrokerLayer(BaseChannelLayer):
         taking = self.transport.take_tokens(key, rate, burst, float(least), float(most))
         return await self._off_passing_loop(taking)
 
+    async def take_places(self, places: Mapping[str, int]) -> str | None:
+        """Take one of each place; see :meth:`BaseChannelLayer.take_places`."""
+        for name in places:
+            self.require_valid_place(name)
+        return await self._places.get().take(places)
+
+    def add_places(self, names: Iterable[str]) -> None:
+        """Hold one more of each place, although nobody could be asked."""
+        self._places.get().add(names)
+
+    def give_places(self, names: Iterable[str]) -> None:
+        """Hold one less of each place."""
+        self._places.get().give(names)
+
     def limit_groups(self, channel: str, most: int, exceeded: Callable[[], None]) -> None:
         """Let a consumer's channel be in so many groups at most."""
         self.local.limit_groups(channel, most, exceeded)
@@ -528,6 +549,7 @@ class BrokerLayer(BaseChannelLayer):
         Every channel of this process leaves its groups, what they have not read is dropped, and
         the connections of all event loops are closed. The layer can be used again.
         """
+        await self._places.aclose()
         await self.transport.aclose()
 
 

@@ -1,8 +1,10 @@
 """What transports share whose broker keeps neither states nor shared limits."""
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from ...exceptions import NotSupported
+from .transport import Held
 
 __all__ = ["Stateless"]
 
@@ -10,7 +12,8 @@ __all__ = ["Stateless"]
 class Stateless:
     """Refuses what the broker has not; see :class:`~channels.layers.broker.transport.Transport`.
 
-    The layer says so, too: ``supports_state = False`` and ``supports_tokens = False``.
+    The layer says so, too: its ``supports_state``, ``supports_tokens`` and ``supports_places`` are
+    False.
     """
 
     async def set_state(
@@ -39,8 +42,20 @@ class Stateless:
         """Refuse."""
         self._refuse()
 
+    async def hold_places(
+        self,
+        holder: str,
+        numbers: Mapping[str, tuple[int, int | None]],
+        *,
+        lease: float,
+        keep: float,
+        former: str | None,
+    ) -> Held:
+        """Refuse."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise NotSupported(
             f"{type(self).__name__} keeps no states (supports_state) and no shared limits "
-            "(supports_tokens); use a Redis layer under another alias for them"
+            "(supports_tokens, supports_places); use a Redis layer under another alias for them"
         )

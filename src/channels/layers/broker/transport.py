@@ -5,17 +5,29 @@ memberships and queues. It knows nothing of messages: what they hold, how they a
 what becomes of them in a process is the layer's.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ..local import Late
 from .process import ProcessChannels
 
-__all__ = ["UNCONFIRMED", "MakeTransport", "Recipient", "Transport"]
+__all__ = ["UNCONFIRMED", "Held", "MakeTransport", "Recipient", "Transport"]
 
 #: Why a message was dropped: the connection broke before the broker confirmed that it had taken
 #: it. It may have arrived, so it is not sent again.
 UNCONFIRMED = "unconfirmed"
+
+
+class Held(NamedTuple):
+    """What a broker answers to whoever says how many places it holds."""
+
+    #: Whether it still had everything that this holder has said before. If not, it has changed
+    #: nothing, or not everything.
+    known: bool
+    #: The name of a place of which too many are held by all together, or None.
+    full: str | None
+    #: The names of the places whose number is now as it was said.
+    changed: Collection[str]
 
 
 class Transport(Protocol):
@@ -158,6 +170,31 @@ class Transport(Protocol):
         self, key: str, rate: float, burst: float, least: float, most: float
     ) -> tuple[float, float]:
         """Take tokens from a bucket; see ``BaseChannelLayer.take_tokens``."""
+
+    async def hold_places(
+        self,
+        holder: str,
+        numbers: Mapping[str, tuple[int, int | None]],
+        *,
+        lease: float,
+        keep: float,
+        former: str | None,
+    ) -> Held:
+        """Say how many of some places a holder has, and renew its lease.
+
+        :mod:`channels.layers.broker.places` says what places are. Calls of one holder take effect
+        in their order, also if they are given up, and repeating one changes nothing.
+
+        Args:
+            holder: the name of an event loop of a process, which alone uses it.
+            numbers: by the name of the place: how many the holder has from now on, and how many all
+                may have together for it to be granted, or None for any number. Of places that
+                are kept together, all are granted or none. Without any place, only the lease is
+                renewed, wherever the holder has one.
+            lease: seconds for which counts what the holder has.
+            keep: seconds for which the broker is to know of a place; longer than ``lease``.
+            former: the holder in whose place this one comes, and whose lease ends, or None.
+        """
 
     # The whole
 

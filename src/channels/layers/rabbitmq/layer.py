@@ -72,6 +72,8 @@ class RabbitMQChannelLayer(BrokerLayer):
 
     supports_tokens: ClassVar[bool] = False
 
+    supports_places: ClassVar[bool] = False
+
     def __init__(
         self,
         urls: "str | Sequence[str]" = "amqp://guest:guest@localhost:5672/",

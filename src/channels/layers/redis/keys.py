@@ -3,9 +3,9 @@
 All processes of a project must agree on every name here, those of the next version as well: during
 a deploy both run. ``docs/internals/redis-keys.md`` tells what each key holds and how long it lives.
 
-Scripts get keys as arguments. Nine spell names of their own: ``enqueue``, ``give_back``,
-``group_send``, ``register``, ``schedule``, ``send``, ``settle``, ``take`` and ``unschedule``; the
-header of each says which.
+Scripts get keys as arguments. Ten spell names of their own: ``enqueue``, ``give_back``,
+``group_send``, ``hold_places``, ``register``, ``schedule``, ``send``, ``settle``, ``take`` and
+``unschedule``; the header of each says which.
 """
 
 from binascii import crc32
@@ -28,10 +28,12 @@ __all__ = [
     "consistent_hash",
     "group_key",
     "group_topic",
+    "holder_key",
     "inbox_key",
     "lost_key",
     "named_key",
     "pattern_of_all",
+    "place_key",
     "process_member",
     "process_topic",
     "queue_expiry_key",
@@ -144,6 +146,16 @@ def state_expiry_key(states: str) -> str:
 def tokens_key(base: str, bucket: str) -> str:
     """When a token bucket will be full, in microseconds."""
     return f"{base}:tokens:{bucket}"
+
+
+def place_key(base: str, name: str) -> str:
+    """The hash of how many of a place each holder has."""
+    return f"{base}:place:{name}"
+
+
+def holder_key(base: str, holder: str) -> str:
+    """The lease of whatever holds places, with the number of its last call. Scripts build it."""
+    return f"{base}:holder:{holder}"
 
 
 def schedule_key(base: str) -> str:

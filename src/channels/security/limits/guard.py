@@ -14,6 +14,7 @@ from .counts import count
 from .hints import forwarded_unbelieved
 from .keys import Keys
 from .policy import Counted, Policy
+from .shared import Places, SharedStore
 
 __all__ = ["Excess", "Guard"]
 
@@ -52,8 +53,8 @@ class Guard:
     """
 
     __slots__ = (
-        "_consumer", "_keys", "_metered", "_open", "_own", "_policies", "_position", "_scope",
-        "_size",
+        "_consumer", "_keys", "_metered", "_open", "_own", "_places", "_policies", "_position",
+        "_scope", "_size",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,8 @@ class Guard:
         self._keys = keys
         self._consumer = consumer
         self._open: list[Counted] = []
+        # What it holds at layers, where it counts with the connections of other processes.
+        self._places: list[Places] = []
         self._metered = [counted for policy in policies for counted in policy.messages(keys)]
         # When the buckets that are this connection's own will be full.
         self._own = [0.0] * len(self._metered)
@@ -125,10 +128,36 @@ class Guard:
         for counted in here:
             counted.policy.store.open(counted.bucket, self)
         self._open = here
-        return None
+        return await self._open_shared(here) if any(c.policy.shared for c in here) else None
+
+    async def _open_shared(self, here: Sequence[Counted]) -> Excess | None:
+        """Count the connection with those of other processes, unless there are too many."""
+        layers: dict[str, tuple[SharedStore, dict[str, Counted]]] = {}
+        for counted in here:
+            shared = counted.policy.shared
+            if shared is not None:
+                layers.setdefault(shared.alias, (shared, {}))[1][counted.bucket] = counted
+        excess = None
+        try:
+            for shared, there in layers.values():
+                full, places = await shared.open({key: c.allowed for key, c in there.items()})
+                if places is not None:
+                    self._places.append(places)
+                if full is not None:
+                    excess = _excess(there[full], _LATER)
+                    break
+        except BaseException:
+            self.release()
+            raise
+        if excess is not None:
+            self.release()
+        return excess
 
     def release(self) -> None:
         """The connection has ended. It may be told again."""
+        for places in self._places:
+            places.give_back()
+        self._places = []
         for counted in self._open:
             counted.policy.store.close(counted.bucket, self)
         self._open = []

@@ -43,7 +43,8 @@ class Limits:
     handshakes_per_user: "Rate | str | None" = INHERIT
     #: Those to one consumer, from everybody.
     handshakes_per_consumer: "Rate | str | None" = INHERIT
-    #: Connections that are open at the same time in one process, from one client address.
+    #: Connections from one client address that are open at the same time, in one process or in all
+    #: that share.
     connections_per_address: int | None = INHERIT
     #: Those of one user who is signed in.
     connections_per_user: int | None = INHERIT
@@ -72,7 +73,7 @@ class Limits:
     #: that is, read nothing more from this client until it is within its limit again.
     over_limit: Literal["close", "wait"] = INHERIT
     #: The alias of the channel layer through which all processes share what clients of one address,
-    #: one user and one consumer do; None counts within each process.
+    #: one user and one consumer do and have open; None counts within each process.
     shared: str | None = INHERIT
 
     def __post_init__(self) -> None:

@@ -1,23 +1,32 @@
-"""Token buckets that all processes share, through the broker of a channel layer.
+"""What all processes count together, through the broker of a channel layer.
 
 A message does not wait for the broker each time: a process takes a tenth of a bucket at once, and
-gives its clients from that. While the broker cannot be reached, each process holds its clients to
+gives its clients from that. An open connection holds places in all of its limits, which the layer
+counts for all processes, and gives back what belonged to a process that is gone.
+
+While the broker cannot be reached, each process holds its clients to
 the same rates by itself: a limit that is too generous for a while is better than a site that lets
 nobody in because its broker is down. How often that happened is counted.
 """
 
+import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from ..._runtime import clock, lograte, timers
 from ..._runtime.buckets import MOST, Buckets
 from ..._runtime.layer_access import find_layer
+from ..._runtime.loops import running_loop
 from ...exceptions import NotSupported
 from .counts import UNSHARED, counts
 from .rates import Rate
 
-__all__ = ["SharedStore"]
+__all__ = ["Places", "SharedStore"]
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger("channels.limits")
 
@@ -29,8 +38,21 @@ _PAUSE = 5.0
 _PART = 10
 
 
+class Places(NamedTuple):
+    """What a connection holds at a layer, so that it can give it back."""
+
+    layer: Any
+    names: tuple[str, ...]
+    loop: asyncio.AbstractEventLoop | None
+
+    def give_back(self) -> None:
+        """The connection has ended. Where its event loop is gone, so is what it held."""
+        if running_loop() is self.loop:
+            self.layer.give_places(self.names)
+
+
 class SharedStore:
-    """Buckets by key, at the broker.
+    """Buckets, and places of connections, by key, at the broker.
 
     Args:
         alias: of the channel layer.
@@ -73,9 +95,45 @@ class SharedStore:
             return self._fall_back(key, rate, cost, debt=debt)
         needed = cost - self._taken.get(key, 0.0)
         most = needed if exact else max(needed, rate.capacity / _PART)
+        found = await self._answer(self._take_tokens(key, rate, needed, most, debt=debt))
+        if found is None:
+            return self._fall_back(key, rate, cost, debt=debt)
+        taken, wait = found
+        self._keep(key, taken - (cost if not wait else 0.0))
+        return wait
+
+    async def open(self, allowed: Mapping[str, int]) -> "tuple[str | None, Places | None]":
+        """A connection begins, which this process alone would let in.
+
+        Args:
+            allowed: how many there may be in all processes, by key.
+
+        Returns:
+            The key for which there are too many, or None; and what the connection holds from now
+            on, if it may begin.
+        """
+        layer = find_layer(self.alias)
+        if not getattr(layer, "supports_processes", True):
+            return None, None  # there are no others
+        keys = {_name_of(key): key for key in allowed}
+        holds = Places(layer, tuple(keys), running_loop())
+        if clock.now() >= self._paused_until:
+            most = {name: allowed[key] for name, key in keys.items()}
+            answer = await self._answer(self._take_places(layer, most))
+            if answer is not None:
+                (full,) = answer
+                return (None, holds) if full is None else (keys[full], None)
+        counts[UNSHARED] += 1
+        if not hasattr(layer, "add_places"):
+            return None, None
+        layer.add_places(holds.names)
+        return None, holds
+
+    async def _answer(self, asking: Awaitable[_T]) -> _T | None:
+        """What the broker has answered; or None, and then it is not asked again for a while."""
         try:
             async with timers.timeout(_PATIENCE):
-                taken, wait = await self._ask(key, rate, needed, most, debt=debt)
+                return await asking
         except Exception as error:  # noqa: BLE001 - of whatever a layer asks its broker by
             self._paused_until = clock.now() + _PAUSE
             lograte.log(
@@ -89,17 +147,21 @@ class SharedStore:
                 type(error).__name__,
                 str(error) or f"no answer within {_PATIENCE:g} s",
             )
-            return self._fall_back(key, rate, cost, debt=debt)
-        self._keep(key, taken - (cost if not wait else 0.0))
-        return wait
+            return None
 
-    async def _ask(
+    @staticmethod
+    async def _take_places(layer: Any, most: Mapping[str, int]) -> tuple[str | None]:
+        if not hasattr(layer, "take_places"):
+            raise NotSupported("the layer is missing, or counts no places")
+        return (await layer.take_places(most),)
+
+    async def _take_tokens(
         self, key: str, rate: Rate, needed: float, most: float, *, debt: bool
     ) -> tuple[float, float]:
         layer = find_layer(self.alias)
         if not hasattr(layer, "take_tokens"):
             raise NotSupported("the layer is missing, or keeps no token buckets")
-        name = hashlib.sha256(key.encode()).hexdigest()[:40]
+        name = _name_of(key)
         least = min(needed, rate.capacity) if debt else needed
         found: tuple[float, float] = await layer.take_tokens(
             name, rate=rate.amount / rate.seconds, burst=rate.capacity, least=least, most=most
@@ -116,3 +178,8 @@ class SharedStore:
     def _fall_back(self, key: str, rate: Rate, cost: float, *, debt: bool) -> float:
         counts[UNSHARED] += 1
         return self._fallback.take(key, rate.interval, rate.capacity, cost, debt=debt)
+
+
+def _name_of(key: str) -> str:
+    """What a key is called at the broker, where nobody is to read users and addresses."""
+    return hashlib.sha256(key.encode()).hexdigest()[:40]

@@ -13,6 +13,7 @@ from channels.layers.broker import Stateless
         lambda transport: transport.get_states("c", None),
         lambda transport: transport.delete_state("c", "f"),
         lambda transport: transport.take_tokens("key", 1.0, 1.0, 1.0, 1.0),
+        lambda transport: transport.hold_places("holder", {}, lease=1.0, keep=2.0, former=None),
     ],
 )
 async def test_what_the_broker_has_not_is_refused(call):

@@ -139,6 +139,7 @@ async def test_states_and_shared_limits_are_refused(make):
         transport.get_states("a", None),
         transport.delete_state("a", "b"),
         transport.take_tokens("a", 1, 1, 1, 1),
+        transport.hold_places("a", {}, lease=1, keep=2, former=None),
     ):
         with pytest.raises(NotSupported, match="keeps no states"):
             await call

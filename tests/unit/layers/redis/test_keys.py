@@ -58,6 +58,8 @@ BASE = "{asgi:0}"
         (keys.refusals_key("{asgi:0}:sender:ef56"), "{asgi:0}:sender:ef56:refusals"),
         (keys.state_key(BASE, "jobs"), "{asgi:0}:state:jobs"),
         (keys.state_expiry_key("{asgi:0}:state:jobs"), "{asgi:0}:state:jobs:expiry"),
+        (keys.place_key(BASE, "2bb8"), "{asgi:0}:place:2bb8"),
+        (keys.holder_key(BASE, "ab12"), "{asgi:0}:holder:ab12"),
         (keys.process_topic(BASE, "ab12"), "{asgi:0}:process:ab12"),
         (keys.group_topic(BASE, "chat"), "{asgi:0}:group:chat"),
         (keys.process_member("ab12"), "p:ab12"),
@@ -88,6 +90,7 @@ def test_the_pattern_of_all_keys_takes_a_prefix_literally(redis, prefix):
 IN_SCRIPTS = {
     "inbox_key": {keys.inbox_key("", "")},
     "lost_key": {keys.lost_key("", "")},
+    "holder_key": {keys.holder_key("", "")},
     "queue_key": {keys.queue_key("", "")},
     "queue_expiry_key": {keys.queue_expiry_key("")},
     "refusals_key": {keys.refusals_key("")},

@@ -21,6 +21,7 @@ from ...statistics import CLOSED
 from ..connection.servers import ClusterServer, Server
 from ..keys import NOTHING, UNSURE, group_topic, named_key, process_topic
 from ..partitions import Partitions, milliseconds
+from ..places import Places
 from ..queues.named import NamedChannels
 from ..schedule import RedisSchedule
 from ..states import States
@@ -65,6 +66,7 @@ class PubSubTransport(Broadcasting[Subscription]):
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
         self.take_tokens = Tokens(self._partitions).take
+        self.hold_places = Places(self._partitions).hold
         #: What is to be sent later.
         self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: The kind of pub/sub; None until the servers have been asked what they have.

@@ -31,6 +31,7 @@ from ..keys import (
     queue_member,
 )
 from ..partitions import Partitions, milliseconds
+from ..places import Places
 from ..queues.named import NamedChannels
 from ..schedule import RedisSchedule
 from ..states import States
@@ -80,6 +81,7 @@ class StreamsTransport:
         self.set_state, self.get_states = states.set, states.get
         self.delete_state = states.delete
         self.take_tokens = Tokens(self._partitions).take
+        self.hold_places = Places(self._partitions).hold
         #: What is to be sent later.
         self.schedule = RedisSchedule(self._partitions, self._local, schedule_capacity)
         #: What reads the inboxes.
