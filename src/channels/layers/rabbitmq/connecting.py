@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import aiormq
+from aiormq import TransportFactory
 from aiormq import exceptions as amqp
 from aiormq.abc import AbstractConnection
 from aiormq.channel import Channel
@@ -69,11 +70,18 @@ class Nodes:
         url = self._urls[self._next % len(self._urls)]
         return f"RabbitMQ at {url.host}:{url.port or 5672}"
 
-    async def connect(self, purpose: str) -> "Link":
+    async def connect(
+        self,
+        purpose: str,
+        prepare: "Callable[[Link], Awaitable[None]] | None" = None,
+        transport: TransportFactory | None = None,
+    ) -> "Link":
         """Connect to the node that worked last, or to the next one after a failure.
 
         Args:
             purpose: what the management page of RabbitMQ shows.
+            prepare: awaited with the connection, before it is used.
+            transport: what it is made with, if not with what aiormq has.
 
         Raises:
             Exception: whatever went wrong; see :func:`explain`.
@@ -86,10 +94,9 @@ class Nodes:
                     url,
                     context=self._tls,
                     client_properties={"connection_name": f"channels, {purpose}"},
+                    transport_factory=transport,
                 )
                 link = Link(connection, await _open(connection))
-            self._refused = 0
-            return link
         except amqp.InvalidFrameError as error:
             self._next += 1
             if "Connection.Close" not in str(error):
@@ -105,6 +112,14 @@ class Nodes:
             if connection is not None:
                 await _close(connection)
             raise
+        self._refused = 0
+        if prepare is not None:
+            try:
+                await prepare(link)
+            except BaseException:
+                await link.aclose()
+                raise
+        return link
 
 
 class Link:
@@ -137,10 +152,6 @@ class Link:
         return (
             error if isinstance(error, Exception) else ConnectionError("the connection was closed")
         )
-
-    async def unblocked(self) -> None:
-        """Wait while RabbitMQ takes no messages, because memory or disk are short."""
-        await self._connection.ready()
 
     async def apart(self, call: Callable[[Channel], Awaitable[_T]]) -> _T:
         """Call on a channel of its own what may be refused: that closes the channel.

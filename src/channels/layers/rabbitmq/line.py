@@ -3,39 +3,50 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
 from ..._runtime import backstage
 from ...exceptions import BrokerUnavailable
 from ..broker.receiver import patiently
 from ..broker.reconnecting import Reconnector
-from .connecting import Link, Nodes, explain, is_transient
+from .connecting import explain, is_transient
 
 __all__ = ["Line"]
 
 
-class Line:
+class _Opened(Protocol):
+    """Such as a :class:`~.connecting.Link`."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+
+    async def aclose(self) -> None:
+        """Close it, without an error."""
+
+
+_C = TypeVar("_C", bound=_Opened)
+
+
+class Line(Generic[_C]):
     """Belongs to the event loop on which it was made.
 
     Args:
-        nodes: where to connect.
+        name: where it leads, for the log.
         purpose: what for, such as "sending".
-        prepare: awaited with each new connection, before it is used.
+        connect: makes a connection.
     """
 
-    def __init__(
-        self, nodes: Nodes, purpose: str, prepare: Callable[[Link], Awaitable[None]]
-    ) -> None:
-        self._nodes = nodes
-        self._purpose = purpose
-        self._prepare = prepare
-        self._reconnector = Reconnector(nodes.name, purpose, is_transient, explain)
+    def __init__(self, name: str, purpose: str, connect: Callable[[], Awaitable[_C]]) -> None:
+        self._connect = connect
+        self._reconnector = Reconnector(name, purpose, is_transient, explain)
         #: The connection, if it is there. It may have broken.
-        self.link: Link | None = None
-        self._opening: asyncio.Future[Link] | None = None
+        self.link: _C | None = None
+        self._opening: asyncio.Future[_C] | None = None
         self._callers = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def get(self) -> Link:
+    async def get(self) -> _C:
         """An open connection.
 
         Raises:
@@ -62,12 +73,7 @@ class Line:
             return False
         await self._let_go()
         try:
-            link = await self._nodes.connect(self._purpose)
-            try:
-                await self._prepare(link)
-            except BaseException:
-                await link.aclose()
-                raise
+            link = await self._connect()
         except Exception as error:
             if not is_transient(error):
                 opening.set_exception(explain(error))

@@ -1,30 +1,17 @@
 """Publishing, with the broker's confirmation."""
 
-import enum
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from aiormq import spec
-from aiormq.exceptions import DeliveryError, PublishError
-
-from ..._runtime import timers
-from ...exceptions import BrokerUnavailable, Unconfirmed
-from ..options import milliseconds
 from .connecting import Link, Nodes, uncancelled
+from .frames import properties
 from .line import Line
 from .names import exchange_name
+from .outbox import Outbox, Outcome
+from .wire import Wire
 
 __all__ = ["Outcome", "Publisher"]
-
-_TRANSIENT, _PERSISTENT = 1, 2
-
-
-class Outcome(enum.Enum):
-    """What became of a message."""
-
-    TAKEN = enum.auto()
-    #: At least one queue had no room. All others have it.
-    FULL = enum.auto()
-    #: There is no queue for it.
-    UNROUTABLE = enum.auto()
 
 
 class Publisher:
@@ -39,32 +26,58 @@ class Publisher:
     """
 
     def __init__(self, nodes: Nodes, prefix: str) -> None:
+        self._nodes = nodes
         self._exchange = exchange_name(prefix)
-        self._patience = nodes.response_timeout
-        self._line = Line(nodes, "sending", self._prepare)
+        self._line: Line[Outbox] = Line(nodes.name, "sending", self._connect)
         self.abandon, self.aclose = self._line.abandon, self._line.aclose
-        #: Messages that wait for the connection, or for a confirmation.
+        # The last of those that wait for the connection; done when it does no more.
+        self._last: asyncio.Future[None] | None = None
+        #: Messages and calls that wait for the connection, or for an answer.
         self.under_way = 0
+
+    async def _connect(self) -> Outbox:
+        wire = Wire()
+        link = await self._nodes.connect("sending", self._prepare, wire)
+        return Outbox(link, wire, self._nodes.response_timeout)
 
     async def _prepare(self, link: Link) -> None:
         await uncancelled(link.channel.exchange_declare(self._exchange, durable=True))
 
-    async def link(self) -> Link:
-        """The connection, open, and not blocked.
+    async def _outbox(self) -> Outbox:
+        """The connection, open, and not blocked, when those that came before have it.
 
         Raises:
             BrokerUnavailable: there is none, or RabbitMQ takes no messages.
+            BrokerError: RabbitMQ refuses.
         """
-        link = await self._line.get()
+        before, mine = self._last, asyncio.get_running_loop().create_future()
+        self._last = mine
         try:
-            async with timers.timeout(self._patience):
-                await link.unblocked()
-        except TimeoutError:
-            raise BrokerUnavailable(
-                "RabbitMQ takes no messages, since its memory or its disk are short (its log says "
-                f"which alarm it has set); it was waited for {self._patience:g} seconds"
-            ) from None
-        return link
+            while True:
+                outbox = await self._line.get()
+                await outbox.flow()
+                if before is not None and not before.done():
+                    await asyncio.wait((before,))
+                if outbox.is_ready:
+                    return outbox
+        finally:
+            mine.set_result(None)
+            if self._last is mine:
+                self._last = None
+
+    @asynccontextmanager
+    async def link(self) -> AsyncIterator[Link]:
+        """Lend the connection for a call, not blocked. :meth:`rest` leaves it open meanwhile.
+
+        Raises:
+            BrokerUnavailable: there is none, or RabbitMQ takes no messages.
+            BrokerError: RabbitMQ refuses.
+        """
+        self.under_way += 1
+        try:
+            yield (await self._outbox()).link
+        finally:
+            self.under_way -= 1
 
     async def publish(
         self,
@@ -90,48 +103,23 @@ class Publisher:
 
         Raises:
             BrokerUnavailable: it was not published.
-            Unconfirmed: perhaps it was.
+            BrokerError: RabbitMQ refuses.
+            Unconfirmed: perhaps it was published.
         """
-        properties = spec.Basic.Properties(
-            delivery_mode=_PERSISTENT if persistent else _TRANSIENT,
-            expiration=None if expiration is None else str(milliseconds(expiration)),
-            message_type=kind,
-        )
         self.under_way += 1
         try:
-            return await self._publish(key, body, properties, direct=direct, mandatory=mandatory)
+            outbox = self._line.link
+            if outbox is None or self._last is not None or not outbox.is_ready:
+                outbox = await self._outbox()
+            return await outbox.publish(
+                "" if direct else self._exchange, key, body,
+                properties(
+                    persistent=persistent, expiration=expiration, kind=kind, numbered=mandatory
+                ),
+                mandatory=mandatory,
+            )  # fmt: skip
         finally:
             self.under_way -= 1
-
-    async def _publish(
-        self,
-        key: str,
-        body: bytes,
-        properties: spec.Basic.Properties,
-        *,
-        direct: bool,
-        mandatory: bool,
-    ) -> Outcome:
-        link = await self.link()
-        try:
-            async with timers.timeout(self._patience):
-                await uncancelled(
-                    link.channel.basic_publish(
-                        body,
-                        exchange="" if direct else self._exchange,
-                        routing_key=key,
-                        properties=properties,
-                        mandatory=mandatory,
-                        wait=False,
-                    )
-                )
-        except PublishError:  # which is a DeliveryError, too
-            return Outcome.UNROUTABLE
-        except DeliveryError:
-            return Outcome.FULL
-        except Exception as error:
-            raise Unconfirmed(f"RabbitMQ has not confirmed a message: {error!r}") from error
-        return Outcome.TAKEN
 
     async def rest(self) -> None:
         """Let the connection go, unless something is under way."""

@@ -38,7 +38,7 @@ _COUNTED = 10_000
 class _Reading:
     """What one event loop reads, over one connection."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line[Link]) -> None:
         self.line = line
         self.readers: dict[str, QueueReader] = {}
         self.abandon = line.abandon
@@ -116,15 +116,15 @@ class NamedQueues:
             BrokerError: RabbitMQ refuses, or cannot be reached for long.
         """
         while True:
-            link = await self._get_publisher().link()
-            try:
-                await call(link)
-                return
-            except Exception as error:
-                if not is_transient(error):
-                    raise explain(error) from error
-            if link.is_open:  # it was something else
-                await timers.sleep(backoff(1))
+            async with self._get_publisher().link() as link:
+                try:
+                    await call(link)
+                    return
+                except Exception as error:
+                    if not is_transient(error):
+                        raise explain(error) from error
+                if link.is_open:  # it was something else
+                    await timers.sleep(backoff(1))
 
     async def declare(self, channel: str, link: Link) -> None:
         """Make the queue of a channel if it is not there, and let it live on."""
@@ -183,7 +183,9 @@ class NamedQueues:
             await link.channel.basic_qos(prefetch_count=1)
             await self.prepare(link, self._expired)
 
-        return _Reading(Line(self._nodes, "reading named channels", prepare))
+        purpose = "reading named channels"
+        connect = partial(self._nodes.connect, purpose, prepare)
+        return _Reading(Line(self._nodes.name, purpose, connect))
 
     async def dequeue(self, channel: str) -> tuple[bytes, str | None]:
         """The next message; see :meth:`~channels.layers.broker.transport.Transport.dequeue`."""

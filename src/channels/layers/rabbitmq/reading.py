@@ -65,7 +65,7 @@ class QueueReader:
     def __init__(
         self,
         nodes: Nodes,
-        line: Line,
+        line: Line[Link],
         channel: str,
         queue: str,
         declare: Callable[[Link], Awaitable[None]],

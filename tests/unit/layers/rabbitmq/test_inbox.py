@@ -371,7 +371,8 @@ async def test_a_mark_that_may_be_lost_is_sent_again(make, make_nodes, prefix, p
     inbox = make(sender=sender)
     inbox._nodes = make_nodes()
     await up(inbox)
-    await sender.link()
+    async with sender.link():
+        pass
 
     def cut(data):
         proxy.on_request = None
@@ -388,7 +389,8 @@ async def test_no_mark_is_sent_again_for_a_queue_that_is_lost(make, make_nodes, 
     inbox = make(sender=sender)
     inbox._nodes = make_nodes()
     await up(inbox)
-    await sender.link()
+    async with sender.link():
+        pass
     proxy.stall()
     barrier = inbox.barrier()
     await until(lambda: sender.under_way)

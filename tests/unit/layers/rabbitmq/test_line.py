@@ -1,8 +1,10 @@
 """One connection for all calls of an event loop, made when one of them needs it."""
 
 import asyncio
+from functools import partial
 
 import pytest
+from aiormq import exceptions as amqp
 
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.rabbitmq.line import Line
@@ -30,7 +32,8 @@ def prepared():
 
 @pytest.fixture
 async def line(make_nodes, proxy, prepared):
-    line = Line(make_nodes(proxy.url), "testing", prepared)
+    nodes = make_nodes(proxy.url)
+    line = Line(nodes.name, "testing", partial(nodes.connect, "testing", prepared))
     yield line
     await line.aclose()
 
@@ -62,16 +65,12 @@ async def test_a_connection_that_cannot_be_prepared_is_closed_and_another_one_ma
     await until(lambda: proxy.open == 1)
 
 
-async def test_a_refusal_is_told_to_callers_and_later_ones_try_again(line, proxy):
-    async def refuse(link):
-        await link.channel.exchange_declare("amq.reserved")
-
-    prepare, line._prepare = line._prepare, refuse
+async def test_a_refusal_is_told_to_callers_and_later_ones_try_again(line, prepared):
+    prepared.errors.append(amqp.ChannelAccessRefused("no"))
     told = await asyncio.gather(line.get(), line.get(), return_exceptions=True)
     for error in told:
         assert isinstance(error, BrokerError)
         assert "permissions do not allow it" in str(error)
-    line._prepare = prepare
     assert (await line.get()).is_open
 
 

@@ -31,8 +31,8 @@ async def losses(publisher):
 @pytest.fixture
 async def queue(publisher, admin, prefix):
     """The queue of a process that gets what is for a group, and holds one message."""
-    link = await publisher.link()  # now the exchange is there
-    assert link.is_open
+    async with publisher.link() as link:  # now the exchange is there
+        assert link.is_open
     await admin.queue_declare(prefix, exclusive=True, arguments=FULL)
     await admin.queue_bind(prefix, f"channels.{prefix}", "g.room")
     return prefix

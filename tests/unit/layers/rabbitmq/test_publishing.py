@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from pamqp import commands, frame
 
+from channels._runtime.clock import now
 from channels.exceptions import BrokerUnavailable, Unconfirmed
+from channels.layers.rabbitmq.connecting import Nodes
 from channels.layers.rabbitmq.names import GAP, exchange_name
 from channels.layers.rabbitmq.publishing import Outcome, Publisher
 
@@ -79,7 +81,8 @@ async def test_a_message_without_a_queue_is_known_if_that_matters(publisher):
 
 
 async def test_a_message_whose_connection_breaks_may_have_arrived(through, proxy):
-    await through.link()
+    async with through.link():
+        pass
 
     def cut(data):
         if b"news" in data:
@@ -94,17 +97,19 @@ async def test_a_message_whose_connection_breaks_may_have_arrived(through, proxy
 
 
 async def test_a_message_that_is_not_confirmed_in_time_may_have_arrived(through, proxy):
-    await through.link()
+    async with through.link():
+        pass
     proxy.stall()
-    with pytest.raises(Unconfirmed, match="Timeout"):
+    with pytest.raises(Unconfirmed, match=r"for 0\.5 seconds"):
         await through.publish("g.room", b"news")
     proxy.flow()
 
 
 async def test_while_rabbitmq_is_short_of_memory_nothing_is_published(through, proxy):
-    link = await through.link()
+    async with through.link():
+        pass
     proxy.say(frame.marshal(commands.Connection.Blocked("low on memory"), 0))
-    await until(lambda: not link._connection._Connection__connection_unblocked.is_set())
+    await until(lambda: not through._line.link.is_ready)
     with pytest.raises(BrokerUnavailable, match="takes no messages"):
         await through.publish("g.room", b"news")
     proxy.say(frame.marshal(commands.Connection.Unblocked(), 0))
@@ -118,8 +123,9 @@ async def test_the_connection_rests_unless_something_is_under_way(through, proxy
     await through.rest()
     proxy.flow()
     assert await publishing is Outcome.TAKEN
-    link = await through.link()
-    assert link.is_open
+    async with through.link() as link:
+        await through.rest()
+        assert link.is_open
     await through.rest()
     assert not link.is_open
 
@@ -130,3 +136,48 @@ async def test_an_exchange_that_was_deleted_is_made_anew(publisher, admin, prefi
     with pytest.raises(Unconfirmed):
         await publisher.publish("g.room", b"2")
     assert await publisher.publish("g.room", b"3") is Outcome.TAKEN
+
+
+async def test_calls_that_wait_go_in_order_and_others_come_after_them(through, proxy):
+    async with through.link():
+        pass
+    proxy.say(frame.marshal(commands.Connection.Blocked("low on memory"), 0))
+    await until(lambda: not through._line.link.is_ready)
+    done = []
+
+    async def publish(number):
+        await through.publish("g.room", b"%d" % number)
+        done.append(number)
+
+    waiting = [asyncio.create_task(publish(number)) for number in range(3)]
+    await until(lambda: through.under_way == 3)
+    waiting.append(asyncio.create_task(publish(3)))
+    through._line.link._wire.flowing.set()  # it runs before those that wait
+    await asyncio.gather(*waiting)
+    assert done == [0, 1, 2, 3]
+
+
+async def test_those_that_wait_while_the_connection_breaks_use_the_next_one(through, proxy):
+    async with through.link():
+        pass
+    proxy.say(frame.marshal(commands.Connection.Blocked("low on memory"), 0))
+    await until(lambda: not through._line.link.is_ready)
+    publishing = asyncio.create_task(through.publish("g.room", b"news"))
+    await until(lambda: through.under_way)
+    proxy.cut()
+    assert await publishing is Outcome.TAKEN
+    assert proxy.connections == 2
+
+
+@pytest.mark.slow
+async def test_a_busy_connection_outlives_the_time_without_signs_of_life(rabbitmq, prefix):
+    """RabbitMQ sends none while it confirms messages, which aiormq does not see."""
+    publisher = Publisher(Nodes([rabbitmq.url], None, 1, 5.0), prefix)
+    async with publisher.link() as link:
+        pass
+    ends = now() + 3 * (1 + 1) + 1
+    while now() < ends:
+        assert await publisher.publish("g.room", b"news") is Outcome.TAKEN
+        await asyncio.sleep(0.01)
+    assert link.is_open
+    await publisher.aclose()

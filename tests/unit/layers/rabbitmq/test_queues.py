@@ -100,8 +100,8 @@ async def test_what_is_not_confirmed_is_counted(make, monkeypatch):
 async def test_a_queue_that_was_deleted_is_made_again(make):
     layer = make()
     await layer.send("jobs", JOB)
-    link = await layer.transport._get_publisher().link()
-    await link.channel.queue_delete(named_queue(layer.prefix, "jobs"))
+    async with layer.transport._get_publisher().link() as link:
+        await link.channel.queue_delete(named_queue(layer.prefix, "jobs"))
     await layer.send("jobs", JOB)
     assert await soon(layer.receive("jobs")) == JOB
 

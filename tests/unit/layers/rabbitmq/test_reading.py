@@ -227,8 +227,8 @@ async def test_a_caller_waits_again_when_the_queue_is_deleted(make):
     layer = make()
     first = wait_for(layer)
     await consuming(layer)
-    link = await layer.transport._get_publisher().link()
-    await link.channel.queue_delete(named_queue(layer.prefix, "jobs"))
+    async with layer.transport._get_publisher().link() as link:
+        await link.channel.queue_delete(named_queue(layer.prefix, "jobs"))
     await layer.send("jobs", JOB)
     assert await soon(first) == JOB
 
