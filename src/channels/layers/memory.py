@@ -87,7 +87,7 @@ class InMemoryChannelLayer(LocalChannels):
         schedule_capacity: int = SCHEDULE_CAPACITY,
         **others: Any,
     ) -> None:
-        require_count("schedule_capacity", schedule_capacity)
+        require_count("schedule_capacity", schedule_capacity, 0)
         super().__init__(expiry, group_expiry, capacity, channel_capacity, overflow)
         self._states = LocalStates()
         self._buckets = Buckets()

@@ -23,24 +23,42 @@ __all__ = [
 LONGEST = 10 * 365 * 86400.0
 
 
-def require_count(name: str, value: Any) -> None:
+def require_count(name: str, value: Any, least: int | None = None, most: int | None = None) -> None:
     """Refuse what is no whole number, such as the text that environment variables have.
 
+    Args:
+        name: of the option.
+        value: what it is.
+        least: the smallest number that is of use, if there is one.
+        most: the greatest, which needs a smallest one.
+
     Raises:
         InvalidChannelLayerError: says which option, and what it is.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidChannelLayerError(f"{name} must be a whole number, not {value!r}")
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if number and (least is None or least <= value) and (most is None or value <= most):
+        return
+    limits = "" if least is None else f" from {least}"
+    limits += "" if most is None else f" to {most}"
+    raise InvalidChannelLayerError(f"{name} must be a whole number{limits}, not {value!r}")
 
 
-def require_duration(name: str, value: Any) -> None:
+def require_duration(name: str, value: Any, *, positive: bool = False) -> None:
     """Refuse what is no number of seconds.
 
+    Args:
+        name: of the option.
+        value: what it is.
+        positive: whether 0 and what is below are of no use.
+
     Raises:
         InvalidChannelLayerError: says which option, and what it is.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-        raise InvalidChannelLayerError(f"{name} must be a number of seconds, not {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not math.isnan(value) and (value > 0 or not positive):
+        return
+    limit = " above 0" if positive else ""
+    raise InvalidChannelLayerError(f"{name} must be a number of seconds{limit}, not {value!r}")
 
 
 def require_capacities(value: Any) -> None:

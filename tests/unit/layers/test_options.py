@@ -30,6 +30,35 @@ def test_no_counts(value):
         require_count("capacity", value)
 
 
+@pytest.mark.parametrize("value", [1, 5, 10])
+def test_counts_within_limits(value):
+    assert require_count("heartbeat", value, 1, 10) is None
+    assert require_count("heartbeat", value, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "expected"),
+    [
+        (0, None, "from 1, not 0"),
+        (-1, 10, "from 1 to 10, not -1"),
+        (11, 10, "from 1 to 10, not 11"),
+    ],
+)
+def test_counts_beyond_limits(value, most, expected):
+    with pytest.raises(
+        InvalidChannelLayerError, match=f"^heartbeat must be a whole number {expected}$"
+    ):
+        require_count("heartbeat", value, 1, most)
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.0, "60", float("nan")])
+def test_durations_that_have_to_be_positive(value):
+    require_duration("lease", 0.1, positive=True)
+    expected = re.escape(f"lease must be a number of seconds above 0, not {value!r}")
+    with pytest.raises(InvalidChannelLayerError, match=f"^{expected}$"):
+        require_duration("lease", value, positive=True)
+
+
 @pytest.mark.parametrize("value", [-1, 0, 0.5, 60, float("inf")])
 def test_numbers_are_durations(value):
     assert refusal_of(require_duration, value) is None

@@ -10,7 +10,7 @@ from ...exceptions import InvalidChannelLayerError
 from ..broker.layer import BrokerLayer
 from ..broker.transport import Recipient
 from ..mailbox import Overflow
-from ..options import require_count, require_duration, require_text
+from ..options import LONGEST, require_count, require_duration, require_text
 from ..serializers import Key
 from .connecting import Nodes
 from .transport import RabbitMQTransport
@@ -22,6 +22,9 @@ INBOX_CAPACITY = 10_000
 
 # Names at the broker have 255 bytes at the most, and hold the name of a channel besides.
 _LONGEST_PREFIX = 100
+
+# Seconds. The protocol has two bytes for them.
+_LONGEST_HEARTBEAT = 65_534
 
 
 class RabbitMQChannelLayer(BrokerLayer):
@@ -64,10 +67,6 @@ class RabbitMQChannelLayer(BrokerLayer):
 
     transport: RabbitMQTransport
 
-    limits: ClassVar[tuple[str, ...]] = (
-        *BrokerLayer.limits, "heartbeat", "response_timeout", "inbox_capacity",
-    )  # fmt: skip
-
     supports_state: ClassVar[bool] = False
 
     supports_tokens: ClassVar[bool] = False
@@ -92,12 +91,17 @@ class RabbitMQChannelLayer(BrokerLayer):
         inbox_capacity: int = INBOX_CAPACITY,
         overflow: Overflow = "drop_newest",
     ) -> None:
-        require_count("inbox_capacity", inbox_capacity)
-        require_count("heartbeat", heartbeat)
-        require_duration("response_timeout", response_timeout)
+        require_count("inbox_capacity", inbox_capacity, 1)
+        require_count("heartbeat", heartbeat, 1, _LONGEST_HEARTBEAT)
+        require_duration("response_timeout", response_timeout, positive=True)
         if queue_type not in ("classic", "quorum"):
             raise InvalidChannelLayerError(
                 f'queue_type must be "classic" or "quorum", not {queue_type!r}'
+            )
+        if tls is not None and not isinstance(tls, ssl.SSLContext):
+            raise InvalidChannelLayerError(
+                "tls must be an ssl.SSLContext, as ssl.create_default_context() makes it, not "
+                f"{tls!r}"
             )
         require_text("prefix", prefix)
         if len(prefix) > _LONGEST_PREFIX:
@@ -106,7 +110,8 @@ class RabbitMQChannelLayer(BrokerLayer):
             )
         self.inbox_capacity = inbox_capacity
         self.queue_type = queue_type
-        self._nodes = Nodes(_require_urls(urls), tls, heartbeat, response_timeout)
+        patience = min(response_timeout, LONGEST)
+        self._nodes = Nodes(_require_urls(urls), tls, heartbeat, patience)
         super().__init__(
             self._connect,
             prefix=prefix,

@@ -50,7 +50,7 @@ class RedisLayer(DelayedSends):
         **options: Any,
     ) -> None:
         require_text("prefix", prefix)
-        require_count("schedule_capacity", schedule_capacity)
+        require_count("schedule_capacity", schedule_capacity, 0)
         self.schedule_capacity = schedule_capacity
         self.servers, self._bases = parse_hosts(hosts, prefix)
         #: The option ``hosts``, as a list of dicts.

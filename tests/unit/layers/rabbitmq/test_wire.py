@@ -132,7 +132,7 @@ async def test_a_slow_network_stops_the_flow(proxy):
         wire.write(heartbeat)
     proxy.flow()
     async with asyncio.timeout(10):
-        await wire.flowing.wait()
+        assert await wire.flowing.wait()
     await connection.close()
 
 

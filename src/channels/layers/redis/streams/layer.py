@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from re import Pattern
-from typing import Any, ClassVar
+from typing import Any
 
 from ...broker.delayed import SCHEDULE_CAPACITY
 from ...broker.transport import Recipient
@@ -47,8 +47,6 @@ class RedisChannelLayer(RedisLayer):
             host or in each part of a cluster.
     """
 
-    limits: ClassVar[tuple[str, ...]] = (*RedisLayer.limits, "inbox_capacity", "lease")
-
     transport: StreamsTransport
 
     def __init__(
@@ -68,8 +66,8 @@ class RedisChannelLayer(RedisLayer):
         lease: float = LEASE,
         schedule_capacity: int = SCHEDULE_CAPACITY,
     ) -> None:
-        require_count("inbox_capacity", inbox_capacity)
-        require_duration("lease", lease)
+        require_count("inbox_capacity", inbox_capacity, 1)
+        require_duration("lease", lease, positive=True)
         self.inbox_capacity = inbox_capacity
         self.lease = lease
         super().__init__(
