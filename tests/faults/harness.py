@@ -171,7 +171,7 @@ class Sender:
 
     async def stop(self):
         self._stopping = True
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(150):
             await self._task
 
     async def resumes(self):

@@ -10,12 +10,22 @@ import aiormq
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.broker import receiver
 from channels.layers.rabbitmq import RabbitMQChannelLayer
 from channels.layers.rabbitmq.names import exchange_name, named_queue
 
 from ..asgi import until
 from ..proxy import Proxy
 from .harness import Room, Sender, balanced, check_account, check_told, restart, sending, settle
+
+# Seconds that RabbitMQ may take to start where many tests run at once. Alone it takes six.
+BOOT = 150
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Callers wait for RabbitMQ as long as it may take to start here, and not 30 seconds."""
+    monkeypatch.setattr(receiver, "PATIENCE", BOOT)
 
 
 @pytest.fixture
@@ -61,8 +71,8 @@ async def test_a_restart_under_load_is_told_once(layers, own_rabbitmq, seconds):
         await own[0].reaches(50)
         await others[0].reaches(50)
         await restart(own_rabbitmq, seconds)
-        await own[0].reaches(50, 40)
-        await others[0].reaches(50, 40)
+        await own[0].reaches(50, BOOT)
+        await others[0].reaches(50, BOOT)
         await settle(room, own + others)
         check_told(room, own + others, gaps=None)
         assert all(gaps >= 1 for gaps in room.gaps())
@@ -220,7 +230,7 @@ async def test_named_channels_outlive_a_restart(layers, own_rabbitmq):
     # A node that is killed right after a queue was made may have forgotten the queue.
     await asyncio.to_thread(own_rabbitmq.ctl, "stop_app")
     await asyncio.to_thread(own_rabbitmq.ctl, "start_app")
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(BOOT):
         assert [(await layer.receive("jobs"))["n"] for _ in range(20)] == list(range(20))
     assert balanced(layer)
 

@@ -34,7 +34,7 @@ async def process(broker, prefix, *options):
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             assert await child.stdout.readline() == b"ready\n"
         yield child
     finally:

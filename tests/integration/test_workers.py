@@ -129,10 +129,28 @@ async def ended(worker):
     return await asyncio.to_thread(worker.wait)
 
 
+def readers_that_wait(broker):
+    return broker.cli("INFO", "clients")["blocked_clients"]
+
+
 async def listening(worker, broker, readers=1):
     """Wait until this many workers wait for a message."""
     await wait_for(worker, "Listening to")
-    await until(lambda: broker.cli("INFO", "clients")["blocked_clients"] >= readers, 30)
+    await until(lambda: readers_that_wait(broker) >= readers, 30)
+
+
+async def stop_while_it_waits(worker, broker):
+    """Stop the only worker while it waits for a message, which is then handed to it."""
+    await listening(worker, broker)
+
+    def waits():
+        worker.process.send_signal(signal.SIGSTOP)
+        if readers_that_wait(broker):
+            return True
+        worker.process.send_signal(signal.SIGCONT)  # it was between two calls
+        return False
+
+    await until(waits, 30)
 
 
 async def test_an_idle_worker_has_at_once_what_a_busy_one_has_not_begun(project, layer, broker):
@@ -212,8 +230,7 @@ async def test_a_killed_worker_takes_along_only_what_it_has_begun(project, layer
 
 async def test_another_worker_has_what_a_killed_one_was_just_handed(project, layer, broker, queue):
     with project.manage("runworker", "jobs") as killed:
-        await listening(killed, broker)
-        killed.process.send_signal(signal.SIGSTOP)  # it cannot see what it is handed
+        await stop_while_it_waits(killed, broker)  # it cannot see what it is handed
         await layer.send("jobs", {"type": "job", "n": 1})
         assert queue() == (1, 1)
         killed.process.kill()
@@ -227,8 +244,7 @@ async def test_a_worker_that_only_stood_still_runs_nothing_that_another_has_run(
     project, layer, broker, queue
 ):
     with project.manage("runworker", "jobs") as stopped:
-        await listening(stopped, broker)
-        stopped.process.send_signal(signal.SIGSTOP)
+        await stop_while_it_waits(stopped, broker)
         await layer.send("jobs", {"type": "job", "n": 1})
         assert queue() == (1, 1)
         with project.manage("runworker", "jobs") as other:
