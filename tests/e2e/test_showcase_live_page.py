@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from .people import DESKTOP, PHONE, PROJECT, People, picture
+from .people import DESKTOP, PHONE, PROJECT, ROOT, People, picture
 from .servers import ServerProcess, manage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
@@ -82,6 +84,33 @@ async def test_the_page_shows_both_processes_and_disconnects(
     await picture(phone, "live-page-phone", for_docs=True)
     here.forgive("404 (Not Found)")  # /favicon.ico, which the admin has not
     assert here.errors == []
+
+
+async def test_a_strict_content_security_policy_needs_no_exception(
+    browser: Browser, database: Path, tmp_path: Path
+) -> None:
+    command = ["manage.py", "runserver", "--noreload", "{port}"]
+    env = {
+        "SHOWCASE_DATABASE": shutil.copy(database, tmp_path),
+        "DJANGO_SETTINGS_MODULE": "tests.e2e.strict_settings",
+        "PYTHONPATH": str(ROOT),
+    }
+    with ServerProcess(command, cwd=PROJECT, log=tmp_path / "server.log", env=env) as server:
+        people = People(browser, server)
+        await people.sign_in("bob", "/dashboard/")
+        page = await people.sign_in("alice", LIVE)
+        answer = await page.reload()
+        assert answer is not None
+        assert answer.headers["content-security-policy"] == "default-src 'self'"
+        await expect(page.locator("#live-status")).to_have_text("Live")
+        rows = page.locator("#live-connection-rows tr")
+        await expect(rows.filter(has_text="/ws/dashboard/")).to_have_count(1)
+        line = page.locator("[data-total=connections] polyline")
+        await expect(line).to_have_attribute("points", re.compile(r"(\S+ ){2}"), timeout=60_000)
+        await rows.first.get_by_role("button", name="Disconnect").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        people.forgive("404 (Not Found)")  # /favicon.ico, which the admin has not
+        assert people.errors == []  # where Chromium says what a policy has refused
 
 
 async def test_a_page_whose_socket_is_not_there_says_what_to_write(people: People) -> None:

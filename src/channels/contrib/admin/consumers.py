@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from django.core import signing
+from django.utils.translation import gettext
 
 from ..._runtime import clock, lograte, timers
 from ...close_codes import CloseCode
@@ -82,10 +83,10 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         try:
             may = admitted(message.page, self.scope["user"])
         except signing.SignatureExpired:
-            await self.close(CloseCode.GONE, "The page is too old: reload it.")
+            await self.close(CloseCode.GONE, gettext("The page is too old: reload it."))
             return
         if may is None:
-            await self.close(CloseCode.FORBIDDEN, "The admin has not made this page.")
+            await self.close(CloseCode.FORBIDDEN, gettext("The admin has not made this page."))
             return
         self._may_disconnect = may
         self._wanted = message
@@ -101,26 +102,30 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         """End connections, if the user may do so now."""
         rights = await rights_of(self.scope)
         if not (rights.view and rights.disconnect and self._may_disconnect):
-            raise MessageRefused("forbidden", "You may not disconnect.")
+            raise MessageRefused("forbidden", gettext("You may not disconnect."))
         try:
             await adisconnect(message, rights.user)
         except (ChannelsError, ValueError, TypeError, OSError) as error:
             text = "The admin's live page could not disconnect %s %s: %s"
             lograte.log(logger, logging.WARNING, "end", text, message.by, message.value, error)
-            raise MessageRefused("failed", "It failed: the server's log says why.") from error
+            raise MessageRefused(
+                "failed", gettext("It failed: the server's log says why.")
+            ) from error
         await self.send_json({"type": "disconnected", "by": message.by, "value": message.value})
 
     async def _push(self) -> None:
         """Send what the page wants, one picture after another, as long as the user may see it."""
         checked = clock.now()
         if not await self._happens(self._news, _PATIENCE):
-            await self.close(CloseCode.TIMEOUT, "The page has not said what it wants.")
+            await self.close(CloseCode.TIMEOUT, gettext("The page has not said what it wants."))
             return
         while True:
             began = clock.now()
             if began - checked >= _RIGHTS:
                 if not (await rights_of(self.scope)).view:
-                    await self.close(CloseCode.FORBIDDEN, "You may not see this page any more.")
+                    await self.close(
+                        CloseCode.FORBIDDEN, gettext("You may not see this page any more.")
+                    )
                     return
                 checked = began
             pause = _RIGHTS
@@ -129,7 +134,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 self._seen.clear()
                 pause = await self._send_picture(self._wanted)
                 if not await self._happens(self._seen, _PATIENCE):
-                    await self.close(CloseCode.OVERLOADED, "The page takes too long.")
+                    await self.close(CloseCode.OVERLOADED, gettext("The page takes too long."))
                     return
             await self._happens(self._news, max(began + pause - clock.now(), 0.0))
 

@@ -6,6 +6,7 @@ import msgspec
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import router, transaction
+from django.utils.translation import gettext, gettext_lazy
 
 from ...db import database_sync_to_async
 from ...revocation import adisconnect_channel, adisconnect_group, adisconnect_user
@@ -13,6 +14,13 @@ from .models import LiveConnection
 from .names import name_of
 
 __all__ = ["Target", "adisconnect"]
+
+
+_KINDS = {
+    "user": gettext_lazy("user"),
+    "group": gettext_lazy("group"),
+    "channel": gettext_lazy("channel"),
+}
 
 
 class Target(msgspec.Struct):
@@ -52,7 +60,8 @@ async def adisconnect(target: Target, user: Any) -> None:
 @database_sync_to_async
 def _write_down(target: Target, user: Any) -> None:
     name = name_of(target.value) if target.by == "user" else ""
-    what = f"{target.by} {target.value}" + (f" ({name})" if name else "")
+    what = f"{_KINDS[target.by]} {target.value}" + (f" ({name})" if name else "")
+    text = gettext("Disconnected the connections of %(what)s.") % {"what": what}
     with transaction.atomic(using=router.db_for_write(LogEntry)):
         LogEntry.objects.create(
             user_id=user.pk,
@@ -60,5 +69,5 @@ def _write_down(target: Target, user: Any) -> None:
             object_id=target.value,
             object_repr=what[:200],
             action_flag=CHANGE,
-            change_message=f"Disconnected the connections of {what}.",
+            change_message=text,
         )

@@ -1,5 +1,7 @@
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import translation
+from django.utils.translation import trans_real
 
 from channels.exceptions import InvalidChannelLayerError
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -36,6 +38,27 @@ async def test_connections_end_and_the_log_says_who_has_done_it(people, by):
     assert await sync_to_async(entries)() == [
         ("operator", what, f"Disconnected the connections of {what}.", None)
     ]
+
+
+async def test_the_log_is_in_the_language_of_the_site(people):
+    from channels.contrib.admin.disconnecting import Target, adisconnect
+
+    with translation.override("de"):
+        catalog = trans_real.translation("de")._catalog
+        words = {
+            "user": "Benutzer",
+            "Disconnected the connections of %(what)s.": "Verbindungen von %(what)s getrennt.",
+        }
+        for word, translated in words.items():
+            catalog[word] = translated
+        try:
+            target = Target(by="user", value=str(people["plain"].pk))
+            await adisconnect(target, people["operator"])
+        finally:
+            trans_real._translations.pop("de")
+    what = f"Benutzer {people['plain'].pk} (plain)"
+    [entry] = await sync_to_async(entries)()
+    assert entry[1:3] == (what, f"Verbindungen von {what} getrennt.")
 
 
 async def test_a_group_of_an_unknown_layer_is_refused(people):
