@@ -134,6 +134,11 @@ async def test_groups_of_layers_that_reach_no_other_process(layer):
         channel_layers.set("memory", former)
 
 
+async def test_a_name_that_no_group_can_have(layer):
+    with pytest.raises(CommandError, match=r"^Group name must be .* Got 'the room'"):
+        await run("--group", "the room")
+
+
 async def test_nobody_answers(layer):
     with pytest.raises(CommandError, match=r"No process has answered within 0\.2 s"):
         await run("--channel", "specific.unknown!one")

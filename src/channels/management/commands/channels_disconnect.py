@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ... import DEFAULT_CHANNEL_LAYER, control
 from ...close_codes import CloseCode
-from ...exceptions import ChannelsError
+from ...exceptions import ChannelsError, InvalidNameError
 from ...layers import get_channel_layer
 from ...layers.base import BaseChannelLayer
 from ...layers.third_party import adapt
@@ -80,6 +80,8 @@ class Command(BaseCommand):
                 self._end_group(options)
             else:
                 self._end(options)
+        except InvalidNameError as error:
+            raise CommandError(str(error)) from error
         except (ChannelsError, OSError) as error:
             raise CommandError(f"The channel layer cannot be reached: {error}") from error
 

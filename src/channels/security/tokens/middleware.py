@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ..._runtime.denial import deny
 from ..._runtime.scopes import CHALLENGE, CREDENTIAL
 from ..._runtime.types import ASGIApplication, Message, Receive, Scope, Send
-from ...auth import _anonymous
+from ...auth import UserLazyObject, _anonymous
 from ...close_codes import CloseCode
 from ...exceptions import ScopeError, TokenRefused, VerifierUnavailable
 from ...middleware import BaseMiddleware
@@ -38,9 +38,9 @@ class TokenAuthMiddleware(BaseMiddleware):
     is in ``scope["token"]``, an :class:`Identity`, or None without one. The token itself is nowhere
     in the inner application's scope.
 
-    A client whose token is refused gets 401. Without one it is anonymous, or whoever an outer
-    ``AuthMiddlewareStack`` has found. When the token expires, the connection ends: a WebSocket with
-    the code 4419. Before that, a client may send a newer one.
+    A client whose token is refused gets 401. Without one it is anonymous, or whoever an
+    ``AuthMiddlewareStack``, outside or inside, finds by its session. When the token expires, the
+    connection ends: a WebSocket with the code 4419. Before that, a client may send a newer one.
 
     Args:
         inner: the application to wrap.
@@ -95,7 +95,9 @@ class TokenAuthMiddleware(BaseMiddleware):
         else:
             scope.setdefault("token", None)
             if "user" not in scope:
-                scope["user"] = _anonymous()
+                # An AuthMiddleware further in may still find somebody, by a session.
+                scope["user"] = UserLazyObject()
+                scope["user"]._wrapped = _anonymous()
         running = self.inner(scope, receive, _selecting(send) if marked else send)
         del scope, outcome
         return await running

@@ -5,8 +5,10 @@ import time
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 
+from channels.auth import AuthMiddlewareStack, login
 from channels.exceptions import ScopeError, TokenRefused, VerifierUnavailable
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.sse import AsyncSseConsumer
@@ -24,6 +26,8 @@ from .helpers import (
     bearer,
     client,
     connected,
+    create_user,
+    in_thread,
     known,
     refused,
 )
@@ -55,6 +59,22 @@ async def test_the_user_of_an_outer_middleware_stays_if_there_is_no_token():
     async with connected(application(), user=other):
         assert Echo.seen["user"] is other
     async with connected(application(), bearer("good"), user=other):
+        assert Echo.seen["user"] is ANNA
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_middleware_further_in_finds_who_comes_with_a_session():
+    user = await in_thread(create_user)
+    session = SessionStore()
+    await login({"session": session}, user)
+    await session.asave()
+    cookie = [(b"cookie", f"sessionid={session.session_key}".encode())]
+    app = TokenAuthMiddleware(AuthMiddlewareStack(Echo.as_asgi()), known())
+    async with connected(app, cookie):
+        assert (Echo.seen["user"], Echo.seen["token"]) == (user, None)
+    async with connected(app):
+        assert not Echo.seen["user"].is_authenticated
+    async with connected(app, [*cookie, *bearer("good")]):
         assert Echo.seen["user"] is ANNA
 
 
