@@ -82,7 +82,7 @@ class Connection(msgspec.Struct, frozen=True):
         channel: the name of its channel; empty without a layer.
         user: the primary key of the user, as text; empty for somebody anonymous.
         username: the user's name, if it is known without asking a database.
-        address: of the client, as the server sees it.
+        address: of the client; that of a proxy in front, if the project does not trust it.
         age: seconds since it began.
         received: messages of its client, since somebody looks.
         sent: messages to its client, since somebody looks.

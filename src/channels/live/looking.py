@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from django.core.exceptions import ImproperlyConfigured
 
 from .. import __version__
 from .._runtime import clock, threads
@@ -21,6 +22,7 @@ from ..control.plane import control_group
 from ..layers import channel_layers
 from ..layers.broker.layer import BrokerLayer
 from ..layers.local import LocalChannels
+from ..security.limits import client_address
 from . import crashes
 from .counting import counters
 from .figures import Connection, Connections, Group, Layer, Process
@@ -164,8 +166,13 @@ def _class_of(connection: Drainable) -> str:
 
 
 def _address(scope: Scope) -> str:
+    """The client's address, or that of the proxy that it came through if none is trusted."""
+    try:
+        address = client_address(scope)
+    except ImproperlyConfigured:  # a check says what is wrong with CHANNELS_TRUSTED_PROXIES
+        address = None
     client = scope.get("client")
-    return printable(client[0]) if client else ""
+    return address or (printable(client[0]) if client else "")
 
 
 def _username(scope: Scope) -> str:

@@ -67,6 +67,22 @@ async def test_connections_are_found_by_whatever_is_known_of_them(servers: list[
     assert [row.path for row in quietest] == ["/ws/0/", "/ws/1/"]
 
 
+async def test_clients_behind_a_trusted_proxy_have_their_own_address(settings: Any) -> None:
+    told = [(b"x-forwarded-for", b"203.0.113.9")]
+    server = await Server(Chat.as_asgi(), client=("10.0.0.1", 1), headers=told).connect()
+
+    async def address() -> str:
+        return (await connections_here(Query())).rows[0].address
+
+    assert await address() == "10.0.0.1"
+    settings.CHANNELS_TRUSTED_PROXIES = ["10.0.0.0/8"]
+    assert await address() == "203.0.113.9"
+    assert (await connections_here(Query(text="203.0.113"))).found == 1
+    settings.CHANNELS_TRUSTED_PROXIES = "no networks"
+    assert await address() == "10.0.0.1"
+    await server.leave()
+
+
 async def test_a_slow_client_is_told(
     servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
