@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
 
-from ._runtime import unbegun
+from ._runtime import abandoned
 
 # Called by this name, so that tests which replace it here have the connections left alone.
 from ._runtime.database import close_old_connections
@@ -22,7 +22,7 @@ __all__ = [
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-unbegun.install()
+abandoned.install()
 
 
 class DatabaseSyncToAsync(SyncToAsync[_P, _R]):

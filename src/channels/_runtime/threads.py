@@ -19,7 +19,7 @@ from asgiref.sync import AsyncToSync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from . import clock, database, timers, unbegun
+from . import abandoned, clock, database, timers
 from .forks import in_child
 from .pool import Pool
 from .types import Consumer
@@ -47,7 +47,7 @@ _POLL = 0.01
 
 _here = threading.local()
 
-unbegun.install()
+abandoned.install()
 
 
 class ThreadCall:
