@@ -4,9 +4,13 @@ One server (uvicorn) serves the same consumers within their limits and over them
 kind and of the other take turns, again and again, so that what else the machine does hits both. The
 figure is the server's CPU time for each handshake (until it has been answered and the connection is
 closed), and for each message of a client that sends many.
+
+*shared* is a handshake as well, of a client whose connections are counted over Redis for all
+processes together. What is refused there has its one connection open in another process.
 """
 
 import argparse
+import contextlib
 import socket
 import statistics
 import struct
@@ -14,12 +18,14 @@ import sys
 from collections.abc import Callable
 
 from .observability import cpu_seconds
-from .servers import Server, cores, pin
+from .servers import Redis, Server, cores, find_redis, pin
 
 __all__ = ["Costs", "Work", "handshakes", "main", "measure", "messages"]
 
-KINDS = ("handshake", "message", "size")
+KINDS = ("handshake", "shared", "message", "size")
+_HANDSHAKES = ("handshake", "shared")
 ACTIONS = ("accepted", "refused")
+STYLES = ("async", "sync")
 
 #: Does some work at a port and a path, so often as it is told.
 Work = Callable[[int, str, int], None]
@@ -85,7 +91,7 @@ def messages(port: int, path: str, number: int) -> None:
 
 def measure(server: Server, style: str, kind: str, turns: int, number: int) -> Costs:
     """What each of ``number`` handshakes or messages costs."""
-    work: Work = handshakes if kind == "handshake" else messages
+    work: Work = handshakes if kind in _HANDSHAKES else messages
     costs: Costs = {action: [] for action in ACTIONS}
     for turn in range(turns + 1):
         for action in ACTIONS if turn % 2 else reversed(ACTIONS):
@@ -105,10 +111,22 @@ def main(arguments: list[str] | None = None) -> None:
     print("| Consumer | What | Accepted | Refused | Ratio |")
     print("|---|---|---:|---:|---:|")
     server_core, load_core = cores() or (None, None)
-    with Server(sys.executable, "limited", server_core) as server:
+    binary = find_redis()
+    with contextlib.ExitStack() as stack:
+        environ = {}
+        if binary is not None:
+            redis = stack.enter_context(Redis(binary, load_core))
+            environ["REDIS_URL"] = f"redis://127.0.0.1:{redis.port}/0"
+            other = stack.enter_context(Server(sys.executable, "limited", load_core, environ))
+            for style in STYLES:
+                client, _ = _connect(other.port, f"/{style}/shared/refused")
+                stack.callback(client.close)
+        server = stack.enter_context(Server(sys.executable, "limited", server_core, environ))
         pin(0, load_core)
-        for style in ("async", "sync"):
+        for style in STYLES:
             for kind in KINDS:
+                if kind == "shared" and binary is None:
+                    continue
                 costs = measure(server, style, kind, options.turns, options.number)
                 accepted, refused = (statistics.median(costs[action]) for action in ACTIONS)
                 figures = f"{accepted:,.1f} µs | {refused:,.1f} µs | {refused / accepted:.2f}"

@@ -1,4 +1,9 @@
-"""Each path twice: once within its limits, once over them."""
+"""Each path twice: once within its limits, once over them.
+
+``REDIS_URL`` says through which Redis processes share limits; without it there are no such paths.
+"""
+
+import os
 
 import django
 from django.conf import settings
@@ -9,6 +14,14 @@ settings.configure(
     USE_TZ=True,
     INSTALLED_APPS=["channels", "django.contrib.auth", "django.contrib.contenttypes"],
     LOGGING_CONFIG=None,
+    CHANNEL_LAYERS={
+        "shared": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},
+        }
+    }
+    if "REDIS_URL" in os.environ
+    else {},
 )
 django.setup()
 
@@ -30,6 +43,12 @@ class ListensInThread(WebsocketConsumer):
         """The same."""
 
 
+def shared(base, name, most):
+    """Connections are counted for all processes together."""
+    inner = AuthMiddlewareStack(base.as_asgi())
+    return LimitMiddleware(inner, connections_per_address=most, name=name, shared="shared")
+
+
 def limited(base, **limits):
     return type(base.__name__, (base,), {"client_limits": limits}).as_asgi()
 
@@ -48,6 +67,8 @@ APPLICATIONS = {
             "refused",
             LimitMiddleware(AuthMiddlewareStack(base.as_asgi()), handshakes_per_address=ONE),
         ),
+        ("shared", "accepted", shared(base, f"{name} accepted", 1_000_000)),
+        ("shared", "refused", shared(base, f"{name} refused", 1)),
         ("message", "accepted", limited(base, messages_per_connection=MANY)),
         ("message", "refused", limited(base, messages_per_connection=ONE)),
         ("size", "accepted", limited(base, message_size=1000)),
