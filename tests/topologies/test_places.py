@@ -67,7 +67,7 @@ class Processes:
             while not all(now > then for now, then in zip(self.taken, before, strict=True)):
                 await asyncio.sleep(0.01)
 
-    async def until_servers_know_what_is_held(self):
+    async def expect_servers_to_know_what_is_held(self):
         self.stop = True
         await asyncio.gather(*self.tasks)
         async with asyncio.timeout(30):
@@ -94,7 +94,7 @@ async def test_a_master_of_a_cluster_is_killed(cluster):
         await asyncio.to_thread(cluster.wait_until_taken_over, key)
         await processes.until_more_are_taken()
         await asyncio.to_thread(cluster.heal)
-        await processes.until_servers_know_what_is_held()
+        await processes.expect_servers_to_know_what_is_held()
 
 
 async def test_slots_of_a_cluster_move(cluster):
@@ -102,7 +102,7 @@ async def test_slots_of_a_cluster_move(cluster):
         for number in range(4):
             await asyncio.to_thread(cluster.move, base_of(processes.prefix, number))
         await processes.until_more_are_taken()
-        await processes.until_servers_know_what_is_held()
+        await processes.expect_servers_to_know_what_is_held()
 
 
 async def test_a_replica_takes_over_that_lacks_the_last_calls(replicated):
@@ -113,5 +113,5 @@ async def test_a_replica_takes_over_that_lacks_the_last_calls(replicated):
         await asyncio.to_thread(old.kill)
         await asyncio.to_thread(replicated.wait_until_failed_over, old)
         await processes.until_more_are_taken()
-        await processes.until_servers_know_what_is_held()
+        await processes.expect_servers_to_know_what_is_held()
     await asyncio.to_thread(replicated.heal)

@@ -100,17 +100,20 @@ class timeout:  # noqa: N801 - it takes the place of asyncio.timeout
 
     Args:
         seconds: after which what is awaited within is cancelled, and ``TimeoutError`` raised.
+        last_look: seconds that are added when they have passed, so that an event loop that was held
+            up takes what has come meanwhile.
     """
 
-    __slots__ = ("_seconds", "_timeout", "_timer")
+    __slots__ = ("_last_look", "_seconds", "_timeout", "_timer")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, last_look: float = 0.0) -> None:
         self._seconds = seconds
+        self._last_look = last_look
 
     async def __aenter__(self) -> None:
         self._timeout = asyncio.timeout(None)
         await self._timeout.__aenter__()
-        self._timer = Timer(self._seconds, self._expire)
+        self._timer = Timer(self._seconds, self._look if self._last_look else self._expire)
 
     async def __aexit__(
         self,
@@ -124,6 +127,9 @@ class timeout:  # noqa: N801 - it takes the place of asyncio.timeout
     def expired(self) -> bool:
         """Whether the seconds have passed, so that the ``TimeoutError`` is of this timeout."""
         return self._timeout.expired()
+
+    def _look(self) -> None:
+        self._timer = Timer(self._last_look, self._expire)
 
     def _expire(self) -> None:
         self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -125,6 +125,28 @@ def test_timeout_cancels_nothing_in_time_when_the_clock_jumps(freeze, loop_facto
     assert run(wait(), loop_factory) == "in time"
 
 
+@pytest.mark.parametrize("last_look", [0.0, 5.0])
+async def test_timeout_looks_once_more_for_what_came_while_the_loop_was_held_up(last_look):
+    loop = asyncio.get_running_loop()
+    answer = loop.create_future()
+    held_up = loop.call_later(SHORT / 2, time.sleep, SHORT * 2)
+    # What has come needs some turns of the event loop, as the answer of a broker does.
+    loop.call_later(SHORT, lambda: loop.call_soon(loop.call_soon, answer.set_result, "here"))
+    try:
+        async with timeout(SHORT, last_look=last_look):
+            assert await asyncio.shield(asyncio.shield(answer)) == "here"
+            assert last_look
+    except TimeoutError:
+        assert not last_look
+    held_up.cancel()
+
+
+async def test_timeout_ends_after_its_last_look():
+    with pytest.raises(TimeoutError):
+        async with timeout(SHORT, last_look=SHORT):
+            await asyncio.get_running_loop().create_future()
+
+
 def test_timeout_knows_whether_it_is_its_own():
     async def main():
         own, other = timeout(SHORT), timeout(LONG)

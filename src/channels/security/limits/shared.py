@@ -34,6 +34,9 @@ logger = logging.getLogger("channels.limits")
 _PATIENCE = 1.0
 _PAUSE = 5.0
 
+# Seconds for an event loop that was held up to take an answer that has come meanwhile.
+_LAST_LOOK = 0.05
+
 # Which part of a full bucket a process takes at once.
 _PART = 10
 
@@ -132,7 +135,7 @@ class SharedStore:
     async def _answer(self, asking: Awaitable[_T]) -> _T | None:
         """What the broker has answered; or None, and then it is not asked again for a while."""
         try:
-            async with timers.timeout(_PATIENCE):
+            async with timers.timeout(_PATIENCE, last_look=_LAST_LOOK):
                 return await asking
         except Exception as error:  # noqa: BLE001 - of whatever a layer asks its broker by
             self._paused_until = clock.now() + _PAUSE
