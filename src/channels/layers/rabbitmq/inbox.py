@@ -7,30 +7,25 @@ was in it, and what is published until another one is there is lost. Consumers a
 import asyncio
 import contextlib
 import itertools
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from aiormq.abc import DeliveredMessage
 
-from ..._runtime import backstage, lograte, timers
-from ..._runtime.clock import now
-from ...exceptions import BrokerUnavailable, Unconfirmed
-from ..broker.backpressure import Backpressure
+from ..._runtime import backstage, timers
+from ...exceptions import Unconfirmed
 from ..broker.broadcasting import NOTHING
-from ..broker.receiver import patiently
-from ..broker.reconnecting import Reconnector
+from ..broker.marks import Marks
+from ..broker.subscriber import Subscriber, not_handed_on
 from ..local import Late
 from .connecting import Link, Nodes, explain, is_transient, uncancelled
 from .names import exchange_name, group_key, process_key, process_queue
 from .publishing import Outcome, Publisher
 
-__all__ = ["Inbox", "Listener"]
+__all__ = ["Inbox", "Recipient"]
 
 _T = TypeVar("_T")
-
-logger = logging.getLogger("channels.layers")
 
 # Messages that RabbitMQ may send before they are acknowledged, and how many are at a time. A queue
 # that belongs to a connection gives none back: this bounds what waits here while mailboxes are
@@ -44,31 +39,23 @@ _ACKNOWLEDGE_AFTER = 0.05
 # somebody has deleted the exchange, and with it what was bound.
 PROBE_EVERY = 4.0
 
-# Seconds for what was sent to be handed on before the connection is given up.
-_LEAVING = 2.0
-
-_MOVED = "the event loop that received has ended"
-
 _numbers = itertools.count(1)
 
 
-class Listener(Protocol):
+class Recipient(Protocol):
     """Gets what comes."""
 
     def published(self, message: DeliveredMessage, patience: float) -> Late | None:
         """A message came; what is returned is left to be done later."""
 
-    def expired(self, message: DeliveredMessage) -> None:
-        """A message has expired in a named channel, whosever that was."""
-
-    def inbox_lost(self, reason: str) -> None:
+    def lost(self, reason: str) -> None:
         """What is published now is lost."""
 
-    def inbox_restored(self, reason: str) -> None:
+    def restored(self, reason: str) -> None:
         """What is published from now on arrives again."""
 
 
-class Inbox:
+class Inbox(Subscriber[Link]):
     """The queue of this process. Belongs to the event loop on which it was made.
 
     Args:
@@ -77,7 +64,7 @@ class Inbox:
         process: the name of this process.
         capacity: messages that the queue may hold.
         groups: those that the process is in, when it connects.
-        listener: gets what comes.
+        recipient: gets what comes.
         get_publisher: what publishes on the running event loop.
         prepare: awaited with each new connection, before it is used.
     """
@@ -89,99 +76,69 @@ class Inbox:
         process: str,
         capacity: int,
         groups: Callable[[], Iterable[str]],
-        listener: Listener,
+        recipient: Recipient,
         get_publisher: Callable[[], Publisher],
-        prepare: Callable[[Link, Listener], Awaitable[None]],
+        prepare: Callable[[Link], Awaitable[None]],
     ) -> None:
+        super().__init__(
+            nodes.name, is_transient, explain, recipient.lost, recipient.restored,
+            connecting=nodes.response_timeout * 2,
+        )  # fmt: skip
         self._nodes = nodes
         self._prefix, self._process = prefix, process
         self._exchange = exchange_name(prefix)
         self._capacity = capacity
         self._groups = groups
-        self._listener: Listener | None = listener
+        self._recipient: Recipient | None = recipient
         self._get_publisher = get_publisher
-        self._prepare: Callable[[Link], Awaitable[None]] = lambda link: prepare(link, listener)
-        self._loop = asyncio.get_running_loop()
-        self._reconnector = Reconnector(nodes.name, "receiving", is_transient, explain)
+        self._prepare = prepare
         self._link: Link | None = None
         self._queue = ""
         # The groups that the queue is bound for, or is about to be.
         self._bound: set[str] = set()
-        #: Whether everything that is published arrives.
-        self.up = False
-        self._up: asyncio.Future[None] = self._loop.create_future()
-        # Whether it was ever, which is when callers wait for it no more.
-        self._was_up = self._wound_down = False
-        self._gap: str | None = None
-        self._down_since = now()
-        self._barriers: dict[bytes, asyncio.Future[None]] = {}
-        self._tokens = itertools.count(1)
+        self._marks = Marks()
         self._came: deque[DeliveredMessage] = deque()
-        self._backpressure = Backpressure()
         self._unacknowledged = self._last_tag = 0
         self._timer: timers.Timer | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._task: asyncio.Task[None] | None = None
 
-    # See broker.receiver.Reader
+    # See broker.subscriber.Subscriber
 
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        self._task = backstage.start(self._reconnector.run(self._try_to_listen))
+    async def register(self) -> None:
+        """Bind the queue for the process itself."""
+        await self._bind(process_key(self._process))
 
-    def is_ready(self) -> bool:
-        """Whether the queue was there, if perhaps over another connection."""
-        return self._was_up
-
-    async def be_ready(self) -> None:
-        """Wait until the queue is there; no longer if it ever was.
-
-        Raises:
-            BrokerUnavailable: RabbitMQ could not be reached.
-            BrokerError: it refused.
-        """
-        if self._wound_down:
-            self._wound_down = False
-            await self._bind(process_key(self._process))
-            self._was_up = True
-        if not self._was_up:
-            await asyncio.shield(self._up)
-
-    def resume_from(self, former: "Inbox") -> None:
-        """Take over from another event loop: what is published until it is done is lost."""
-        if not former._wound_down:
-            self._gap = _MOVED
-            self._loop.call_soon(self._lost, _MOVED)
-
-    async def wind_down(self) -> bool:
-        """Let RabbitMQ send no more to this process itself, and hand on what it has sent."""
-        self._was_up = False
-        link = self._link
-        if self.up and link is not None:
-            with contextlib.suppress(Exception):
-                await uncancelled(
-                    link.channel.queue_unbind(
-                        self._queue, self._exchange, process_key(self._process)
-                    )
-                )
-        _, late = await asyncio.wait((self.barrier(),), timeout=_LEAVING)
-        self._wound_down = not late
-        return self._wound_down
+    async def withdraw(self) -> None:
+        """Let RabbitMQ send no more to this process itself."""
+        await self._unbind(process_key(self._process))
 
     def abandon(self) -> None:
         """Hand on nothing any more. For event loops that do not run, and perhaps never will."""
-        self._listener = None
-        self._backpressure.stop()
-        if self._task is not None:
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                self._task.cancel()
+        self._recipient = None
+        super().abandon()
 
-    async def stop(self) -> None:
-        """Disconnect. What waits for the connection gets an error."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,), timeout=2)
-        self._fail_waiting(BrokerUnavailable("The layer has been closed"))
+    def barrier(self) -> "asyncio.Future[None]":
+        """Done when all that was published before has been handed on, or is known to be lost.
+
+        Others wait for it, too: it is to be shielded.
+        """
+        return self._marks.send(self._echo) if self.up else self._up
+
+    async def _echo(self, mark: bytes) -> None:
+        """Publish a mark to the queue of this process.
+
+        Raises:
+            Exception: it will not come.
+        """
+        if await self._publish(mark, self._queue, direct=True) is not Outcome.TAKEN:
+            raise ConnectionError("the queue of this process is full, or gone")
+
+    async def _publish(self, mark: bytes, key: str, *, direct: bool) -> Outcome | None:
+        """Publish a mark, again if it may be lost; None if it was to come no more by then."""
+        while mark in self._marks:
+            with contextlib.suppress(Unconfirmed):
+                return await self._get_publisher().publish(key, mark, direct=direct, mandatory=True)
+        return None
 
     # Groups
 
@@ -202,13 +159,8 @@ class Inbox:
     def unsubscribe(self, group: str) -> None:
         """Get what is published to ``group`` no more."""
         self._bound.discard(group)
-        link = self._link
-        if self.up and link is not None:
-            self._start(
-                uncancelled(
-                    link.channel.queue_unbind(self._queue, self._exchange, group_key(group))
-                )
-            )
+        if self.up:
+            self._start(self._unbind(group_key(group)))
 
     async def _bind(self, key: str) -> None:
         """Bind the queue; again if another connection has another queue by then."""
@@ -225,93 +177,40 @@ class Inbox:
                 if not is_transient(error):
                     raise explain(error, "to bind a queue") from error
 
-    def _start(self, coroutine: Awaitable[_T]) -> "asyncio.Future[_T]":
-        task = asyncio.ensure_future(coroutine)
+    async def _unbind(self, key: str) -> None:
+        link = self._link
+        if link is not None:
+            await uncancelled(link.channel.queue_unbind(self._queue, self._exchange, key))
+
+    def _start(self, awaitable: Awaitable[_T]) -> "asyncio.Future[_T]":
+        """Await something to its end, whether its caller does so or not."""
+        task = asyncio.ensure_future(awaitable)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(backstage.ignore_failure)
         return task
-
-    def _done(self, task: "asyncio.Future[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
-
-    def barrier(self) -> "asyncio.Future[None]":
-        """Done when all that was published before has been handed on, or is known to be lost.
-
-        Others wait for it, too: it is to be shielded.
-        """
-        if not self.up:
-            return self._up
-        token = b"%b%d" % (NOTHING, next(self._tokens))
-        self._barriers[token] = barrier = self._loop.create_future()
-        self._start(self._mark(token, self._queue, direct=True))
-        return barrier
-
-    async def _mark(self, token: bytes, key: str, *, direct: bool) -> Outcome | None:
-        """Publish a mark to this process, which settles a barrier when it comes.
-
-        Returns:
-            What became of it; None if RabbitMQ takes no messages, so that none comes before it.
-        """
-        outcome = None
-        try:
-            while token in self._barriers:
-                try:
-                    outcome = await self._get_publisher().publish(
-                        key, token, direct=direct, mandatory=True
-                    )
-                except Unconfirmed:
-                    continue
-                break
-        except Exception as error:  # noqa: BLE001 - whoever waits goes on
-            lograte.log(
-                logger, logging.DEBUG, "mark", "Nothing can be sent to this process: %s", error
-            )
-        if outcome is not Outcome.TAKEN:
-            self._settle(token)
-        return outcome
-
-    def _settle(self, token: bytes) -> None:
-        barrier = self._barriers.pop(token, None)
-        if barrier is not None and not barrier.done():
-            barrier.set_result(None)
-
-    async def wait_until_up(self) -> None:
-        """Wait for the connection to be repaired, if it is broken.
-
-        Raises:
-            BrokerUnavailable: it was not.
-        """
-        if not self._up.done():
-            await patiently(asyncio.shield(self._up))
-        elif not self.up:
-            self._up.result()
 
     # The connection
 
-    async def _try_to_listen(self) -> bool:
-        """Listen over a connection, until it breaks."""
-        try:
-            link = await self._nodes.connect("receiving")
-        except Exception as error:
-            self._failed(error)
-            raise
-        try:
-            await self._open(link)
-            await self._watch(link)
-        except Exception as error:
-            self._failed(error)
-            raise
-        finally:
-            self._go_down()
-            await link.aclose()
+    async def connect(self) -> Link:
+        """Connect to one of the nodes."""
+        return await self._nodes.connect("receiving")
 
-    def _failed(self, error: Exception) -> None:
-        self._lost(f"the connection to the broker broke: {str(error) or type(error).__name__}")
-        if not is_transient(error):
-            self._fail_waiting(explain(error))
-            self._up = self._loop.create_future()  # later callers wait for the next attempt
+    async def use(self, link: Link) -> None:
+        """Make a queue, and receive from it."""
+        await self._open(link)
+        self.works()
+        await self._watch(link)
+
+    def disconnected(self) -> None:
+        """The queue is gone, and what was in it."""
+        self._link = None
+        self._marks.settle_all()
+        self._came.clear()
+
+    async def disconnect(self, link: Link) -> None:
+        """Close the connection."""
+        await link.aclose()
 
     async def _open(self, link: Link) -> None:
         """Make a queue, and let all that is for this process come into it."""
@@ -333,44 +232,6 @@ class Inbox:
             for group in missing:
                 await channel.queue_bind(self._queue, self._exchange, group_key(group), nowait=True)
         await channel.basic_consume(self._queue, self._receive)
-        self._restored()
-
-    def _restored(self) -> None:
-        self.up = self._was_up = True
-        self._wound_down = False
-        self._up.set_result(None)
-        self._reconnector.works()
-        self._backpressure.note_delay(now() - self._down_since)
-        gap, self._gap = self._gap, None
-        if gap is not None and self._listener is not None:
-            said = "What the broker published may have been lost: %s"
-            lograte.log(logger, logging.WARNING, "gap", said, gap)
-            self._listener.inbox_restored(gap)
-
-    def _lost(self, reason: str) -> None:
-        """The queue is gone, and what was in it: the listener is told."""
-        if self.up:
-            self._gap = reason
-        self._go_down()
-        if self._gap is not None and self._listener is not None:
-            self._listener.inbox_lost(self._gap)
-
-    def _go_down(self) -> None:
-        """Nothing comes any more, so that nothing is to be waited for."""
-        self._link = None
-        for token in list(self._barriers):
-            self._settle(token)
-        self._came.clear()
-        self._backpressure.stop()
-        if self.up:
-            self.up, self._up = False, self._loop.create_future()
-            self._down_since = now()
-
-    def _fail_waiting(self, error: Exception) -> None:
-        """Tell callers that wait for the connection why they wait in vain."""
-        if not self._up.done():
-            self._up.set_exception(error)
-            self._up.exception()  # there may be no caller
 
     async def _watch(self, link: Link) -> NoReturn:
         """Look whether what is published arrives, until the connection breaks."""
@@ -394,14 +255,18 @@ class Inbox:
         Raises:
             ConnectionError: it does not arrive.
         """
-        token = b"%b%d" % (NOTHING, next(self._tokens))
-        self._barriers[token] = arrived = self._loop.create_future()
-        outcome = await self._mark(token, process_key(self._process), direct=False)
-        if outcome is Outcome.UNROUTABLE and not self._wound_down and self._was_up:
+        mark, arrived = self._marks.new()
+        outcome = None
+        # If RabbitMQ takes no messages, others send none either.
+        with contextlib.suppress(Exception):
+            outcome = await self._publish(mark, process_key(self._process), direct=False)
+        if outcome is not Outcome.TAKEN:
+            self._marks.settle(mark)
+        if outcome is Outcome.UNROUTABLE and not self._withdrawn:
             raise ConnectionError("the exchange was deleted, or what was bound to it")
         _, late = await asyncio.wait((arrived,), timeout=self._nodes.response_timeout)
         if late and not self._came:
-            self._settle(token)
+            self._marks.settle(mark)
             raise ConnectionError(f"nothing came for {self._nodes.response_timeout:g} seconds")
 
     # What comes
@@ -416,23 +281,19 @@ class Inbox:
 
     def _hand_on(self) -> None:
         """Hand on what has come, and stop at what has to wait for room."""
-        came, backpressure, listener = self._came, self._backpressure, self._listener
-        if listener is None:
+        came, backpressure, recipient = self._came, self._backpressure, self._recipient
+        if recipient is None:
             came.clear()
             return
         while came:
             message = came.popleft()
             self._note_tag(message)
-            if message.body.startswith(NOTHING) and message.body in self._barriers:
-                self._settle(message.body)
+            if message.body.startswith(NOTHING) and self._marks.settle(message.body):
                 continue
             try:
-                late = listener.published(message, backpressure.seconds)
+                late = recipient.published(message, backpressure.seconds)
             except Exception as error:  # noqa: BLE001 - what follows is handed on
-                lograte.log(
-                    logger, logging.ERROR, "published", "A message could not be handed on",
-                    exc_info=error,
-                )  # fmt: skip
+                not_handed_on(error)
                 continue
             if late is not None and backpressure.wait(late, self._hand_on):
                 return
@@ -455,7 +316,3 @@ class Inbox:
         if self._unacknowledged and link is not None and link.is_open:
             self._unacknowledged = 0
             self._start(link.channel.basic_ack(self._last_tag, multiple=True, wait=False))
-
-    def hurry(self) -> None:
-        """Hand on at once what has come, whether there is room for it or not."""
-        self._backpressure.hurry()

@@ -19,7 +19,7 @@ from ..broker.transport import UNCONFIRMED, Recipient
 from ..local import Late
 from ..statistics import CAPACITY, CLOSED, EXPIRED
 from .connecting import Link, Nodes
-from .inbox import Inbox, Listener
+from .inbox import Inbox
 from .losses import Losses
 from .names import GAP, channel_of, group_key, group_of, named_queue, process_key
 from .publishing import Outcome, Publisher
@@ -94,8 +94,8 @@ class RabbitMQTransport(Broadcasting[Inbox], Stateless):
             )
         ]  # fmt: skip
 
-    async def _prepare(self, link: Link, listener: Listener) -> None:
-        await self.named.prepare(link, listener.expired)
+    async def _prepare(self, link: Link) -> None:
+        await self.named.prepare(link, self.expired)
 
     def published(self, message: DeliveredMessage, patience: float) -> Late | None:
         """A message came, to a group or to this process."""
@@ -125,14 +125,6 @@ class RabbitMQTransport(Broadcasting[Inbox], Stateless):
         queue = headers.get("x-first-death-queue")
         if isinstance(queue, str) and queue.startswith(named_queue(self._prefix, "")):
             self._local.drop(EXPIRED, channel_of(self._prefix, queue))
-
-    def inbox_lost(self, reason: str) -> None:
-        """The connection broke."""
-        self._local.release_all()
-
-    def inbox_restored(self, reason: str) -> None:
-        """The connection is repaired: consumers that may have missed a message are told, once."""
-        self._local.announce_gap(reason)
 
     # Sending
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable, ChannelFull
-from channels.layers.broker import JOIN, NOTHING, TO_GROUP, entry, listening, reconnecting
+from channels.layers.broker import JOIN, NOTHING, TO_GROUP, entry, reconnecting, subscriber
 from channels.layers.statistics import UNDECODABLE
 from channels.testing.conformance.base import LayerHarness
 
@@ -113,7 +113,7 @@ class TestListener(LayerHarness):
         hub.open.clear()
         barrier = self.listener(layer).barrier()
         await until(barrier.done)
-        assert not self.listener(layer)._barriers
+        assert not len(self.listener(layer)._marks)
         hub.open[layer.client_prefix].append(asyncio.Queue())
 
     async def test_barriers_end_with_the_connection(self, hub, layer, monkeypatch):
@@ -202,7 +202,7 @@ class TestListener(LayerHarness):
         assert layer.client_prefix in hub.registered
 
     async def test_it_goes_on_when_it_could_not_wind_down(self, hub, layer, monkeypatch):
-        monkeypatch.setattr(listening, "_LEAVING", 0.01)
+        monkeypatch.setattr(subscriber, "_LEAVING", 0.01)
         await layer.new_channel()
         listener = self.listener(layer)
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.broker import subscriber
 from channels.layers.rabbitmq import inbox as module
 from channels.layers.rabbitmq.inbox import Inbox
 from channels.layers.rabbitmq.names import exchange_name
@@ -29,11 +30,11 @@ class Late:
         self.mailboxes.clear()
 
 
-class Listener:
+class Recipient:
     """Notes what comes, and does what a test says to do then."""
 
     def __init__(self):
-        self.messages, self.lost, self.restored = [], [], []
+        self.messages, self.losses, self.gaps = [], [], []
         self.on_message = self.on_restored = lambda *args: None
 
     @property
@@ -44,20 +45,17 @@ class Listener:
         self.messages.append(message)
         return self.on_message(message)
 
-    def expired(self, message):
-        raise NotImplementedError
+    def lost(self, reason):
+        self.losses.append(reason)
 
-    def inbox_lost(self, reason):
-        self.lost.append(reason)
-
-    def inbox_restored(self, reason):
-        self.restored.append(reason)
+    def restored(self, reason):
+        self.gaps.append(reason)
         self.on_restored()
 
 
 @pytest.fixture
-def listener():
-    return Listener()
+def recipient():
+    return Recipient()
 
 
 @pytest.fixture
@@ -68,17 +66,17 @@ async def publisher(nodes, prefix):
 
 
 @pytest.fixture
-async def make(make_nodes, proxy, prefix, listener, publisher):
+async def make(make_nodes, proxy, prefix, recipient, publisher):
     """Makes inboxes behind the proxy; what they publish goes past it."""
     made = []
 
-    async def nothing(link, listener):
+    async def nothing(link):
         pass
 
     def make(prepare=nothing, groups=(), sender=publisher, **options):
         nodes = make_nodes(proxy.url, **options)
         made.append(
-            Inbox(nodes, prefix, "me", 1000, lambda: groups, listener, lambda: sender, prepare)
+            Inbox(nodes, prefix, "me", 1000, lambda: groups, recipient, lambda: sender, prepare)
         )
         return made[-1]
 
@@ -110,7 +108,7 @@ async def soon(awaitable):
 # What comes
 
 
-async def test_what_is_for_the_process_and_its_groups_comes_in_order(make, publisher, listener):
+async def test_what_is_for_the_process_and_its_groups_comes_in_order(make, publisher, recipient):
     inbox = await up(make(groups=["room"]))
     assert inbox.is_ready()
     await soon(inbox.subscribe("other"))
@@ -118,52 +116,52 @@ async def test_what_is_for_the_process_and_its_groups_comes_in_order(make, publi
     for key in ("p.me", "g.room", "g.other", "g.another", "p.you"):
         await publisher.publish(key, key.encode())
     await soon(inbox.barrier())
-    assert listener.bodies == [b"p.me", b"g.room", b"g.other"]
+    assert recipient.bodies == [b"p.me", b"g.room", b"g.other"]
     inbox.unsubscribe("other")
     await until(lambda: not inbox._tasks)
     assert await publisher.publish("g.other", b"left", mandatory=True) is Outcome.UNROUTABLE
 
 
-async def test_what_waits_for_room_keeps_what_follows_in_order(inbox, publisher, listener):
+async def test_what_waits_for_room_keeps_what_follows_in_order(inbox, publisher, recipient):
     late = Late()
-    listener.on_message = lambda message: late if message.body == b"late" else None
+    recipient.on_message = lambda message: late if message.body == b"late" else None
     for body in (b"first", b"late", b"next"):
         await publisher.publish("p.me", body)
-    await until(lambda: listener.bodies == [b"first", b"late"])
+    await until(lambda: recipient.bodies == [b"first", b"late"])
     await until(lambda: inbox._came)
     barrier = inbox.barrier()
     late.room = True
     await soon(barrier)
-    assert listener.bodies == [b"first", b"late", b"next"]
+    assert recipient.bodies == [b"first", b"late", b"next"]
     assert not late.mailboxes
 
 
-async def test_in_a_hurry_nothing_waits_for_room(inbox, publisher, listener):
+async def test_in_a_hurry_nothing_waits_for_room(inbox, publisher, recipient):
     late = [Late(), Late()]
-    listener.on_message = lambda message: late[int(message.body)]
+    recipient.on_message = lambda message: late[int(message.body)]
     await publisher.publish("p.me", b"0")
     await until(lambda: inbox._backpressure.pausing)
     await publisher.publish("p.me", b"1")
     await until(lambda: inbox._came)
     inbox.hurry()
-    assert listener.bodies == [b"0", b"1"]
+    assert recipient.bodies == [b"0", b"1"]
     assert not late[0].mailboxes
     assert not late[1].mailboxes
 
 
-async def test_what_cannot_be_handed_on_stops_nothing(inbox, publisher, listener, caplog):
+async def test_what_cannot_be_handed_on_stops_nothing(inbox, publisher, recipient, caplog):
     def fail(message):
         if message.body == b"bad":
             raise ValueError("not this one")
 
-    listener.on_message = fail
+    recipient.on_message = fail
     await publisher.publish("p.me", b"bad")
     await publisher.publish("p.me", b"good")
-    await until(lambda: b"good" in listener.bodies)
+    await until(lambda: b"good" in recipient.bodies)
     assert "A message could not be handed on" in caplog.text
 
 
-async def test_everything_is_acknowledged_many_at_a_time(make, publisher, listener, monkeypatch):
+async def test_everything_is_acknowledged_many_at_a_time(make, publisher, recipient, monkeypatch):
     monkeypatch.setattr(module, "_PREFETCH", 10)
     monkeypatch.setattr(module, "_ACKNOWLEDGED", 10)
     monkeypatch.setattr(module, "_ACKNOWLEDGE_AFTER", 5.0)
@@ -171,88 +169,88 @@ async def test_everything_is_acknowledged_many_at_a_time(make, publisher, listen
     for n in range(25):  # RabbitMQ sends ten, and more when these have been acknowledged
         await publisher.publish("p.me", b"%d" % n)
     await soon(inbox.barrier())
-    assert len(listener.bodies) == 25
+    assert len(recipient.bodies) == 25
     assert inbox._unacknowledged == 6
 
 
-async def test_the_last_messages_are_acknowledged_a_moment_later(inbox, publisher, listener):
+async def test_the_last_messages_are_acknowledged_a_moment_later(inbox, publisher, recipient):
     await publisher.publish("p.me", b"news")
-    await until(lambda: listener.bodies)
+    await until(lambda: recipient.bodies)
     assert inbox._unacknowledged == 1
     await until(lambda: not inbox._unacknowledged)
     assert inbox._timer is None
 
 
-async def test_nothing_is_acknowledged_over_another_connection(inbox, publisher, proxy, listener):
+async def test_nothing_is_acknowledged_over_another_connection(inbox, publisher, proxy, recipient):
     await publisher.publish("p.me", b"news")
-    await until(lambda: listener.bodies)
+    await until(lambda: recipient.bodies)
     assert inbox._timer is not None
     proxy.cut()
-    await until(lambda: listener.lost)
+    await until(lambda: recipient.losses)
     await until(lambda: inbox._timer is None)
-    await until(lambda: listener.restored)
+    await until(lambda: recipient.gaps)
     assert inbox._unacknowledged == 0
 
 
-async def test_what_a_former_connection_brought_is_ignored(inbox, publisher, proxy, listener):
+async def test_what_a_former_connection_brought_is_ignored(inbox, publisher, proxy, recipient):
     await publisher.publish("p.me", b"news")
-    await until(lambda: listener.bodies)
+    await until(lambda: recipient.bodies)
     proxy.cut()
-    await until(lambda: listener.restored)
-    await inbox._receive(listener.messages[0])
+    await until(lambda: recipient.gaps)
+    await inbox._receive(recipient.messages[0])
     await inbox.stop()
-    await inbox._receive(listener.messages[0])
-    assert listener.bodies == [b"news"]
+    await inbox._receive(recipient.messages[0])
+    assert recipient.bodies == [b"news"]
 
 
-async def test_an_abandoned_inbox_hands_on_nothing(inbox, publisher, listener):
+async def test_an_abandoned_inbox_hands_on_nothing(inbox, publisher, recipient):
     await publisher.publish("p.me", b"news")
-    await until(lambda: listener.bodies)
+    await until(lambda: recipient.bodies)
     inbox.abandon()
-    await inbox._receive(listener.messages[0])
-    assert listener.bodies == [b"news"]
+    await inbox._receive(recipient.messages[0])
+    assert recipient.bodies == [b"news"]
     await until(inbox._task.done)
     inbox._lost("the end")
-    assert not listener.lost
+    assert not recipient.losses
     inbox._gap = "before"
     inbox._up = asyncio.get_running_loop().create_future()
-    inbox._restored()
-    assert not listener.restored
+    inbox.works()
+    assert not recipient.gaps
 
 
 # The connection
 
 
-async def test_a_loss_is_told_when_the_queue_is_there_again(make, publisher, proxy, listener):
+async def test_a_loss_is_told_when_the_queue_is_there_again(make, publisher, proxy, recipient):
     inbox = await up(make(groups=["room"]))
     proxy.cut()
-    await until(lambda: listener.restored)
-    (reason,) = listener.restored
+    await until(lambda: recipient.gaps)
+    (reason,) = recipient.gaps
     assert reason.startswith("the connection to the broker broke: ")
-    assert listener.lost[-1] == reason
+    assert recipient.losses[-1] == reason
     assert inbox.is_ready()
     await publisher.publish("g.room", b"news")
     await soon(inbox.barrier())
-    assert listener.bodies == [b"news"]
+    assert recipient.bodies == [b"news"]
 
 
-async def test_a_connection_that_was_closed_is_repaired(inbox, listener):
+async def test_a_connection_that_was_closed_is_repaired(inbox, recipient):
     await inbox._link.aclose()
-    await until(lambda: listener.restored)
+    await until(lambda: recipient.gaps)
     assert inbox.up
 
 
-async def test_a_queue_that_was_deleted_is_made_anew(inbox, listener):
+async def test_a_queue_that_was_deleted_is_made_anew(inbox, recipient):
     deleted = inbox._queue
     await inbox._link.channel.queue_delete(deleted)
-    await until(lambda: listener.restored)
-    assert "the queue of this process was deleted" in listener.restored[0]
+    await until(lambda: recipient.gaps)
+    assert "the queue of this process was deleted" in recipient.gaps[0]
     assert inbox._queue != deleted
 
 
-async def test_callers_wait_while_the_connection_is_broken(inbox, publisher, proxy, listener):
+async def test_callers_wait_while_the_connection_is_broken(inbox, publisher, proxy, recipient):
     proxy.refuse()
-    await until(lambda: listener.lost)
+    await until(lambda: recipient.losses)
     waiting = [inbox.subscribe("room"), inbox.barrier()]
     inbox.unsubscribe("other")
     assert inbox.is_ready()
@@ -268,7 +266,7 @@ async def test_callers_wait_while_the_connection_is_broken(inbox, publisher, pro
 
 
 async def test_a_binding_is_made_for_the_next_connection_when_one_breaks(
-    inbox, publisher, proxy, listener
+    inbox, publisher, proxy, recipient
 ):
     def cut(data):
         if b"g.room" in data:
@@ -277,20 +275,20 @@ async def test_a_binding_is_made_for_the_next_connection_when_one_breaks(
 
     proxy.on_request = cut
     await soon(inbox.subscribe("room"))
-    assert listener.restored
+    assert recipient.gaps
     assert await publisher.publish("g.room", b"", mandatory=True) is Outcome.TAKEN
 
 
-async def test_a_binding_waits_if_the_connection_breaks_as_soon_as_it_is_there(make, listener):
+async def test_a_binding_waits_if_the_connection_breaks_as_soon_as_it_is_there(make, recipient):
     inbox = make()
     inbox.resume_from(make())
     binding = asyncio.ensure_future(inbox._bind("g.room"))
     inbox.start()
-    listener.on_restored = inbox._task.cancel
-    await until(lambda: listener.restored and inbox._task.done())
+    recipient.on_restored = inbox._task.cancel
+    await until(lambda: recipient.gaps and inbox._task.done())
     assert not inbox.up
     assert not binding.done()
-    listener.on_restored = lambda: None
+    recipient.on_restored = lambda: None
     inbox.start()
     await soon(binding)
     assert inbox.up
@@ -314,10 +312,10 @@ async def test_a_binding_may_be_cancelled(inbox):
     assert inbox.up
 
 
-async def test_callers_are_told_what_rabbitmq_refuses_and_later_ones_wait(make, listener):
+async def test_callers_are_told_what_rabbitmq_refuses_and_later_ones_wait(make, recipient):
     refused = [True]
 
-    async def prepare(link, listener):
+    async def prepare(link):
         if refused:
             refused.clear()
             await link.channel.exchange_declare("amq.reserved")
@@ -329,7 +327,7 @@ async def test_callers_are_told_what_rabbitmq_refuses_and_later_ones_wait(make, 
         await soon(asyncio.ensure_future(inbox.be_ready()))
     await soon(asyncio.ensure_future(inbox.be_ready()))
     assert inbox.up
-    assert not listener.lost, "nothing was lost that had never been there"
+    assert not recipient.losses, "nothing was lost that had never been there"
 
 
 async def test_callers_are_told_that_the_layer_was_closed(make, proxy):
@@ -363,7 +361,7 @@ async def test_nothing_is_waited_for_while_rabbitmq_takes_no_messages(make):
     barrier = inbox.barrier()
     await soon(barrier)
     assert barrier.done()
-    assert not inbox._barriers
+    assert not inbox._marks
 
 
 async def test_a_mark_that_may_be_lost_is_sent_again(make, make_nodes, prefix, proxy):
@@ -412,63 +410,63 @@ def probing(monkeypatch):
 
 
 @pytest.mark.usefixtures("probing")
-async def test_an_exchange_that_was_deleted_is_noticed(inbox, admin, prefix, listener):
+async def test_an_exchange_that_was_deleted_is_noticed(inbox, admin, prefix, recipient):
     await admin.exchange_delete(exchange_name(prefix))
-    await until(lambda: listener.restored)
+    await until(lambda: recipient.gaps)
     assert inbox.up
 
 
 @pytest.mark.usefixtures("probing")
-async def test_a_key_that_was_unbound_is_noticed(inbox, prefix, listener):
+async def test_a_key_that_was_unbound_is_noticed(inbox, prefix, recipient):
     await inbox._link.channel.queue_unbind(inbox._queue, exchange_name(prefix), "p.me")
-    await until(lambda: listener.restored)
-    assert "the exchange was deleted, or what was bound to it" in listener.restored[0]
+    await until(lambda: recipient.gaps)
+    assert "the exchange was deleted, or what was bound to it" in recipient.gaps[0]
 
 
 @pytest.mark.usefixtures("probing")
-async def test_a_connection_that_brings_nothing_is_given_up(make, proxy, listener):
+async def test_a_connection_that_brings_nothing_is_given_up(make, proxy, recipient):
     await up(make(response_timeout=0.5))
     proxy.stall()
-    await until(lambda: listener.lost)
-    assert "nothing came for 0.5 seconds" in listener.lost[0]
+    await until(lambda: recipient.losses)
+    assert "nothing came for 0.5 seconds" in recipient.losses[0]
     proxy.flow()
 
 
 @pytest.mark.usefixtures("probing")
-async def test_a_connection_is_kept_while_what_came_waits_for_room(make, publisher, listener):
+async def test_a_connection_is_kept_while_what_came_waits_for_room(make, publisher, recipient):
     inbox = await up(make())
     inbox._nodes.response_timeout = 0.3
     late = Late()
-    listener.on_message = lambda message: late
+    recipient.on_message = lambda message: late
     await publisher.publish("p.me", b"late")
     await until(lambda: inbox._backpressure.pausing)
-    await until(lambda: len(inbox._barriers) >= 2)  # one probe has not arrived in time
+    await until(lambda: len(inbox._marks) >= 2)  # one probe has not arrived in time
     assert inbox._backpressure.pausing
     late.room = True
     await until(lambda: not inbox._backpressure.pausing)
-    assert not listener.lost
+    assert not recipient.losses
 
 
 # Event loops
 
 
 async def test_an_inbox_that_has_wound_down_is_followed_by_another_without_a_loss(
-    inbox, make, publisher, listener
+    inbox, make, publisher, recipient
 ):
     await publisher.publish("p.me", b"last")
     assert await inbox.wind_down()
-    assert listener.bodies == [b"last"]
+    assert recipient.bodies == [b"last"]
     assert not inbox.is_ready()
     assert await publisher.publish("p.me", b"gone", mandatory=True) is Outcome.UNROUTABLE
     follower = make()
     follower.resume_from(inbox)
     await up(follower)
-    assert not listener.lost
-    assert not listener.restored
+    assert not recipient.losses
+    assert not recipient.gaps
 
 
 @pytest.mark.usefixtures("probing")
-async def test_an_inbox_that_has_wound_down_may_go_on(inbox, publisher, listener):
+async def test_an_inbox_that_has_wound_down_may_go_on(inbox, publisher, recipient):
     assert await inbox.wind_down()
     await inbox._probe()  # that nothing comes is no fault then
     await soon(asyncio.ensure_future(inbox.be_ready()))
@@ -476,31 +474,46 @@ async def test_an_inbox_that_has_wound_down_may_go_on(inbox, publisher, listener
     await inbox.be_ready()
     await publisher.publish("p.me", b"news")
     await soon(inbox.barrier())
-    assert listener.bodies == [b"news"]
+    assert recipient.bodies == [b"news"]
+
+
+async def test_an_inbox_that_could_not_wind_down_goes_on(
+    inbox, publisher, proxy, recipient, monkeypatch
+):
+    monkeypatch.setattr(subscriber, "_LEAVING", 0.05)
+    proxy.stall()
+    assert not await inbox.wind_down()
+    assert not inbox.is_ready()
+    proxy.flow()
+    await soon(asyncio.ensure_future(inbox.be_ready()))
+    assert inbox.is_ready(), "else the receiver asks again and again"
+    assert await publisher.publish("p.me", b"news", mandatory=True) is Outcome.TAKEN
+    await until(lambda: recipient.bodies == [b"news"])
+    assert not recipient.losses
 
 
 async def test_an_inbox_that_is_not_up_has_not_wound_down(make, monkeypatch):
-    monkeypatch.setattr(module, "_LEAVING", 0.01)
+    monkeypatch.setattr(subscriber, "_LEAVING", 0.01)
     inbox = make()
     assert not await inbox.wind_down()
 
 
-async def test_one_that_takes_over_from_a_lost_event_loop_tells_of_it(inbox, make, listener):
+async def test_one_that_takes_over_from_a_lost_event_loop_tells_of_it(inbox, make, recipient):
     follower = make()
     inbox.abandon()
     follower.resume_from(inbox)
     await up(follower)
-    assert listener.lost == listener.restored == ["the event loop that received has ended"]
+    assert recipient.losses == recipient.gaps == ["the event loop that received has ended"]
 
 
-def test_an_inbox_of_a_closed_event_loop_is_abandoned(nodes, prefix, listener):
+def test_an_inbox_of_a_closed_event_loop_is_abandoned(nodes, prefix, recipient):
     async def listen():
-        return Inbox(nodes, prefix, "me", 10, list, listener, Mute, None)
+        return Inbox(nodes, prefix, "me", 10, list, recipient, Mute, None)
 
     loop = asyncio.new_event_loop()
     inbox = loop.run_until_complete(listen())
     inbox.abandon()
-    assert inbox._listener is None
+    assert inbox._recipient is None
 
     async def start():
         inbox._task = asyncio.get_running_loop().create_task(asyncio.Event().wait())

@@ -1,17 +1,12 @@
 """Receiving what one server publishes to this process, over one connection after the other."""
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
-from ...._runtime import backstage, clock, lograte, timers
-from ...._runtime.clock import now
-from ....exceptions import BrokerUnavailable
-from ...broker.backpressure import Backpressure
-from ...broker.receiver import patiently
-from ...broker.reconnecting import Reconnector
+from ...._runtime import clock, timers
+from ...broker.subscriber import Subscriber, not_handed_on
 from ...local import Late
 from ..connection.errors import explain, is_transient
 from ..connection.raw import RawConnection
@@ -20,17 +15,9 @@ from .requests import Commands, Requests
 
 __all__ = ["Recipient", "Subscription"]
 
-logger = logging.getLogger("channels.layers")
-
 # Seconds of silence after which the server is asked for a sign of life. One that does not give it
 # within its response timeout is taken to be gone.
 PING_EVERY = 2.0
-
-# Seconds for a server to send what it had published before it was told to stop.
-_LEAVING = 2.0
-
-# Why messages may have been lost when another event loop takes over.
-_MOVED = "the event loop that received has ended"
 
 # Seconds between looks at whether what this process sends goes to the server that it listens to.
 PROBE_EVERY = 4.0
@@ -52,7 +39,7 @@ class Recipient(Protocol):
         """What is published from now on arrives again."""
 
 
-class Subscription:
+class Subscription(Subscriber[RawConnection]):
     """The topics of one server that this process is subscribed to.
 
     Belongs to the event loop on which it was made.
@@ -78,81 +65,46 @@ class Subscription:
         groups: Iterable[bytes] = (),
         probe: "Callable[[], asyncio.Future[int]] | None" = None,
     ) -> None:
+        super().__init__(
+            server.name,
+            is_transient,
+            explain,
+            partial(recipient.subscription_lost, partition),
+            partial(recipient.subscription_restored, partition),
+            connecting=server.response_timeout * 2,
+        )
         self._server = server
         self._partition = partition
         self._message = commands.message
-        self._recipient = recipient
-        self._loop = asyncio.get_running_loop()
+        self._published: Callable[[int, bytes, bytes, float], Late | None] = recipient.published
         self._requests = Requests(commands, (own_topic, *groups))
         self._own = own_topic
-        self._wound_down = False
         self._probe = probe
         self._probing: asyncio.Future[int] | None = None
-        # Why messages may have been lost, until the recipient is told that it is over.
-        self._gap: str | None = None
-        self._reconnector = Reconnector(
-            server.name, "receiving what is published", is_transient, explain
-        )
         self._connection: RawConnection | None = None
-        #: Whether everything that is published arrives.
-        self.up = False
-        self._up: asyncio.Future[None] = self._loop.create_future()
-        self._down_since = now()
-        self._backpressure = Backpressure()
-        self._task: asyncio.Task[None] | None = None
 
-    # See broker.receiver.Reader
-
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        self._task = backstage.start(self._reconnector.run(self._try_to_listen))
+    # See broker.subscriber.Subscriber
 
     def is_ready(self) -> bool:
         """Whether the process's own topic was subscribed to, if perhaps over another connection."""
         return self.was_confirmed(self._own)
 
-    async def be_ready(self) -> None:
-        """Wait until the process's own topic is subscribed to; no longer if it ever was.
+    async def register(self) -> None:
+        """Subscribe to the process's own topic.
 
         Raises:
-            BrokerUnavailable: the server could not be reached.
-            BrokerError: it refused.
+            BrokerError: the server refuses.
         """
-        self._wound_down = False
-        if not self.is_ready():
-            await asyncio.shield(self.subscribe(self._own))
+        await asyncio.shield(self.subscribe(self._own))
 
-    def resume_from(self, former: "Subscription") -> None:
-        """Take over from another event loop: what is published until it is done is lost."""
-        if not former._wound_down:
-            self._gap = _MOVED
-            self._loop.call_soon(self._recipient.subscription_lost, self._partition, _MOVED)
-
-    async def wind_down(self) -> bool:
-        """Let the server publish nothing more to the process's own topic, and hand on what it has.
-
-        Returns:
-            Whether the server has done so.
-        """
+    async def withdraw(self) -> None:
+        """Let the server publish nothing more to the process's own topic."""
         self.unsubscribe(self._own)
-        _, late = await asyncio.wait((self.barrier(),), timeout=_LEAVING)
-        self._wound_down = not late
-        return self._wound_down
 
     def abandon(self) -> None:
         """Hand on nothing any more. For event loops that do not run, and perhaps never will."""
-        self._recipient = _NOBODY
-        self._backpressure.stop()
-        if self._task is not None:
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                self._task.cancel()
-
-    async def stop(self) -> None:
-        """Disconnect. What waits for a confirmation gets an error."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,), timeout=1)
-        self._fail_waiting(BrokerUnavailable("The layer has been closed"))
+        self._published = _ignore
+        super().abandon()
 
     # Topics
 
@@ -188,76 +140,39 @@ class Subscription:
         """
         return self._requests.barrier()
 
-    async def wait_until_up(self) -> None:
-        """Wait for the connection to be repaired, if it is broken.
-
-        Raises:
-            BrokerUnavailable: it was not.
-        """
-        if not self._up.done():
-            await patiently(asyncio.shield(self._up))
-
     # The connection
 
-    async def _try_to_listen(self) -> bool:
-        """Listen over a connection, until it breaks."""
-        try:
-            await self._listen(await self._connect())
-        except Exception as error:
-            error = note_move(self._server, error)
-            self._lost(error)
-            if not is_transient(error):
-                self._fail_waiting(explain(error))
-                self._up = self._loop.create_future()  # later callers wait for the next attempt
-            raise error
-        finally:
-            await self._disconnect()
-        return True  # pragma: no cover - a connection ends with an error
-
-    async def _connect(self) -> RawConnection:
+    async def connect(self) -> RawConnection:
         """Connect, and subscribe to all topics."""
-        async with timers.timeout(self._server.response_timeout * 2):
-            opened = await self._server.connect()
+        opened = await self._server.connect()
         self._connection = connection = RawConnection(opened, self._receive_all)
         self._requests.connected(connection)
-        self.barrier().add_done_callback(self._restored)
+        self.barrier().add_done_callback(self._subscribed)
         return connection
 
-    def _restored(self, barrier: "asyncio.Future[None]") -> None:
-        """All topics are subscribed to; nothing is lost from now on."""
-        if self._connection is None or self._up.done():
-            return
-        self.up = True
-        self._up.set_result(None)
-        self._reconnector.works()
-        self._backpressure.note_delay(now() - self._down_since)
-        gap, self._gap = self._gap, None
-        if gap is not None:
-            logger.warning("What the broker published may have been lost: %s", gap)
-            self._recipient.subscription_restored(self._partition, gap)
+    def _subscribed(self, barrier: "asyncio.Future[None]") -> None:
+        """All topics are subscribed to, unless the connection broke; nothing is lost from now."""
+        if self._connection is not None and not self.up:
+            self.works()
 
-    def _lost(self, error: Exception) -> None:
-        if self._up.done():
-            self.up, self._up = False, self._loop.create_future()
-            self._down_since = now()
-            self._gap = f"the connection to the broker broke: {error}"
-            self._recipient.subscription_lost(self._partition, self._gap)
+    def examined(self, error: Exception) -> Exception:
+        """What went wrong, after a look whether the topics are at another node now."""
+        return note_move(self._server, error)
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Tell callers that wait for the connection, or for a topic, why they wait in vain."""
-        if not self._up.done():
-            self._up.set_exception(error)
-            self._up.exception()  # there may be no caller
+        super()._fail_waiting(error)
         self._requests.fail(error)
 
-    async def _disconnect(self) -> None:
-        self._backpressure.stop()
-        connection, self._connection = self._connection, None
+    def disconnected(self) -> None:
+        """No answer comes any more."""
+        self._connection = None
         self._requests.disconnected()
-        if connection is not None:
-            await connection.aclose()
 
-    async def _listen(self, connection: RawConnection) -> None:
+    async def disconnect(self, connection: RawConnection) -> None:
+        """Close the connection."""
+        await connection.aclose()
+
+    async def use(self, connection: RawConnection) -> None:
         """Watch whether the server is alive, until the connection breaks."""
         probed = clock.now()
         while not connection.over.done():
@@ -296,7 +211,7 @@ class Subscription:
 
     def _receive_all(self, replies: Iterable[Any]) -> None:
         published, message, partition, backpressure = (
-            self._recipient.published,
+            self._published,
             self._message,
             self._partition,
             self._backpressure,
@@ -312,10 +227,7 @@ class Subscription:
                 try:
                     late = published(partition, reply[1], reply[2], backpressure.seconds)
                 except Exception as error:  # noqa: BLE001 - what follows is handed on
-                    lograte.log(
-                        logger, logging.ERROR, "published", "A message could not be handed on",
-                        exc_info=error,
-                    )  # fmt: skip
+                    not_handed_on(error)
                     continue
                 if late is not None and backpressure.wait(late, connection.resume):
                     connection.pause()
@@ -325,18 +237,6 @@ class Subscription:
         if backpressure.catching_up:
             backpressure.rest()
 
-    def hurry(self) -> None:
-        """Hand on at once what has come, whether there is room for it or not."""
-        self._backpressure.hurry()
 
-
-class _Nobody:
-    """The recipient of a subscription that was abandoned."""
-
-    def published(self, *args: Any, **kwargs: Any) -> None:
-        """Ignore what came."""
-
-    subscription_lost = subscription_restored = published
-
-
-_NOBODY = _Nobody()
+def _ignore(*message: object) -> None:
+    """What an abandoned subscription does with a message."""

@@ -5,6 +5,7 @@ import pytest
 from channels._runtime.clock import now
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.broker import backpressure as backpressure_module
+from channels.layers.broker import subscriber as subscriber_module
 from channels.layers.local import LocalChannels
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.pubsub import subscription as subscription_module
@@ -273,13 +274,17 @@ async def test_what_was_wound_down_can_be_wanted_again(subscribe, recorder, redi
 
 
 async def test_a_subscription_does_not_wind_down_while_the_server_is_silent(
-    monkeypatch, subscribe, proxy
+    monkeypatch, subscribe, proxy, redis, own
 ):
-    monkeypatch.setattr(subscription_module, "_LEAVING", 0.1)
+    monkeypatch.setattr(subscriber_module, "_LEAVING", 0.1)
     subscription = await subscribe()
     proxy.stall()
     assert not await subscription.wind_down()
     proxy.flow()
+    async with asyncio.timeout(10):
+        await subscription.be_ready()
+    assert subscription.is_ready()
+    assert redis.publish(own, "heard") == 1
 
 
 async def test_a_topic_that_is_refused_fails_its_caller_only(
