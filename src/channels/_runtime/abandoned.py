@@ -1,11 +1,13 @@
 """Answers threads that wait for async code which its event loop has abandoned.
 
 A thread that calls ``async_to_sync(function)()`` hands a coroutine to the event loop, and waits
-until that coroutine, as its last deed, sees to an outcome. Two ends of an event loop leave it
+until that coroutine, as its last deed, sees to an outcome. Three ends of an event loop leave it
 waiting for ever, in asgiref:
 
 - ``asyncio.run`` and test runners cancel every task. One that has not begun then never does. So the
   loop, which waits for handlers, does not end.
+- The loop is closed with the coroutine still on its way, since not every thread is waited for. So
+  what needs the thread later, as the next test does, never gets it.
 - A server stops its event loop without that, as Daphne does after Ctrl-C. So the process does not
   end, because the interpreter waits for the thread of ``sync_to_async``.
 
@@ -43,7 +45,7 @@ class Answering(Coroutine[Any, Any, None]):
         awaitable: what ``coroutine`` awaits, to be closed if it never does.
     """
 
-    __slots__ = ("_awaitable", "_begun", "_coroutine", "_loop", "_outcome")
+    __slots__ = ("_awaitable", "_begun", "_coroutine", "_outcome", "loop")
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, None], outcome: "Future[Any]", awaitable: Any
@@ -52,16 +54,18 @@ class Answering(Coroutine[Any, Any, None]):
         self._outcome = outcome
         self._awaitable = awaitable
         self._begun = False
-        # Where it is to run. If this is None or has been closed, asgiref makes another.
-        self._loop: Any = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
-        if self._loop is not None and not self._loop.is_closed():
+        #: Where it is to run. If this is None or has been closed, asgiref makes another.
+        self.loop: Any = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+        if self.loop is not None and not self.loop.is_closed():
             _waited_for.add(self)
+            if id(self.loop) not in _watched:
+                _watch(self.loop)
             if _exiting:
                 self.answer_if_abandoned()
 
     def __await__(self) -> Generator[Any, Any, None]:
         """Run within another coroutine: of a loop that asgiref makes, or of a task factory."""
-        self._begun, self._loop = True, asyncio.get_running_loop()
+        self._begun, self.loop = True, asyncio.get_running_loop()
         try:
             yield from self._coroutine.__await__()
         finally:
@@ -94,7 +98,7 @@ class Answering(Coroutine[Any, Any, None]):
 
     def answer_if_abandoned(self) -> None:
         """Answer, if the event loop on which the coroutine would go on does not run."""
-        if not self._loop.is_running():
+        if not self.loop.is_running():
             # What it does as it ends may need the loop.
             with contextlib.suppress(BaseException):
                 self.throw(asyncio.CancelledError())
@@ -114,6 +118,36 @@ class Answering(Coroutine[Any, Any, None]):
 # Those whose threads have no answer yet.
 _waited_for: set[Answering] = set()
 _exiting = False
+
+
+# The identities of the event loops whose end is noticed.
+_watched: set[int] = set()
+
+# Seconds until a timer that is never to ring: ten years.
+_NEVER = 3e8
+
+
+class _Watch:
+    """Something that only an event loop refers to, until it is closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._identity = id(loop)
+        _watched.add(self._identity)
+        loop.call_soon_threadsafe(self.stay, loop)
+
+    def stay(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(_NEVER, self.stay, loop)
+
+    def __del__(self) -> None:
+        _watched.discard(self._identity)
+        for coroutine in list(_waited_for):
+            if coroutine.loop.is_closed():
+                coroutine.answer_if_abandoned()
+
+
+def _watch(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it has been closed this very moment
+        _Watch(loop)
 
 
 def answer_all() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import subprocess
 import sys
 import threading
@@ -9,9 +10,11 @@ import time
 from concurrent.futures import Future
 
 import pytest
+import uvloop
 from asgiref.sync import AsyncToSync, async_to_sync, sync_to_async
 
 from channels._runtime import abandoned, threads
+from channels._runtime.backstage import untold
 from channels.db import database_sync_to_async
 from tests.asgi import DEADLINE
 from tests.unit.runtime.endings import check_it_ends
@@ -150,9 +153,9 @@ def exits(monkeypatch):
     return abandoned.answer_all
 
 
-def stopped_while(call):
+def stopped_while(call, new_loop=asyncio.new_event_loop):
     """An event loop that was stopped, and the thread that makes ``call`` for it."""
-    go, loop = threading.Event(), asyncio.new_event_loop()
+    go, loop = threading.Event(), new_loop()
     outcome = Future()
 
     def function():
@@ -268,6 +271,32 @@ async def test_nothing_is_kept_of_calls_that_have_ended():
         await threads.run(async_to_sync(work), pooled=True)
     asyncio.get_running_loop().set_task_factory(None)
     assert set(abandoned._waited_for) <= before
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_thread_gets_an_answer_when_the_loop_that_it_waits_for_is_closed(new_loop):
+    called, other = Called(), Called()
+    loop, go, outcome, task = stopped_while(called, new_loop)
+    other_loop, other_go, other_outcome, other_task = stopped_while(other)
+    before = set(abandoned._waited_for)
+    go.set()
+    other_go.set()
+    wait_for(lambda: len(set(abandoned._waited_for) - before) == 2)
+    untold(task)
+    loop.close()
+    assert isinstance(outcome.exception(DEADLINE), asyncio.CancelledError)
+    assert not called.began
+    other_loop.run_until_complete(other_task)
+    assert other_outcome.result(DEADLINE) is None
+    end(other_loop, other_task)
+
+
+def test_a_loop_may_be_closed_when_it_is_to_be_watched():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    abandoned._watch(loop)
+    gc.collect()
+    assert id(loop) not in abandoned._watched
 
 
 def test_after_the_loop_was_closed_asgiref_makes_another(exits):
