@@ -7,6 +7,7 @@ last message that the client has, and waits for an answer.
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import uuid
 from collections import deque
@@ -14,13 +15,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+from django.contrib.auth import SESSION_KEY
 
 from .._runtime import timers
 from .._runtime.backstage import untold
 from .._runtime.carried import KEY
 from .._runtime.denial import phrase, respond
 from .._runtime.forks import in_child
-from .._runtime.scopes import SHARED
+from .._runtime.identity import session_of, user_id_of
+from .._runtime.scopes import CREDENTIAL, SHARED
 from .._runtime.types import ASGIApplication, Mailbox, Message, Receive, Scope, Send
 from ..close_codes import CloseCode
 from ..exceptions import BrokerError, ChannelFull
@@ -35,6 +38,8 @@ __all__ = [
     "cursor_of",
     "frame_of",
     "has_ended",
+    "is_owner",
+    "owner_of",
     "read_cursor",
 ]
 
@@ -127,6 +132,7 @@ class PollSession(Bridge):
     def __init__(self, scope: Scope, consumer_class: Any) -> None:
         super().__init__(scope)
         self.scope[SHARED] = True
+        self._owner = owner_of(scope)
         self._request: Scope | None = scope
         self._class = consumer_class
         self._layer: Any = None
@@ -160,7 +166,7 @@ class PollSession(Bridge):
                 await send(message)
             return
         self._expect_poll(self._class.session_timeout)
-        token = make_token(_PROCESS.get(), polls, self.channel)
+        token = make_token(_PROCESS.get(), polls, self.channel, self._owner)
         await respond_with(request, send, self._content(), token)
 
     async def _run(self, application: ASGIApplication, polls: str, mailbox: Mailbox) -> None:
@@ -335,7 +341,27 @@ def read_cursor(cursor: str) -> tuple[int, list[str]]:
     number, _, token = cursor.partition(":")
     if not number.isascii() or not number.isdigit() or len(number) > 18:
         raise Malformed
-    return int(number), read_token(token, 3)
+    return int(number), read_token(token, 4)
+
+
+def owner_of(scope: Scope) -> str:
+    """Whose a session of polls is, if the client comes with a Django session; empty if not.
+
+    Cursors are in URLs, and those in access logs. A cookie comes with every request, so it has to
+    be the same user's. A token or a ticket need not come again.
+    """
+    user_id = user_id_of(scope)
+    signed_in = SESSION_KEY in getattr(session_of(scope), "_session_cache", {})
+    return _digest(user_id) if user_id and signed_in and CREDENTIAL not in scope else ""
+
+
+def is_owner(scope: Scope, owner: str) -> bool:
+    """Whether a request may go on with a session of polls that is this owner's."""
+    return owner in ("", _digest(user_id_of(scope) or ""))
+
+
+def _digest(user_id: str) -> str:
+    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def frame_of(body: bytes) -> dict[str, Any]:

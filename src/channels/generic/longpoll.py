@@ -20,6 +20,7 @@ from ._polls import (
     cursor_of,
     frame_of,
     has_ended,
+    is_owner,
     read_cursor,
 )
 from .websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
@@ -110,13 +111,16 @@ class _Polling:
                 await deny(scope, send, status=503, reason=reason, sender=cls, headers=again)
             return
         try:
-            after, (process, polls, frames) = read_cursor(cursor)
+            after, (process, polls, frames, owner) = read_cursor(cursor)
             if scope["method"] == "POST":
                 message = {"type": FRAMES, "events": list(frames_of(frame_of(body)))}
         except Malformed:
             await respond(scope, send, status=400)
             return
-        if has_ended(process, polls):
+        if not is_owner(scope, owner):
+            reason = "its cursor belongs to another user"
+            await deny(scope, send, status=410, reason=reason, sender=cls)
+        elif has_ended(process, polls):
             await respond(scope, send, status=410)
         elif scope["method"] == "POST":
             await deliver(layer, frames, message, scope, send)

@@ -4,9 +4,14 @@ import asyncio
 import json
 
 import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 
+from channels._runtime.scopes import CREDENTIAL
 from channels.exceptions import ChannelFull, DenyConnection
 from channels.generic._bridge import make_token
+from channels.generic._polls import is_owner, owner_of
 from channels.generic.longpoll import AsyncLongPollConsumer, LongPollConsumer
 from channels.layers import get_channel_layer
 from tests.asgi import DEADLINE, Server, until
@@ -82,6 +87,7 @@ class Client:
     def __init__(self, consumer, path="/"):
         self.application, self.path = consumer.as_asgi(), path
         self.cursor, self.log = "", []
+        self.scope = {}
 
     def ask(self, method="GET", body=b"", cursor=None, headers=(), leave=False):
         cursor = self.cursor if cursor is None else cursor
@@ -93,6 +99,7 @@ class Client:
             query_string=f"cursor={cursor}".encode(),
             headers=list(headers),
             log=self.log,
+            **self.scope,
         )
         server.put("http.request", body=body)
         return server.start()
@@ -322,7 +329,7 @@ async def test_a_session_whose_process_has_gone(news, monkeypatch):
     monkeypatch.setattr("channels.generic._polls._PATIENCE", 0.02)
     layer = get_channel_layer()
     channels = [await layer.new_channel() for _ in range(2)]
-    cursor = f"0:{make_token('another process', *channels)}"
+    cursor = f"0:{make_token('another process', *channels, '')}"
     assert (await Client(news).answer(cursor=cursor))[0] == 410
     await layer.flush()
 
@@ -424,3 +431,34 @@ def test_the_application_tells_what_it_runs(news):
     application = news.as_asgi(x=1)
     assert application.consumer_class is news
     assert application.consumer_initkwargs == {"x": 1}
+
+
+class User:
+    is_authenticated = True
+
+    def __init__(self, pk):
+        self.pk = pk
+
+
+def signed_in(pk, **scope):
+    session = SessionStore()
+    session[SESSION_KEY] = str(pk)
+    return {"session": session, "user": User(pk), **scope}
+
+
+async def test_a_cursor_from_a_log_is_of_no_use_to_others(news, caplog):
+    client = Client(news)
+    client.scope = signed_in(7)
+    await client.poll()
+    for other in ({}, {"user": AnonymousUser()}, signed_in(8)):
+        client.scope = other
+        assert (await client.answer())[0] == 410
+        assert (await client.answer("POST", body=b'"close"'))[0] == 410
+    assert "its cursor belongs to another user" in caplog.text
+    client.scope = signed_in(7)
+    await client.finish()
+
+
+@pytest.mark.parametrize("first", [{}, {"user": User(7)}, signed_in(7, **{CREDENTIAL: object()})])
+async def test_what_came_with_the_first_request_only_is_not_asked_for_again(first):
+    assert is_owner({}, owner_of(first))

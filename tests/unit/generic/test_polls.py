@@ -18,13 +18,13 @@ def test_where_a_cursor_is(query, cursor):
 
 
 def test_a_cursor_names_the_last_message_and_the_session():
-    assert read_cursor(f"17:{make_token('a', 'b', 'c')}") == (17, ["a", "b", "c"])
+    assert read_cursor(f"17:{make_token('a', 'b', 'c', '')}") == (17, ["a", "b", "c", ""])
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "+1", " 1", "²", "9" * 19])
 def test_a_number_that_is_none(number):
     with pytest.raises(Malformed):
-        read_cursor(f"{number}:{make_token('a', 'b', 'c')}")
+        read_cursor(f"{number}:{make_token('a', 'b', 'c', '')}")
 
 
 def test_a_token_of_another_kind():
