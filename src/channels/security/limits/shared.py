@@ -37,6 +37,10 @@ _PAUSE = 5.0
 # Seconds for an event loop that was held up to take an answer that has come meanwhile.
 _LAST_LOOK = 0.05
 
+# So often within so many seconds a client that has too many connections makes a process ask.
+_ASKED = 3
+_ASKED_WITHIN = 1.0
+
 # Which part of a full bucket a process takes at once.
 _PART = 10
 
@@ -68,6 +72,8 @@ class SharedStore:
         # Tokens that this process has taken and not used yet.
         self._taken: OrderedDict[str, float] = OrderedDict()
         self._paused_until = 0.0
+        # Of keys with too many connections: since when the broker was asked, and how often.
+        self._full: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def has(self, key: str, cost: float) -> bool:
         """Use tokens that were taken before; False if there are too few of them."""
@@ -118,6 +124,9 @@ class SharedStore:
         layer = find_layer(self.alias)
         if not getattr(layer, "supports_processes", True):
             return None, None  # there are no others
+        for key in allowed:
+            if self._is_known_full(key):
+                return key, None
         keys = {_name_of(key): key for key in allowed}
         holds = Places(layer, tuple(keys), running_loop())
         if clock.now() >= self._paused_until:
@@ -125,12 +134,28 @@ class SharedStore:
             answer = await self._answer(self._take_places(layer, most))
             if answer is not None:
                 (full,) = answer
-                return (None, holds) if full is None else (keys[full], None)
+                if full is None:
+                    return None, holds
+                self._note_full(keys[full])
+                return keys[full], None
         counts[UNSHARED] += 1
         if not hasattr(layer, "add_places"):
             return None, None
         layer.add_places(holds.names)
         return None, holds
+
+    def _is_known_full(self, key: str) -> bool:
+        """Whether a client tries so often that the broker is not asked again at once."""
+        since, asked = self._full.get(key, (0.0, 0))
+        return asked >= _ASKED and clock.now() - since < _ASKED_WITHIN
+
+    def _note_full(self, key: str) -> None:
+        now = clock.now()
+        since, asked = self._full.get(key, (now, 0))
+        self._full[key] = (since, asked + 1) if now - since < _ASKED_WITHIN else (now, 1)
+        self._full.move_to_end(key)
+        if len(self._full) > MOST:
+            self._full.popitem(last=False)
 
     async def _answer(self, asking: Awaitable[_T]) -> _T | None:
         """What the broker has answered; or None, and then it is not asked again for a while."""

@@ -115,6 +115,36 @@ async def test_what_has_reached_its_limit_here_asks_nobody(layers, broker):
     await first.leave()
 
 
+async def test_who_tries_again_and_again_does_not_make_the_process_ask_each_time(
+    layers, monkeypatch
+):
+    monkeypatch.setattr(shared, "MOST", 2)
+    _, second, _ = layers
+    store = shared.SharedStore("default", Buckets())
+    moment, asked, take = [clock.now()], [], RedisChannelLayer.take_places
+
+    async def take_places(self, places):
+        asked.extend(places)
+        return await take(self, places)
+
+    monkeypatch.setattr(RedisChannelLayer, "take_places", take_places)
+    monkeypatch.setattr("channels.security.limits.shared.clock.now", lambda: moment[0])
+    for key in ("a", "b", "c"):
+        assert await second.take_places({shared._name_of(key): 1}) is None
+    asked.clear()
+    assert [(await store.open({"a": 1}))[0] for _ in range(10)] == ["a"] * 10
+    assert len(asked) == 3
+    second.give_places([shared._name_of("a")])
+    await settled(second)
+    moment[0] += 1.1
+    full, places = await store.open({"a": 1})
+    assert full is None
+    places.give_back()
+    for key in ("b", "c", "a"):
+        await store.open({key: 1})
+    assert list(store._full) == ["b", "c"], "those that were refused longest ago are forgotten"
+
+
 async def test_what_one_limit_refuses_counts_for_none(layers):
     here, second, _ = layers
     with override_settings(CHANNELS_LIMITS={"CONNECTIONS_PER_ADDRESS": 5, "SHARED": "default"}):
