@@ -14,6 +14,9 @@ __all__ = ["check_permissions"]
 
 _TAG = "channels"
 
+# What consumers of other packages, and views, call it.
+_MISNAMED = ("permission", "permission_class", "permission_classes")
+
 
 @register(_TAG)
 def check_permissions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -40,6 +43,8 @@ def _check(found: Any, before: tuple[object, ...]) -> Iterator[CheckMessage]:
                 'HasPermission("app.change_page"), or give the attribute another name.',
                 id="channels.W031",
             )
+        if rule is None:
+            yield from _check_names(cls)
     else:
         return
     if rule is not None and rule.needs_user and not any(map(_may_find_user, before)):
@@ -49,6 +54,23 @@ def _check(found: Any, before: tuple[object, ...]) -> Iterator[CheckMessage]:
             hint="Wrap the routes in channels.auth.AuthMiddlewareStack(...).",
             id="channels.W030",
         )
+
+
+def _check_names(cls: type) -> Iterator[CheckMessage]:
+    """Find permissions that stand where Channels does not look for them."""
+    for name in _MISNAMED:
+        value = inspect.getattr_static(cls, name, None)
+        if inspect.isroutine(value):
+            continue
+        parts = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+        if any(hasattr(part, "has_permission") for part in parts):
+            yield Warning(
+                f"{cls.__module__}.{cls.__qualname__}.{name} has permissions, which Channels does "
+                "not read: everybody may connect.",
+                hint="Call the attribute permissions, and write permissions of "
+                "channels.security.permissions, for instance IsAuthenticated() & IsStaff().",
+                id="channels.W031",
+            )
 
 
 def _may_find_user(middleware: object) -> bool:

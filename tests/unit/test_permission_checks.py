@@ -105,6 +105,23 @@ def test_what_channels_does_not_read(check):
     assert message.msg.startswith(f"{__name__}.Listed.permissions is ['chat.view'], which Channels")
 
 
+@pytest.mark.parametrize("name", ["permission", "permission_classes"])
+@pytest.mark.parametrize("value", [IsAuthenticated, [IsAuthenticated]])
+def test_permissions_under_the_name_that_views_give_them(check, name, value):
+    consumer = type("Misnamed", (AsyncWebsocketConsumer,), {name: value})
+    (message,) = check(bare(routes(consumer)))
+    assert message.id == "channels.W031"
+    assert f"Misnamed.{name} has permissions, which Channels does not read" in message.msg
+    sure = type("Sure", (consumer,), {"permissions": AllowAny})
+    assert check(bare(routes(sure))) == []
+
+
+@pytest.mark.parametrize("value", [None, "chat.view", IsAuthenticated().check, ["chat.view"]])
+def test_what_projects_mean_by_that_name_is_theirs(check, value):
+    consumer = type("Theirs", (AsyncWebsocketConsumer,), {"permission": value})
+    assert check(bare(routes(consumer))) == []
+
+
 def test_without_an_application(check, settings):
     settings.ASGI_APPLICATION = None
     assert check_permissions(None) == []
