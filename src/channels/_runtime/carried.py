@@ -48,10 +48,16 @@ def decode(text: str | None) -> dict[str, str]:
         return {}
 
 
-def take(message: Any) -> None:
-    """Take out of a message what it carries, for what is called in this context from now on."""
+def take(message: Any) -> bool:
+    """Take out of a message what it carries, for what is called in this context from now on.
+
+    Returns:
+        Whether it carries anything.
+    """
     text = message.pop(KEY, None)
-    carried.set(text if type(text) is str and len(text) <= LARGEST else None)
+    if text != carried.get():  # to set it costs more, and all that is not sampled has the same
+        carried.set(text if type(text) is str and len(text) <= LARGEST else None)
+    return text is not None
 
 
 def strip(message: dict[str, Any]) -> dict[str, Any]:

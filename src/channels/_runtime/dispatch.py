@@ -13,7 +13,7 @@ from ..exceptions import StopConsumer, UnknownMessageType
 from ..signals import listened
 from . import database
 from .background import Background
-from .carried import KEY, carried, take
+from .carried import KEY, take
 from .consumer_signals import send_signal
 from .faults import log_about
 from .intake import Intake
@@ -47,13 +47,16 @@ class Dispatcher:
     """
 
     __slots__ = (
+        "_carries",
+        "_clock",
         "_consumer",
         "_handler",
         "_intake",
         "_life",
         "_outlet",
+        "_received",
         "_scope",
-        "_tally",
+        "_took",
         "_turns",
         "background",
         "background_over",
@@ -76,7 +79,12 @@ class Dispatcher:
         self._outlet = outlet
         self._handler = handler
         self._turns = turns
-        self._tally = tally
+        # What of the tally is needed for every message, which is reached quickly so.
+        self._took = None if tally is None else tally.took
+        if tally is not None:
+            self._clock, self._received = tally.now, tally.has_received
+        # Whether the message before carried anything, which is to be forgotten.
+        self._carries = False
         #: What runs beside the handlers; None until the consumer starts the first of it.
         self.background: Background | None = None
         #: Whether nothing of that may be started any more.
@@ -138,20 +146,19 @@ class Dispatcher:
         is_first = life.opened_at is None
         if is_first:
             self._open()
-        carrying = KEY in message
-        if carrying:
-            take(message)
+        if self._carries or KEY in message:
+            self._carries = take(message)
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
-        tally, began = self._tally, 0.0
-        if tally is not None:
+        took = self._took
+        if took is not None:
             if not intake.from_layer and message_type in CONTENT:
                 text: str = message.get("text") or ""
-                note = tally.has_received  # an attribute that is called at once is looked up slowly
+                note = self._received  # an attribute that is called at once is looked up slowly
                 note(len(text) if text and text.isascii() else size_of(message))
-            now = tally.now
-            began = now()
+            clock = self._clock
+            began = clock()
         try:
             observation = None
             if listened.messages:
@@ -168,14 +175,15 @@ class Dispatcher:
             if not handler.was_cancelled_here():
                 raise
         finally:
-            if tally is not None:
-                known = message_type if type(message_type) is str else OTHER
-                tally.took[known](now() - began)
+            if took is not None:
+                try:
+                    took_seconds = took[message_type]
+                except TypeError:  # it is a list, say
+                    took_seconds = took[OTHER]
+                took_seconds(clock() - began)
             handler.message_type = None
             if handler.limited:
                 handler.ended()
-            if carrying:
-                carried.set(None)
         if handler.skipped:
             handler.skipped = False
             if is_first:
@@ -197,6 +205,8 @@ class Dispatcher:
         life = self._life
         if life.opened_at is None:
             self._open()
+        if self._carries or KEY in message:
+            self._carries = take(message)
         code = life.disconnecting(message.get("code"))
         if life.protocol == "websocket":
             message["code"] = code

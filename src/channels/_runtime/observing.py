@@ -38,8 +38,9 @@ def observe(consumer: Consumer, message: Message, source: str) -> "Observation |
     """
     hook, begun, message_type = listened.hook, None, message.get("type")
     if hook is not None:
+        text = message_type if type(message_type) is str else str(message_type)
         try:
-            begun = hook.begin(consumer, str(message_type), source)
+            begun = hook.begin(consumer, text, source)
         except Exception as error:  # noqa: BLE001 - the message is handled in any case
             _failed(error)
     if listened.signals:

@@ -48,13 +48,13 @@ class Outlet:
         "_consumer",
         "_intake",
         "_life",
+        "_note",
         "_pending_sends",
         "_protocol",
         "_raw_send",
         "_receive",
         "_send",
         "_server",
-        "_tally",
         "given_up",
     )
 
@@ -76,7 +76,8 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
-        self._tally = tally
+        # Notes the bytes of what was sent; None: nothing is noted.
+        self._note = None if tally is None else tally.has_sent
         # Sends an answer to a probe, until the client has taken it.
         self._answering: asyncio.Task[None] | None = None
         #: Sends that were given up, while their task has not noticed yet.
@@ -122,14 +123,16 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
-                tally = self._tally
-                if tally is not None or listened.signals:
-                    text = message.get("text")
-                    if tally is None or text is None or text is _ANSWER or listened.signals:
+                note = self._note
+                if note is None:
+                    if listened.signals:
                         self._was_taken(message_type, message)
-                    else:  # the same, for what is sent most
-                        note = tally.has_sent
-                        note(len(text) if text.isascii() else size_of(message))
+                    return
+                text = message.get("text")
+                if text is None or text is _ANSWER or listened.signals:
+                    self._was_taken(message_type, message)
+                else:  # the same, for what is sent most
+                    note(len(text) if text.isascii() else size_of(message))
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
@@ -142,7 +145,7 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             else:
-                if self._tally is not None or listened.signals:
+                if self._note is not None or listened.signals:
                     self._was_taken(message_type, message)
             finally:
                 del self._pending_sends[sending]
@@ -173,8 +176,8 @@ class Outlet:
         if message_type not in _CONTENT or message.get("text") is _ANSWER:
             return
         size = size_of(message)
-        if self._tally is not None:
-            self._tally.has_sent(size)
+        if self._note is not None:
+            self._note(size)
         if signals.message_sent.receivers:
             consumer = self._consumer
             send_signal(signals.message_sent, consumer, message_type=message_type, size=size)

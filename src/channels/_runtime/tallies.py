@@ -65,7 +65,11 @@ class Latency:
         self.seconds += seconds
 
     def observe_all(self, durations: list[float]) -> None:
-        """It took so many seconds each time. The list is sorted."""
+        """It took so many seconds each time. The list may be sorted."""
+        self.seconds += sum(durations)
+        if max(durations, default=0.0) <= BUCKETS[0]:  # as those of most handlers are
+            self.counts[0] += len(durations)
+            return
         durations.sort()
         before = 0
         for index, bound in enumerate(BUCKETS):
@@ -73,11 +77,10 @@ class Latency:
             self.counts[index] += found - before
             before = found
         self.counts[-1] += len(durations) - before
-        self.seconds += sum(durations)
 
 
-class _Took(dict[str, Callable[[float], None]]):
-    """What notes the seconds of a handler, by type of message. All types can be looked up."""
+class _Took(dict[object, Callable[[float], None]]):
+    """What notes the seconds of a handler, by type of message. All that can be a key is found."""
 
     __slots__ = ("noted",)
 
@@ -86,8 +89,10 @@ class _Took(dict[str, Callable[[float], None]]):
         #: The durations not folded yet, by type of message, written with dots.
         self.noted: dict[str, list[float]] = {}
 
-    def __missing__(self, message_type: str) -> Callable[[float], None]:
-        """A type beyond those that are told apart counts as :data:`OTHER`."""
+    def __missing__(self, message_type: object) -> Callable[[float], None]:
+        """A type that is no text, or beyond those that are told apart, counts as :data:`OTHER`."""
+        if not isinstance(message_type, str):
+            return self[OTHER]
         name, noted = message_type[: _LONGEST + 1].replace("_", "."), self.noted
         if name not in noted and (len(noted) >= _TYPES or len(name) > _LONGEST):
             name = OTHER

@@ -9,6 +9,7 @@ import pytest
 from channels._runtime.carried import KEY
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.exceptions import ChannelFull
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import (
     InMemoryChannelLayer,
     carriers,
@@ -18,6 +19,7 @@ from channels.layers import (
     group_send_on_commit,
 )
 from channels.layers.third_party import adapt
+from channels.testing import WebsocketCommunicator
 from channels.worker import Worker
 
 from .helpers import message, soon, until
@@ -143,6 +145,33 @@ async def test_handlers_and_what_they_start_find_it(layer, carrier):
         {"n": "1"},
         ({"type": "test.other"}, {}),
     ]
+
+
+async def test_no_handler_finds_what_came_with_the_message_before(layer, carrier):
+    seen = []
+
+    class Consumer(AsyncWebsocketConsumer):
+        async def note(self, event):
+            seen.append(carriers.received())
+
+        async def receive(self, text_data=None, bytes_data=None):
+            seen.append(carriers.received())
+
+        async def disconnect(self, code):
+            seen.append(carriers.received())
+
+    client = WebsocketCommunicator(Consumer.as_asgi(), "/")
+    await client.connect()
+    name = next(iter(layer.channels))
+    await layer.send(name, {"type": "note"})
+    await until(lambda: len(seen) == 1)
+    await client.send_to("text")
+    await until(lambda: len(seen) == 2)
+    for _ in range(2):
+        await layer.send(name, {"type": "note"})
+    await until(lambda: len(seen) == 4)
+    await client.disconnect()
+    assert seen == [{"n": "1"}, {}, {"n": "2"}, {"n": "3"}, {}]
 
 
 async def test_handlers_in_threads_find_it(layer, carrier):

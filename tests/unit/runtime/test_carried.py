@@ -32,9 +32,11 @@ def test_what_is_none_of_ours_is_nothing(text):
 
 def test_take_leaves_the_message_as_it_was_sent():
     message = {"type": "a", KEY: '{"a":"1"}'}
-    carried.take(message)
+    assert carried.take(message)
     assert message == {"type": "a"}
     assert carried.carried.get() == '{"a":"1"}'
+    assert not carried.take(message)
+    assert carried.carried.get() is None
 
 
 @pytest.mark.parametrize("text", [1, None, {"a": "b"}, "x" * (LARGEST + 1)])

@@ -8,9 +8,9 @@ import threading
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from channels._runtime import intake
+from channels._runtime import intake, tallies
 from channels.consumer import AsyncConsumer
-from channels.exceptions import UnknownMessageType
+from channels.exceptions import StopConsumer, UnknownMessageType
 from channels.generic.websocket import (
     WebsocketConsumer,
 )
@@ -311,3 +311,23 @@ async def test_without_a_layer_a_consumer_works(settings):
     await server.leave()
     assert Consumer.made[0].channel_layer is None
     assert Consumer.made[0].log == ["x", ("disconnect", 1001)]
+
+
+@pytest.mark.parametrize("message_type", ["a.b", None, 7, ["a"]])
+async def test_what_a_dispatch_of_its_own_takes_is_timed_whatever_its_type(
+    monkeypatch, message_type
+):
+    monkeypatch.setattr(tallies, "counting", True)
+    monkeypatch.setattr(tallies, "tallies", {})
+
+    class Consumer(AsyncConsumer):
+        async def dispatch(self, message):
+            raise StopConsumer
+
+    queue = asyncio.Queue()
+    queue.put_nowait({"type": message_type})
+    await Consumer.as_asgi()({"type": "test"}, queue.get, None)
+    tallies.fold()
+    [tally] = tallies.tallies.values()
+    known = message_type if isinstance(message_type, str) else tallies.OTHER
+    assert {name: sum(each.counts) for name, each in tally.handlers.items()} == {known: 1}

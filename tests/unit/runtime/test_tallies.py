@@ -62,6 +62,25 @@ def test_spellings_of_one_handler_are_one_type():
     assert tally.handlers["chat.message"].seconds == pytest.approx(0.6)
 
 
+def test_types_that_are_no_text_count_together():
+    tally = Tally()
+    for message_type in (None, 7, b"bytes", (1, 2)):
+        tally.took[message_type](0.2)
+    tally.fold()
+    assert list(tally.handlers) == [OTHER]
+    assert sum(tally.handlers[OTHER].counts) == 4
+
+
+def test_durations_that_are_all_short_are_counted_as_others_are():
+    latency = Latency()
+    latency.observe_all([])
+    latency.observe_all([BUCKETS[0], 0.0])
+    latency.observe_all([BUCKETS[0], BUCKETS[0] * 1.01])
+    assert latency.counts[:2] == [3, 1]
+    assert sum(latency.counts) == 4
+    assert latency.seconds == pytest.approx(BUCKETS[0] * 3.01)
+
+
 def test_types_beyond_those_told_apart_count_together():
     tally = Tally()
     for number in range(5000):

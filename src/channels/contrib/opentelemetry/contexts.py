@@ -6,7 +6,6 @@ from functools import lru_cache
 from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -15,7 +14,6 @@ from channels._runtime.carried import decode, encode
 __all__ = ["UNSAMPLED", "UNSAMPLED_TEXT", "UNSAMPLED_TEXTS", "from_text", "to_texts"]
 
 _trace_context, _baggage = TraceContextTextMapPropagator(), W3CBaggagePropagator()
-_ids = RandomIdGenerator()
 
 
 def to_texts(span: Span) -> dict[str, str]:
@@ -37,8 +35,13 @@ def from_text(text: str) -> Context | None:
     return _baggage.extract(texts, context=_trace_context.extract(texts, context=Context()))
 
 
+# The IDs are the same in every process, for what comes from others to be recognized at once.
 _not_sampled = NonRecordingSpan(
-    SpanContext(_ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False)
+    SpanContext(
+        trace_id=int.from_bytes(b"channels-unkept.", "big"),
+        span_id=int.from_bytes(b"unkept..", "big"),
+        is_remote=False,
+    )
 )
 
 #: The context of a handler whose span is not sampled: what it starts is not sampled either.
@@ -47,5 +50,5 @@ UNSAMPLED = trace.set_span_in_context(_not_sampled, Context())
 #: What travels beside messages that are sent there.
 UNSAMPLED_TEXTS = to_texts(_not_sampled)
 
-#: The same as it travels, from this process.
+#: The same as it travels.
 UNSAMPLED_TEXT = encode(UNSAMPLED_TEXTS)

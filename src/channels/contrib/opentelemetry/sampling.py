@@ -7,6 +7,7 @@ than most handlers do. Where the sampler looks at the trace's ID only, as the on
 """
 
 import threading
+from collections.abc import Callable
 from random import getrandbits
 from typing import Any
 
@@ -22,15 +23,22 @@ _EMPTY = Context()
 
 
 class _Drawn(IdGenerator):
-    """Gives the trace ID that was drawn before, once, in the thread that has drawn it."""
+    """Gives the trace ID that was drawn before, once, in the thread that has drawn it.
 
-    def __init__(self, ids: IdGenerator) -> None:
+    Args:
+        ids: gives the others.
+        bound: of the sampler: IDs whose lower 64 bits are less are sampled.
+    """
+
+    def __init__(self, ids: IdGenerator, bound: int) -> None:
         self._ids = ids
+        self._bound = bound
         self._here = threading.local()
         self._is_random = type(ids) is RandomIdGenerator
 
-    def draw(self, bound: int) -> bool:
+    def draw(self) -> bool:
         """Whether a new trace is sampled. Then the next span of this thread gets its ID."""
+        bound = self._bound
         if self._is_random:  # the sampler looks at the lower 64 bits of its IDs
             upper = getrandbits(32)
             if upper > bound >> 32:
@@ -62,6 +70,11 @@ class _Drawn(IdGenerator):
         return getattr(self._ids, name)
 
 
+def _always() -> bool:
+    """The tracer decides."""
+    return True
+
+
 class Roots:
     """Makes spans that have no parent.
 
@@ -71,20 +84,15 @@ class Roots:
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
-        self._drawn: _Drawn | None = None
-        self._bound = 0
+        #: Whether :meth:`start_drawn` is to be called next; if not, the trace is not sampled.
+        self.draw: Callable[[], bool] = _always
         if isinstance(tracer, Tracer):
             sampler: Any = tracer.sampler
             if isinstance(sampler, ParentBased):
                 sampler = getattr(sampler, "_root", sampler)
             if type(sampler) is TraceIdRatioBased:
-                self._bound = sampler.bound
-                self._drawn = tracer.id_generator = _Drawn(tracer.id_generator)
-
-    def draw(self) -> bool:
-        """Whether :meth:`start_drawn` is to be called next; if not, the trace is not sampled."""
-        drawn = self._drawn
-        return drawn is None or drawn.draw(self._bound)
+                drawn = tracer.id_generator = _Drawn(tracer.id_generator, sampler.bound)
+                self.draw = drawn.draw
 
     def start_drawn(self, name: str, **arguments: Any) -> trace.Span | None:
         """A new root span that is recorded, or None. Call it right after :meth:`draw`."""

@@ -10,6 +10,7 @@ import sys
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
+from channels import signals
 from channels.consumer import AsyncConsumer
 from channels.contrib.logs import (
     ConnectionFilter,
@@ -17,9 +18,14 @@ from channels.contrib.logs import (
     connection_fields,
     connection_id,
 )
+from channels.contrib.tasks.compat import task_backends
+from channels.contrib.tasks.worker import TaskWorker
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.testing import WebsocketCommunicator
+from channels.worker import Worker
 from tests.asgi import until
+from tests.conformance.tasks import jobs
 
 logger = logging.getLogger("tests.project")
 
@@ -167,3 +173,57 @@ async def test_a_task_that_outlives_its_connection_knows_the_id_alone():
     go_on.set()
     [(known, task)] = found
     assert await task == {"connection_id": known}
+
+
+async def test_lines_of_workers_have_an_id_for_each_consumer(lines):
+    class Jobs(AsyncConsumer):
+        async def job(self, message):
+            logger.error("job")
+
+    layer = InMemoryChannelLayer()
+    old = channel_layers.set("default", layer)
+    worker = Worker(Jobs.as_asgi(), ["first", "second"], layer)
+    working = asyncio.ensure_future(worker.arun())
+    try:
+        for count, channel in enumerate(("first", "second", "first")):
+            await layer.send(channel, {"type": "job"})
+            await until(lambda count=count: len(lines) > count)
+    finally:
+        worker.stop()
+        await working
+        channel_layers.set("default", old)
+    assert [line["path"] for line in lines] == ["first", "second", "first"]
+    first, second, again = (line["connection_id"] for line in lines)
+    assert first == again != second
+
+
+async def test_lines_of_background_tasks_have_none(lines, settings):
+    settings.TASKS = {
+        "default": {
+            "BACKEND": "channels.contrib.tasks.ChannelsBackend",
+            "OPTIONS": {"autostart": False, "max_attempts": 1},
+        }
+    }
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+    class Asks(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await jobs.aadd.aenqueue(1, 2)
+            await self.send(connection_id())
+
+    def started(**others):
+        logger.error("started")
+
+    signals.task_attempt_started.connect(started, weak=False)
+    try:
+        async with WebsocketCommunicator(Asks.as_asgi(), "/") as client:
+            await client.send_to(text_data="x")
+            assert await client.receive_from()
+        worker = TaskWorker(task_backends["default"])
+        working = asyncio.ensure_future(worker.arun())
+        await until(lambda: lines)
+        worker.stop()
+        await working
+    finally:
+        signals.task_attempt_started.disconnect(started)
+    assert {"connection_id", "consumer", "path"}.isdisjoint(lines[0])
