@@ -149,6 +149,13 @@ class Client:
         return messages
 
 
+@pytest.fixture(autouse=True)
+def soon_expired(settings):
+    """An answer that comes too late for its request expires before ``finish`` gives up."""
+    layer = settings.CHANNEL_LAYERS["default"] | {"CONFIG": {"expiry": DEADLINE / 6}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+
+
 @pytest.fixture(params=[AsyncNews, SyncNews])
 def news(request):
     """A class of its own for each test, which may change it."""
