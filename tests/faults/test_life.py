@@ -92,7 +92,7 @@ async def test_a_caller_that_gave_up_receiving_takes_nothing_from_other_processe
 
 async def test_what_was_handed_out_to_nobody_is_given_back(layers, broker, monkeypatch):
     """Without the commands ``CLIENT ...``, which some servers do not allow."""
-    monkeypatch.setattr("channels.layers.redis.queues.reader._HOLD", 0.3)
+    monkeypatch.setattr("channels.layers.broker.named_reader.HOLD", 0.3)
     blocked = broker.client()
     broker.cli("ACL", "SETUSER", "default", "-client")
     first, second = layers(broker.address), layers(broker.address)

@@ -20,18 +20,14 @@ from dataclasses import dataclass
 
 from aiormq.abc import DeliveredMessage
 
-from ..._runtime import backstage, timers
+from ..._runtime import backstage
 from ..._runtime.clock import now
-from ...exceptions import BrokerUnavailable
-from ..broker.reconnecting import Reconnector
+from ..broker import named_reader
+from ..broker.named_reader import NamedReader
 from .connecting import Link, Nodes, explain, is_transient, uncancelled
 from .line import Line
 
 __all__ = ["QueueReader"]
-
-_IDLE = 30.0  # seconds without a caller after which nothing is kept of a queue
-# Seconds without a caller after which a message is given back, or is not awaited any more.
-_HOLD = 1.0
 
 
 @dataclass(slots=True)
@@ -49,7 +45,7 @@ class _Held:
     acknowledged: bool = False
 
 
-class QueueReader:
+class QueueReader(NamedReader[_Held]):
     """The callers of one event loop that wait for messages of one named channel.
 
     Args:
@@ -62,6 +58,8 @@ class QueueReader:
         put_back: appends to the queue what has been acknowledged and is not wanted any more.
     """
 
+    _held: deque[_Held]
+
     def __init__(
         self,
         nodes: Nodes,
@@ -72,56 +70,41 @@ class QueueReader:
         lost: Callable[[], None],
         put_back: Callable[[DeliveredMessage], Awaitable[object]],
     ) -> None:
+        super().__init__(nodes.name, channel, is_transient, explain, deque[_Held]())
         self._line = line
         self._queue = queue
         self._declare = declare
         self._lost = lost
         self._put_back = put_back
-        self._reconnector = Reconnector(
-            nodes.name, f"receiving from channel {channel}", is_transient, explain
-        )
-        self._callers: deque[asyncio.Future[_Held]] = deque()
-        self._held: deque[_Held] = deque()
-        self._wanted = asyncio.Event()
         # Set when a message has come, and at the end.
         self._stirred = asyncio.Event()
-        self._closing = False
         self._left = 0.0  # when the last caller gave up
-        self._task: asyncio.Task[None] | None = None
-        #: How many calls of :meth:`receive` are under way.
-        self.callers = 0
+
+    # See broker.named_reader.NamedReader
 
     async def receive(self) -> DeliveredMessage:
         """The next message; giving up the wait loses nothing."""
-        self.callers += 1
-        try:
-            while True:
-                held = self._held.popleft() if self._held else await self._next()
-                if held.acknowledged or await self._take(held):
-                    return held.message
-        finally:
-            self.callers -= 1
+        return (await self.next()).message
 
-    async def _next(self) -> _Held:
-        """Wait in line for a message."""
-        caller: asyncio.Future[_Held] = asyncio.get_running_loop().create_future()
-        self._callers.append(caller)
-        self._wanted.set()
-        if self._task is None or self._task.done():
-            self._task = backstage.start(self._reconnector.run(self._read))
-        try:
-            return await caller
-        except asyncio.CancelledError:
-            if not caller.cancelled() and caller.done() and caller.exception() is None:
-                self._keep(caller.result())  # it came as the caller was cancelled
-            else:
-                with contextlib.suppress(ValueError):
-                    self._callers.remove(caller)
-                self._left = now()
-            raise
+    def caller_left(self) -> None:
+        """Take note of it."""
+        self._left = now()
 
-    async def _take(self, held: _Held) -> bool:
+    def interrupt(self) -> None:
+        """Await no message any more."""
+        self._stirred.set()
+
+    def hold_again(self, held: _Held) -> None:
+        """Hold a message before all others, or at the end append it to the queue."""
+        if self._closing and held.acknowledged:
+            backstage.start(_quietly(self._put_back(held.message)))
+        else:
+            self._held.appendleft(held)
+
+    async def take(self, held: _Held) -> bool:
         """Acknowledge a message for a caller; whether it is the caller's."""
+        if held.acknowledged:
+            return True
         if not held.link.is_open:
             return False  # it comes again
         acknowledging = asyncio.ensure_future(uncancelled(_acknowledge(held)))
@@ -139,58 +122,23 @@ class QueueReader:
         if acknowledging.cancelled() or acknowledging.exception() is not None:
             self._lost()
         else:
-            self._keep(held)
-
-    def _keep(self, held: _Held) -> None:
-        """Keep a message for the next caller, before all others."""
-        self._held.appendleft(held)
-        self._serve()
-        self._wanted.set()
-        if self._closing and held.acknowledged:
-            self._held.clear()
-            backstage.start(_quietly(self._put_back(held.message)))
-
-    def _serve(self) -> None:
-        while self._held and self._callers:
-            caller = self._callers.popleft()
-            if not caller.done():
-                caller.set_result(self._held.popleft())
+            self.keep(held)
 
     # Reading
 
-    async def _read(self) -> bool:
-        """Read over a connection as long as callers come; whether another one is needed."""
-        while await self._want():
-            try:
-                link = await self._line.get()
-                await self._declare(link)
-                while self._callers:
-                    message = await uncancelled(link.channel.basic_get(self._queue))
-                    if message.delivery_tag is None:  # it is empty
-                        await self._wait_for_one(link)
-                    else:
-                        self._came(message, link)
-                    self._reconnector.works()
-            except Exception as error:
-                if not is_transient(error):
-                    self._fail(explain(error, "to hand out messages"))
-                raise
+    async def read(self) -> bool:
+        """Read over a connection as long as callers come."""
+        while await self.want():
+            link = await self._line.get()
+            await self._declare(link)
+            while self._callers:
+                message = await uncancelled(link.channel.basic_get(self._queue))
+                if message.delivery_tag is None:  # it is empty
+                    await self._wait_for_one(link)
+                else:
+                    self._came(message, link)
+                self._reconnector.works()
         return False
-
-    async def _want(self) -> bool:
-        """Wait for a caller; False if none comes for long."""
-        while not self._callers:
-            if self._closing:
-                return False
-            self._wanted.clear()
-            try:
-                async with timers.timeout(_HOLD if self._held else _IDLE):
-                    await self._wanted.wait()
-            except TimeoutError:
-                if not self._held:
-                    return bool(self._callers)  # one may have come in this very turn
-                await self._give_back()
-        return True
 
     async def _wait_for_one(self, link: Link) -> None:
         """Let RabbitMQ send one message when there is one, unless nobody waits for it for long."""
@@ -210,7 +158,9 @@ class QueueReader:
                 not came and self._is_awaited() and tag in link.channel.consumers and link.is_open
             ):
                 await asyncio.wait(
-                    (stirred, link.over), timeout=_HOLD, return_when=asyncio.FIRST_COMPLETED
+                    (stirred, link.over),
+                    timeout=named_reader.HOLD,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
         finally:
             stirred.cancel()
@@ -220,46 +170,23 @@ class QueueReader:
 
     def _is_awaited(self) -> bool:
         """Whether a caller waits for a message, or did until recently."""
-        return not self._closing and (bool(self._callers) or now() < self._left + _HOLD)
+        return not self._closing and (bool(self._callers) or now() < self._left + named_reader.HOLD)
 
     def _came(self, message: DeliveredMessage, link: Link) -> None:
         self._held.append(_Held(message, link))
-        self._serve()
+        self.serve()
 
-    async def _give_back(self) -> None:
+    async def give_back(self) -> None:
         """Return to the queue what nobody here waits for."""
-        held, self._held = self._held, deque()
+        held = list(self._held)
+        self._held.clear()
         for each in held:
             if each.acknowledged:
                 await _quietly(self._put_back(each.message))
             elif each.link.is_open:
                 await _quietly(each.link.channel.basic_nack(each.message.delivery_tag or 0))
 
-    def _fail(self, error: Exception) -> None:
-        """Tell those who wait why nothing will come."""
-        callers, self._callers = self._callers, deque()
-        for caller in callers:
-            if not caller.done():
-                caller.set_exception(error)
-
-    # The end
-
-    def is_wanted(self) -> bool:
-        """Whether anybody waits for a message."""
-        return bool(self._callers)
-
-    async def aclose(self) -> None:
-        """Stop, and give back what was sent but not received."""
-        self._closing = True
-        self._fail(BrokerUnavailable("The layer has been closed"))
-        self._wanted.set()
-        self._stirred.set()
-        task, self._task = self._task, None
-        if task is not None:
-            await asyncio.wait((task,), timeout=1.0)
-            task.cancel()
-            await asyncio.wait((task,), timeout=1.0)
-        await self._give_back()
+    give_back_all = give_back
 
 
 async def _acknowledge(held: _Held) -> None:

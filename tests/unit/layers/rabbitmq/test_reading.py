@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.broker import named_reader
 from channels.layers.rabbitmq import reading
 from channels.layers.rabbitmq.names import named_queue
 
@@ -51,17 +52,17 @@ async def test_what_comes_as_its_caller_is_cancelled_is_the_next_ones(make):
     first = wait_for(layer)
     await until(lambda: layer.transport.named._reading.peek() is not None)
     reader = reader_of(layer)
-    kept, keep = [], reader._keep
-    reader._keep = lambda held: (kept.append(held), keep(held))
-    serve = reader._serve
+    kept, keep = [], reader.keep
+    reader.keep = lambda held: (kept.append(held), keep(held))
+    serve = reader.serve
 
     def serve_and_cancel():
         serve()
         first.cancel()
 
-    reader._serve = serve_and_cancel
+    reader.serve = serve_and_cancel
     await asyncio.wait((first,))
-    reader._serve = serve
+    reader.serve = serve
     assert first.cancelled()
     assert len(kept) == 1
     assert [(await soon(layer.receive("jobs")))["n"] for _ in range(10)] == list(range(10))
@@ -163,7 +164,7 @@ async def test_what_was_sent_over_a_connection_that_broke_comes_again(make, prox
     first = wait_for(layer)
     await until(lambda: layer.transport.named._reading.peek() is not None)
     reader = reader_of(layer)
-    serve = reader._serve
+    serve = reader.serve
 
     def serve_after_a_cut():
         if reader._held:
@@ -173,34 +174,34 @@ async def test_what_was_sent_over_a_connection_that_broke_comes_again(make, prox
             serve()
 
     waiting = []
-    reader._serve = serve_after_a_cut
+    reader.serve = serve_after_a_cut
     await until(lambda: waiting)
     await until(lambda: not waiting[0].is_open)
-    reader._serve = serve
+    reader.serve = serve
     serve()
     assert await soon(first) == JOB
 
 
 async def test_what_nobody_waits_for_is_given_back(make, monkeypatch):
-    monkeypatch.setattr(reading, "_HOLD", 0.01)
+    monkeypatch.setattr(named_reader, "HOLD", 0.01)
     layer, other = make(), make()
     await layer.send("jobs", JOB)
     first = wait_for(layer)
     await until(lambda: layer.transport.named._reading.peek() is not None)
     reader = reader_of(layer)
-    serve = reader._serve
+    serve = reader.serve
 
     def cancel_first():
         first.cancel()
 
-    reader._serve = cancel_first
+    reader.serve = cancel_first
     await asyncio.wait((first,))
-    reader._serve = serve
+    reader.serve = serve
     assert await soon(other.receive("jobs")) == JOB
 
 
 async def test_after_a_while_without_callers_nothing_reads(make, monkeypatch):
-    monkeypatch.setattr(reading, "_IDLE", 0.01)
+    monkeypatch.setattr(named_reader, "IDLE", 0.01)
     layer = make()
     first = wait_for(layer)
     await consuming(layer)
@@ -262,12 +263,12 @@ async def test_what_is_refused_is_told_to_callers(make, rabbitmq):
 
 
 async def test_what_was_kept_over_a_connection_that_broke_is_the_brokers(make, proxy, monkeypatch):
-    monkeypatch.setattr(reading, "_HOLD", 60)
+    monkeypatch.setattr(named_reader, "HOLD", 60)
     layer, other = make(proxy.url), make()
     first = wait_for(layer)
     await consuming(layer)
     reader = reader_of(layer)
-    monkeypatch.setattr(reader, "_serve", first.cancel)
+    monkeypatch.setattr(reader, "serve", first.cancel)
     await other.send("jobs", JOB)
     await until(lambda: reader._held)
     link = reader._held[0].link
@@ -284,14 +285,14 @@ async def test_a_caller_that_is_cancelled_as_a_message_comes_is_passed_over(make
     await consuming(layer)
     reader = reader_of(layer)
     await until(lambda: len(reader._callers) == 2)
-    serve = reader._serve
+    serve = reader.serve
 
     def cancel_first():
-        reader._serve = serve
+        reader.serve = serve
         first.cancel()  # it has had no turn to leave the line
         serve()
 
-    reader._serve = cancel_first
+    reader.serve = cancel_first
     await layer.send("jobs", JOB)
     assert await soon(second) == JOB
     assert first.cancelled()
@@ -322,7 +323,7 @@ async def test_quorum_queues_keep_the_order_of_what_comes_while_a_caller_waits(m
 
 
 async def test_nobody_who_has_given_up_takes_messages_from_others_for_long(make, monkeypatch):
-    monkeypatch.setattr(reading, "_HOLD", 0.01)
+    monkeypatch.setattr(named_reader, "HOLD", 0.01)
     layer, other = make(), make()
     first = wait_for(layer)
     await consuming(layer)

@@ -89,7 +89,7 @@ class Entries:
     def __len__(self) -> int:
         return len(self._held)
 
-    def pop(self) -> Entry:
+    def popleft(self) -> Entry:
         """The first entry that is held for a caller."""
         return self._held.popleft()
 

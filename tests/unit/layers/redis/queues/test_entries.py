@@ -35,7 +35,7 @@ class Shelf:
             self.entries.hold(raw, since)
 
     async def take(self):
-        entry = self.entries.pop()
+        entry = self.entries.popleft()
         return entry.data if await self.entries.take(entry) else None
 
 
@@ -114,7 +114,7 @@ async def test_an_entry_that_is_known_is_not_held_twice(make, put):
     shelf = make()
     put("a", "b")
     shelf.fetch()
-    entry = shelf.entries.pop()
+    entry = shelf.entries.popleft()
     taking = asyncio.create_task(shelf.entries.take(entry))
     await asyncio.sleep(0)
     shelf.fetch(start="0")  # as over the next connection
@@ -142,17 +142,17 @@ async def test_what_is_kept_stays_in_the_order_of_the_queue(make, put):
     shelf = make()
     put("a", "b", "c")
     shelf.fetch()
-    first, second = shelf.entries.pop(), shelf.entries.pop()
+    first, second = shelf.entries.popleft(), shelf.entries.popleft()
     shelf.entries.keep(first)
     shelf.entries.keep(second)
-    assert [shelf.entries.pop().data for _ in range(3)] == [b"a", b"b", b"c"]
+    assert [shelf.entries.popleft().data for _ in range(3)] == [b"a", b"b", b"c"]
 
 
 async def test_a_message_that_is_given_back_is_for_other_readers(make, put):
     one, other = make(), make("other")
     put("a", "b")
     one.fetch()
-    entry = one.entries.pop()
+    entry = one.entries.popleft()
     assert await one.entries.take(entry)
     one.entries.keep(entry)  # taken, and its caller has given up
     waiting = one.entries.give_back(leave=False)
@@ -170,7 +170,7 @@ async def test_what_somebody_else_took_is_not_put_back(make, put, redis, queue):
     redis.xclaim(queue, READERS, "other", 0, [name])
     other.fetch(start="0")
     assert await other.take() == b"a"
-    entry = one.entries.pop()
+    entry = one.entries.popleft()
     assert not await one.entries.take(entry)
     one.entries.keep(entry)  # its caller gave up before it was told
     await asyncio.wait(one.entries.give_back(leave=False))
@@ -182,7 +182,7 @@ async def test_a_message_that_went_back_grows_no_younger(make, put):
     shelf = make()
     put("a", t="1234")
     shelf.fetch()
-    assert shelf.entries.pop().sent == b"1234"
+    assert shelf.entries.popleft().sent == b"1234"
 
 
 async def test_of_what_was_taken_the_latest_is_remembered(make, put, monkeypatch, redis, queue):

@@ -4,6 +4,7 @@ import contextlib
 import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.broker import named_reader
 from channels.layers.redis.connection.hosts import parse_hosts
 from channels.layers.redis.connection.sender import Sender
 from channels.layers.redis.queues import reader as reader_module
@@ -152,7 +153,7 @@ async def test_nothing_is_handed_out_to_a_caller_that_gave_up(workshop, shared_b
 async def test_what_was_handed_out_and_is_not_wanted_is_given_back(
     workshop, shared_broker, redis, put, monkeypatch
 ):
-    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
+    monkeypatch.setattr(named_reader, "HOLD", 0.1)
     reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)  # as a server that forbids it
     await gives_up(reader)
@@ -165,7 +166,7 @@ async def test_giving_back_late_gives_back_nothing_that_came_later(
     workshop, shared_broker, redis, put, monkeypatch
 ):
     """The connection for commands may be broken while the reader goes on."""
-    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
+    monkeypatch.setattr(named_reader, "HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         other = workshop.reader(shared_broker.address)
@@ -309,7 +310,7 @@ async def test_readers_that_leave_are_forgotten(workshop, shared_broker, redis, 
 async def test_a_reader_without_callers_gives_its_connection_up(
     workshop, shared_broker, put, monkeypatch
 ):
-    monkeypatch.setattr(reader_module, "_IDLE", 0.05)
+    monkeypatch.setattr(named_reader, "IDLE", 0.05)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(proxy.address)
         put("first")
@@ -393,7 +394,7 @@ async def test_a_caller_that_gives_up_while_its_message_is_removed_leaves_it_to_
 async def test_a_message_removed_for_a_caller_that_gave_up_goes_back_with_its_age(
     workshop, shared_broker, redis, put, monkeypatch, leave
 ):
-    monkeypatch.setattr(reader_module, "_HOLD", 0.1)
+    monkeypatch.setattr(named_reader, "HOLD", 0.1)
     async with Proxy(shared_broker.address) as proxy:
         reader = workshop.reader(shared_broker.address, commands_address=proxy.address)
         put("warm up")
@@ -431,19 +432,19 @@ async def test_what_goes_back_gets_its_old_place(workshop, shared_broker, put, m
 async def test_what_several_gave_up_at_once_goes_back_in_order(
     workshop, shared_broker, redis, monkeypatch
 ):
-    monkeypatch.setattr(reader_module, "_HOLD", 0.05)
+    monkeypatch.setattr(named_reader, "HOLD", 0.05)
     reader, other = (workshop.reader(shared_broker.address) for _ in range(2))
     monkeypatch.setattr(reader, "_stop_reading", lambda: None)
     receiving = [asyncio.create_task(reader.receive()) for _ in range(2)]
     await until(lambda: reader.is_reading and len(reader._callers) == 2)
-    serve = reader._serve
+    serve = reader.serve
 
     def serve_and_give_up():  # they come in the very turn of the event loop in which all give up
         serve()
         for task in receiving:
             task.cancel()
 
-    monkeypatch.setattr(reader, "_serve", serve_and_give_up)
+    monkeypatch.setattr(reader, "serve", serve_and_give_up)
     names = ["first", "second", "third", "fourth"]
     with redis.pipeline(transaction=True) as together:
         for name in names:
