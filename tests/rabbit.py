@@ -134,6 +134,11 @@ class Rabbit:
             self.process.wait(DEADLINE)
         self.process = self.pid = None
 
+    def let_go(self) -> None:
+        """Leave it to others to stop it, though it may be a child of this process."""
+        if self.process is not None:
+            self.process.returncode = 0  # else there would be a warning that it still runs
+
     def pause(self) -> None:
         """It keeps its connections, and answers nobody."""
         self._signal(signal.SIGSTOP)
@@ -177,7 +182,9 @@ def shared(folder: Path) -> Iterator[Rabbit]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             count = int(users.read_text()) - 1
             users.write_text(str(count))
-            if not count:
+            if count:
+                rabbit.let_go()
+            else:
                 rabbit.remove()
 
 
