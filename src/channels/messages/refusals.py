@@ -51,7 +51,7 @@ def malformed() -> MessageRefused:
 def forbidden(scope: Any) -> MessageRefused:
     """For a message that this client may not send."""
     user = scope.get("user")
-    if user is not None and not user.is_authenticated:
+    if "user" in scope and (user is None or not user.is_authenticated):
         return MessageRefused("unauthorized", "Sign in to send messages of this type.")
     return MessageRefused("forbidden", "You may not send this message.")
 

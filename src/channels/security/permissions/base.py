@@ -97,10 +97,10 @@ class Permission(metaclass=_Combinable):
 
     def refusal(self, scope: Scope) -> tuple[int, str]:
         """How to refuse: 401 to those who could sign in, else 403; and the reason, for the log."""
-        user = scope.get("user")
-        if user is None:
+        if "user" not in scope:
             return 403, f"it asks for {self!r}"
-        if not user.is_authenticated:
+        user = scope["user"]
+        if user is None or not user.is_authenticated:
             return 401, f"it asks for {self!r}, and nobody is signed in"
         return 403, f"it asks for {self!r}, which refuses the user {user.pk}"
 

@@ -6,6 +6,7 @@ from typing import Any
 from ..._runtime import threads
 from ..._runtime.scopes import from_server
 from ..._runtime.types import Scope
+from ...auth import _anonymous
 from ...exceptions import InvalidPermission, ScopeError
 from .base import Permission
 from .users import known_user
@@ -40,12 +41,14 @@ class _OfTheUser(Permission):
 
     def _user(self, scope: Scope) -> Any:
         try:
-            return scope["user"]
+            user = scope["user"]
         except KeyError:
             raise ScopeError(
                 f"{type(self).__qualname__} needs scope['user'], which AuthMiddleware puts there: "
                 "wrap the application in channels.auth.AuthMiddlewareStack(...)."
             ) from None
+        # Middleware of a project's own may say None of a client that has not signed in.
+        return _anonymous() if user is None else user
 
 
 class IsAuthenticated(_OfTheUser):

@@ -7,6 +7,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.contrib.auth.models import Permission as DjangoPermission
 
 from channels.exceptions import InvalidPermission, ScopeError
+from channels.messages.refusals import forbidden
 from channels.security.permissions import (
     AllowAny,
     HasPermission,
@@ -104,6 +105,14 @@ def test_groups(ask, alice):
     assert ask(InGroup("editors"), alice) is False
     assert ask(rule, changed(alice, is_active=False)) is False
     assert repr(rule) == "InGroup('editors', 'authors')"
+
+
+def test_none_is_nobody_as_middleware_of_projects_has_it(ask):
+    assert ask(IsAnonymous(), None) is True
+    for permission in (IsAuthenticated(), IsStaff(), HasPermission("auth.add_user"), InGroup("a")):
+        assert ask(permission, None) is False
+        assert permission.refusal({"user": None})[0] == 401
+        assert forbidden({"user": None}).code == "unauthorized"
 
 
 @pytest.mark.parametrize("permission", [IsAuthenticated(), IsAnonymous(), IsStaff()])
