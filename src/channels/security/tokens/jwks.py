@@ -51,13 +51,19 @@ class KeySet:
         key = self._keys.get(key_id)
         if self._to_be_asked(key):
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._fetch, key_id)
-            key = self._keys.get(key_id)
+            asking = loop.run_in_executor(self._thread, self._fetch, key_id)
+            if key is None or not self._is_away():
+                await asking
+                key = self._keys.get(key_id)
         if key is None and self._failure is not None:
             raise VerifierUnavailable(f"the keys cannot be fetched ({self._failure})")
         if key is None:
             raise TokenRefused("the issuer has no key of that identifier")
         return key
+
+    def _is_away(self) -> bool:
+        """Whether known keys are good without waiting for an issuer that did not answer lately."""
+        return self._failure is not None and now() - self._fetched_at <= _USABLE
 
     def _to_be_asked(self, key: Any) -> bool:
         needed = key is None or now() - self._fetched_at > _FRESH

@@ -32,6 +32,9 @@ class Issuer:
     def __init__(self, *names):
         self.names = names
         self.asked = 0
+        #: It answers as long as this is set.
+        self.answers = threading.Event()
+        self.answers.set()
 
     @contextlib.contextmanager
     def running(self):
@@ -40,6 +43,7 @@ class Issuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 issuer.asked += 1
+                issuer.answers.wait(30)
                 names = issuer.names
                 body = json.dumps({"keys": [as_jwk(name) for name in names or ()]}).encode()
                 self.send_response(200 if names is not None else 500)

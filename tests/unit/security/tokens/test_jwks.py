@@ -8,6 +8,7 @@ import pytest
 from channels.exceptions import TokenRefused, VerifierUnavailable
 from channels.security.tokens import jwks
 from channels.security.tokens.jwks import KeySet
+from tests.asgi import until
 
 from .keys import Issuer
 
@@ -75,6 +76,26 @@ async def test_while_the_issuer_is_away_its_keys_are_good_for_a_day(clock):
         issuer.names = ("a",)
         clock["later"] = 90020.0
         assert await keys.find("a") is not None
+
+
+async def test_nobody_waits_for_an_issuer_that_hangs_if_the_key_is_known(clock):
+    issuer = Issuer("a")
+    with issuer.running() as url:
+        keys = KeySet(url, jwt)
+        known = await keys.find("a")
+        issuer.names = None
+        clock["later"] = 400.0
+        assert await keys.find("a") is known
+        issuer.names = ("a",)
+        issuer.answers.clear()
+        clock["later"] = 420.0
+        asked_at = keys._asked_at
+        assert await keys.find("a") is known
+        assert keys._asked_at == asked_at  # it is still being asked
+        issuer.answers.set()
+        await until(lambda: keys._asked_at > asked_at)
+        assert await keys.find("a") is not known
+        assert issuer.asked == 3
 
 
 async def test_an_issuer_that_was_never_there():
