@@ -293,6 +293,33 @@ async def test_a_virtual_host_that_is_missing_is_an_error_that_says_so(layers, r
             await call
 
 
+@pytest.mark.slow
+async def test_a_user_without_a_permission_is_told_so_at_once(layers, rabbitmq):
+    async def permit(write):
+        command = ("set_permissions", "-p", "/", "restricted", ".*", write, ".*")
+        await asyncio.to_thread(rabbitmq.ctl, *command)
+
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", "restricted", "secret")
+    url = rabbitmq.url.replace("guest:guest", "restricted:secret")
+    no_default, no_exchange = r"^channels\.", r"^amq\.default$|^channels\.[^.]+\."
+    for write, allowed in ((no_default, "room"), (no_exchange, "jobs")):
+        await permit(write)
+        layer = layers(url)
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        calls = {
+            "room": layer.group_send("room", {"type": "news"}),
+            "jobs": layer.send("jobs", {"type": "job"}),
+        }
+        async with asyncio.timeout(8):
+            await calls.pop(allowed)
+            [refused] = calls.values()
+            with pytest.raises(BrokerError, match="permissions do not allow it"):
+                await refused
+            await layer.flush()
+            await layer.aclose()
+
+
 async def test_the_next_node_is_tried_when_one_is_down(layers, rabbitmq):
     layer = layers(["amqp://guest:guest@127.0.0.1:1/", rabbitmq.url])
     channel = await layer.new_channel()

@@ -9,5 +9,8 @@ except ImportError as error:
     ) from error
 
 from .layer import RabbitMQChannelLayer
+from .noise import bound_noise
 
 __all__ = ["RabbitMQChannelLayer"]
+
+bound_noise()
