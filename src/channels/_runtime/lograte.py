@@ -27,12 +27,14 @@ from weakref import ReferenceType, ref
 from . import clock, timers
 from .forks import in_child
 
-__all__ = ["AT_ONCE", "INTERVAL", "Pace", "log", "pace", "reset"]
+__all__ = ["AT_ONCE", "INTERVAL", "SUMMED_UP", "Pace", "log", "pace", "reset"]
 
 # Lines of a kind that are written before the rest are counted.
 AT_ONCE = 10
 # Seconds between two lines of a kind after that.
 INTERVAL = 10.0
+#: What a line ends with that stands for several.
+SUMMED_UP = " (one of %d such lines; the others were left out)"
 # Kinds that are told apart. There are some dozens; a mistake must not fill the memory.
 _KINDS = 1000
 
@@ -173,7 +175,7 @@ def _write(
     exc_info: BaseException | None = None,
 ) -> None:
     if count > 1:
-        message += " (one of %d such lines; the others were left out)"
+        message += SUMMED_UP
         arguments = (*arguments, count)
     try:
         # stacklevel: formatters that show where a line comes from show the caller.

@@ -264,8 +264,9 @@ class Inbox(Subscriber[Link]):
             self._marks.settle(mark)
         if outcome is Outcome.UNROUTABLE and not self._withdrawn:
             raise ConnectionError("the exchange was deleted, or what was bound to it")
+        tag = self._last_tag
         _, late = await asyncio.wait((arrived,), timeout=self._nodes.response_timeout)
-        if late and not self._came:
+        if late and not self._came and tag == self._last_tag:  # else it is behind all that comes
             self._marks.settle(mark)
             raise ConnectionError(f"nothing came for {self._nodes.response_timeout:g} seconds")
 

@@ -14,7 +14,7 @@ __all__ = ["bound_noise"]
 
 _LOGGERS = "aiormq.connection", "aiormq.channel"
 
-_SUMMARY = "%s (one of %d such lines; the others were left out)"
+_SUMMARY = "%s" + lograte.SUMMED_UP
 
 
 def bound_noise() -> None:

@@ -1,6 +1,7 @@
 """The queue of a process: bound, read, lost with its connection, and made anew."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -421,6 +422,15 @@ async def test_a_key_that_was_unbound_is_noticed(inbox, prefix, recipient):
     await inbox._link.channel.queue_unbind(inbox._queue, exchange_name(prefix), "p.me")
     await until(lambda: recipient.gaps)
     assert "the exchange was deleted, or what was bound to it" in recipient.gaps[0]
+
+
+@pytest.mark.usefixtures("probing")
+async def test_a_connection_that_brings_much_slowly_is_kept(make, publisher, recipient):
+    await up(make(response_timeout=0.3))
+    recipient.on_message = lambda _: time.sleep(0.005)
+    await asyncio.gather(*(publisher.publish("p.me", b"news") for _ in range(300)))
+    await until(lambda: len(recipient.messages) == 300)
+    assert not recipient.losses
 
 
 @pytest.mark.usefixtures("probing")
