@@ -57,6 +57,7 @@ class Called:
 def test_the_thread_gets_the_cancellation(start):
     called = Called()
     check_it_ends(start, called)
+    wait_for(lambda: called.raised)  # an event loop does not wait for threads of sync_to_async
     assert not called.began
     assert isinstance(called.raised, asyncio.CancelledError)
 
@@ -200,7 +201,7 @@ def wrapping(loop, coroutine, **options):
     async def measured():
         return await coroutine
 
-    return asyncio.Task(measured(), loop=loop, **options)
+    return untold(asyncio.Task(measured(), loop=loop, **options))
 
 
 @pytest.mark.parametrize("factory", [None, wrapping])
