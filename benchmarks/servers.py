@@ -33,7 +33,7 @@ OTHER_FILES = 400
 
 def clean_environ() -> dict[str, str]:
     """The environment variables for a contender: without those that change what it does."""
-    ours = {"PYTHONPATH", "BENCHMARK_APPS", "BENCHMARK_LAYER", "BENCHMARK_REDIS"}
+    ours = {"PYTHONPATH", "BENCHMARK_APPS", "BENCHMARK_KEPT", "BENCHMARK_LAYER", "BENCHMARK_REDIS"}
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 

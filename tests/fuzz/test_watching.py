@@ -147,7 +147,7 @@ def test_odd_values_of_signals_make_a_bounded_number_of_series(
     send.job_finished(Echo, channel=broker, message_type="t", seconds=0.1, outcome=reason)
     tally = tallies.tally_of(Echo())
     for message_type in types:
-        tally.took[message_type](0.001)
+        tally.note_of(message_type)(0.001)
     check_series(listener, 101 * 11)
 
 

@@ -53,6 +53,7 @@ class Dispatcher:
         "_handler",
         "_intake",
         "_life",
+        "_note_of",
         "_outlet",
         "_received",
         "_scope",
@@ -83,6 +84,7 @@ class Dispatcher:
         self._took = None if tally is None else tally.took
         if tally is not None:
             self._clock, self._received = tally.now, tally.has_received
+            self._note_of = tally.note_of
         # Whether the message before carried anything, which is to be forgotten.
         self._carries = False
         #: What runs beside the handlers; None until the consumer starts the first of it.
@@ -178,8 +180,8 @@ class Dispatcher:
             if took is not None:
                 try:
                     took_seconds = took[message_type]
-                except TypeError:  # it is a list, say
-                    took_seconds = took[OTHER]
+                except (KeyError, TypeError):  # it is the first of its type; its type is a list
+                    took_seconds = self._note_of(message_type)
                 took_seconds(clock() - began)
             handler.message_type = None
             if handler.limited:

@@ -79,29 +79,6 @@ class Latency:
         self.counts[-1] += len(durations) - before
 
 
-class _Took(dict[object, Callable[[float], None]]):
-    """What notes the seconds of a handler, by type of message. All that can be a key is found."""
-
-    __slots__ = ("noted",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        #: The durations not folded yet, by type of message, written with dots.
-        self.noted: dict[str, list[float]] = {}
-
-    def __missing__(self, message_type: object) -> Callable[[float], None]:
-        """A type that is no text, or beyond those that are told apart, counts as :data:`OTHER`."""
-        if not isinstance(message_type, str):
-            return self[OTHER]
-        name, noted = message_type[: _LONGEST + 1].replace("_", "."), self.noted
-        if name not in noted and (len(noted) >= _TYPES or len(name) > _LONGEST):
-            name = OTHER
-        note = noted.setdefault(name, []).append
-        if len(self) < _SPELLINGS and len(message_type) <= _LONGEST:
-            self[message_type] = note
-        return note
-
-
 class Tally:
     """What connections to consumers of one class have received, sent and handled on one thread.
 
@@ -114,6 +91,7 @@ class Tally:
         "handlers",
         "has_received",
         "has_sent",
+        "noted",
         "now",
         "received",
         "received_bytes",
@@ -137,8 +115,27 @@ class Tally:
         self.has_sent = self._sent.append
         #: The clock for that: quicker than clock.now(), and out of the sight of what freezes it.
         self.now = time.perf_counter
-        #: What notes how many seconds a handler took, by type of message.
-        self.took = _Took()
+        #: The seconds that are not folded yet, by type of message, written with dots.
+        self.noted: dict[str, list[float]] = {}
+        #: What notes how many seconds a handler took, by type of message: what :meth:`note_of` has
+        #: given for types that are seen often. No dict of its own kind: that would be slower.
+        self.took: dict[object, Callable[[float], None]] = {}
+
+    def note_of(self, message_type: object) -> Callable[[float], None]:
+        """What notes how many seconds a handler took.
+
+        Args:
+            message_type: of the message, whatever it is. All that is no text, and what is beyond
+                the types that are told apart, counts as :data:`OTHER`.
+        """
+        text = message_type if isinstance(message_type, str) else OTHER
+        name, noted = text[: _LONGEST + 1].replace("_", "."), self.noted
+        if name not in noted and (len(noted) >= _TYPES or len(name) > _LONGEST):
+            name = OTHER
+        note = noted.setdefault(name, []).append
+        if len(self.took) < _SPELLINGS and len(text) <= _LONGEST:
+            self.took[text] = note
+        return note
 
     def fold(self) -> None:
         """Add up what was noted. Not by two threads at a time."""
@@ -147,7 +144,7 @@ class Tally:
         self.received_bytes += sum(received)
         self.sent += len(sent)
         self.sent_bytes += sum(sent)
-        for message_type, noted in tuple(self.took.noted.items()):
+        for message_type, noted in tuple(self.noted.items()):
             if noted:
                 latency = self.handlers.setdefault(message_type, Latency())
                 latency.observe_all(_take(noted))

@@ -30,6 +30,15 @@ def test_the_totals_of_dumps_are_read(tmp_path):
     assert list(observability._totals(tmp_path, "callgrind.off")) == [1234]
 
 
+def test_traces_of_which_all_and_none_are_kept_are_counted_apart_and_weighted(
+    monkeypatch, tmp_path
+):
+    counted = {"None": 100.0, "0.0": 200.0, "1.0": 1000.0}
+    monkeypatch.setattr(observability, "_count", lambda *args: counted[args[-1]["BENCHMARK_KEPT"]])
+    found = instructions(observability.SCENARIOS["echo"], 1.0, tmp_path)
+    assert found == pytest.approx({"off": 100, "prometheus": 100, "traces": 208})
+
+
 @pytest.mark.server
 @pytest.mark.slow
 def test_every_mode_is_measured(capsys, monkeypatch):
@@ -37,4 +46,3 @@ def test_every_mode_is_measured(capsys, monkeypatch):
     observability.main(["--scenarios", "echo", "--turns", "2", "--seconds", "0.05"])
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == list(MODES)
-    assert callable(instructions)

@@ -55,7 +55,7 @@ def test_classes_beyond_those_told_apart_count_together(counting, monkeypatch):
 def test_spellings_of_one_handler_are_one_type():
     tally = Tally()
     for message_type in ("chat.message", "chat_message", "chat.message"):
-        tally.took[message_type](0.2)
+        tally.note_of(message_type)(0.2)
     tally.fold()
     assert list(tally.handlers) == ["chat.message"]
     assert sum(tally.handlers["chat.message"].counts) == 3
@@ -65,7 +65,7 @@ def test_spellings_of_one_handler_are_one_type():
 def test_types_that_are_no_text_count_together():
     tally = Tally()
     for message_type in (None, 7, b"bytes", (1, 2)):
-        tally.took[message_type](0.2)
+        tally.note_of(message_type)(0.2)
     tally.fold()
     assert list(tally.handlers) == [OTHER]
     assert sum(tally.handlers[OTHER].counts) == 4
@@ -84,13 +84,13 @@ def test_durations_that_are_all_short_are_counted_as_others_are():
 def test_types_beyond_those_told_apart_count_together():
     tally = Tally()
     for number in range(5000):
-        tally.took[f"type.{number}"](0)
-    tally.took["x" * 1_000_000](0)
+        tally.note_of(f"type.{number}")(0)
+    tally.note_of("x" * 1_000_000)(0)
     tally.fold()
     assert len(tally.handlers) == 51
     assert sum(tally.handlers[OTHER].counts) == 4951
     assert sum(sum(latency.counts) for latency in tally.handlers.values()) == 5001
-    tally.took["type.1"](0)
+    tally.note_of("type.1")(0)
     tally.fold()
     assert sum(tally.handlers["type.1"].counts) == 2
 
@@ -118,7 +118,7 @@ def test_nothing_is_lost_or_counted_twice_while_two_threads_add_up(counting):
     for number in range(20_000):
         tally.has_received(1)
         tally.has_sent(2)
-        tally.took[f"type.{number % 3}"](0.001)
+        tally.note_of(f"type.{number % 3}")(0.001)
     stop.set()
     for thread in lookers:
         thread.join()
