@@ -120,6 +120,10 @@ class _Stream:
     def __str__(self) -> str:
         return f"The stream of {printable(self.scope['path'])}"
 
+    def unsent(self) -> int | None:
+        """That is the server's to know."""
+        return None
+
     def drain(self) -> None:
         """End, because the process is about to."""
         self._over = True

@@ -270,6 +270,10 @@ class Connection:
         """When the consumer was given its first event (:func:`.clock.now`); None before that."""
         return self._life.opened_at
 
+    def unsent(self) -> int | None:
+        """Bytes that are kept for the client, which has not acknowledged them; None if unknown."""
+        return self._outlet.unsent()
+
     # The end
 
     @property

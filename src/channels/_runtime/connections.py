@@ -40,6 +40,9 @@ class Drainable(Protocol):
     def opened_at(self) -> float | None:
         """When the consumer was given its first event (:func:`.clock.now`); None before that."""
 
+    def unsent(self) -> int | None:
+        """Bytes that are kept for the client, which has not acknowledged them; None if unknown."""
+
     def disconnect(self, code: int, reason: str) -> "asyncio.Task[Any] | None":
         """Begin to end because its user may not go on. Returns the task to keep, or None."""
 

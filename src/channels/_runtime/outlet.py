@@ -214,6 +214,10 @@ class Outlet:
         """A figure that grows while the client reads, or None where there is none."""
         return self._adapter().taken()
 
+    def unsent(self) -> int | None:
+        """Bytes that are kept for the client, which has not acknowledged them; None if unknown."""
+        return self._adapter().unsent()
+
     def give_up(
         self,
         sending: Awaitable[None],

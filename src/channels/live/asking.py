@@ -7,7 +7,7 @@ from .._runtime.forks import in_child
 from ..control.plane import control_layer
 from . import crashes
 from .figures import Connections, Process, as_message, read
-from .looking import FARTHEST, Query, connections_here, process_here
+from .looking import FARTHEST, Query, as_figure, connections_here, process_here
 from .rates import Overview, overview
 
 __all__ = [
@@ -140,5 +140,5 @@ def _merge(
             total += found.found
             rows += [(process, row) for row in found.rows]
     name = "group_count" if query.sort == "groups" else query.sort
-    rows.sort(key=lambda pair: getattr(pair[1], name), reverse=not query.ascending)
+    rows.sort(key=lambda pair: as_figure(getattr(pair[1], name)), reverse=not query.ascending)
     return total, rows[offset : offset + query.limit]

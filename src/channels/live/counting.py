@@ -28,6 +28,9 @@ IDLE = 10.0
 _WINDOW = 10.0
 
 
+# Seconds over which messages of a connection are counted, at least, before a rate is told.
+_LEAST = 0.9
+
 # What is counted each time, and as what.
 _COUNTED = {
     signals.handshake_finished: "handshakes",
@@ -64,6 +67,26 @@ class _Lag:
         self._timer.stop()
 
 
+class _Messages:
+    """Those of one connection: of its client, and to it; and how many came in a second lately."""
+
+    __slots__ = ("_at", "_before", "counts", "rates")
+
+    def __init__(self) -> None:
+        self.counts, self.rates = [0, 0], (0.0, 0.0)
+        self._at, self._before = clock.now(), (0, 0)
+
+    def look(self) -> tuple[float, float]:
+        """The rates since the look before, or the former ones if that was just now."""
+        now = clock.now()
+        seconds = now - self._at
+        if seconds >= _LEAST:
+            (received, sent), before = self.counts, self._before
+            self.rates = (received - before[0]) / seconds, (sent - before[1]) / seconds
+            self._at, self._before = now, (received, sent)
+        return self.rates
+
+
 class Counters:
     """What has happened since somebody began to look, by name."""
 
@@ -74,8 +97,7 @@ class Counters:
         self.totals: Counter[str] = Counter()
         #: How often which limit was hit.
         self.limits: Counter[str] = Counter()
-        # Messages of each consumer: those of its client, and those to it.
-        self._messages: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
+        self._messages: WeakKeyDictionary[Any, _Messages] = WeakKeyDictionary()
         self._lag = PerLoop(_Lag)
         self._asked = 0.0
         self._timer: timers.Timer | None = None
@@ -106,8 +128,19 @@ class Counters:
 
     def messages(self, consumer: object) -> tuple[int, int]:
         """How many messages of its client, and to it, a consumer has had since."""
-        received, sent = self._messages.get(consumer, (0, 0))
-        return received, sent
+        known = self._messages.get(consumer)
+        return (0, 0) if known is None else (known.counts[0], known.counts[1])
+
+    def rates(self, consumer: object) -> tuple[float, float]:
+        """The same, in a second: since they were last asked for, which is to be now and then."""
+        known = self._messages.get(consumer)
+        return (0.0, 0.0) if known is None else known.look()
+
+    def _of(self, consumer: Any) -> list[int]:
+        known = self._messages.get(consumer)
+        if known is None:
+            known = self._messages[consumer] = _Messages()
+        return known.counts
 
     def _look_again(self) -> None:
         left = self._asked + IDLE - clock.now()
@@ -129,12 +162,12 @@ class Counters:
     def _received(self, consumer: Any, size: int, **kwargs: Any) -> None:
         self.totals["received"] += 1
         self.totals["received_bytes"] += size
-        self._messages.setdefault(consumer, [0, 0])[0] += 1
+        self._of(consumer)[0] += 1
 
     def _sent(self, consumer: Any, size: int, **kwargs: Any) -> None:
         self.totals["sent"] += 1
         self.totals["sent_bytes"] += size
-        self._messages.setdefault(consumer, [0, 0])[1] += 1
+        self._of(consumer)[1] += 1
 
     def _count(self, name: str, **kwargs: Any) -> None:
         self.totals[name] += 1

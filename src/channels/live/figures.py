@@ -86,6 +86,9 @@ class Connection(msgspec.Struct, frozen=True):
         age: seconds since it began.
         received: messages of its client, since somebody looks.
         sent: messages to its client, since somebody looks.
+        receiving: messages of its client in a second, since the look before.
+        sending: messages to its client in a second, since the look before.
+        unsent: bytes that the process keeps for the client, or its system; None if unknown.
         waiting: seconds that a send has waited for the client; 0 if none waits.
         mailbox: messages of the layer that wait for the consumer.
         groups: the groups it is in, the first of them only if there are many.
@@ -102,6 +105,9 @@ class Connection(msgspec.Struct, frozen=True):
     age: _Seconds = 0.0
     received: Count = 0
     sent: Count = 0
+    receiving: _Seconds = 0.0
+    sending: _Seconds = 0.0
+    unsent: Count | None = None
     waiting: _Seconds = 0.0
     mailbox: Count = 0
     groups: list[Text] = []

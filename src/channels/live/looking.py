@@ -28,7 +28,15 @@ from .counting import counters
 from .figures import Connection, Connections, Group, Layer, Process
 from .rates import LARGEST
 
-__all__ = ["FARTHEST", "Query", "SortKey", "connections_here", "local_channels", "process_here"]
+__all__ = [
+    "FARTHEST",
+    "Query",
+    "SortKey",
+    "as_figure",
+    "connections_here",
+    "local_channels",
+    "process_here",
+]
 
 #: The rows of a list that can be asked for end here: a filter finds what comes later.
 FARTHEST = 500
@@ -47,7 +55,9 @@ _SLOW = 1.0
 
 _started = clock.now()
 
-SortKey = Literal["age", "received", "sent", "waiting", "mailbox", "groups"]
+SortKey = Literal[
+    "age", "received", "sent", "receiving", "sending", "unsent", "waiting", "mailbox", "groups"
+]
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -217,10 +227,18 @@ def _age(connection: Drainable) -> float:
     return 0.0 if opened is None else max(clock.now() - opened, 0.0)
 
 
+def as_figure(unsent: int | None) -> int:
+    """What is not known, as what is less than nothing."""
+    return -1 if unsent is None else unsent
+
+
 _ORDERS: dict[str, Callable[[_Seen], float]] = {
     "age": lambda seen: _age(seen.connection),
     "received": lambda seen: counters.messages(seen.connection.consumer)[0],
     "sent": lambda seen: counters.messages(seen.connection.consumer)[1],
+    "receiving": lambda seen: counters.rates(seen.connection.consumer)[0],
+    "sending": lambda seen: counters.rates(seen.connection.consumer)[1],
+    "unsent": lambda seen: as_figure(seen.connection.unsent()),
     "waiting": lambda seen: seen.waiting,
     "mailbox": lambda seen: _mailbox_of(seen.connection),
     "groups": lambda seen: len(_groups_of(seen.connection)),
@@ -230,6 +248,7 @@ _ORDERS: dict[str, Callable[[_Seen], float]] = {
 def _row(seen: _Seen) -> Connection:
     connection, scope = seen.connection, seen.connection.scope
     received, sent = counters.messages(connection.consumer)
+    receiving, sending = counters.rates(connection.consumer)
     groups = _groups_of(connection)
     return Connection(
         consumer=_class_of(connection),
@@ -242,6 +261,9 @@ def _row(seen: _Seen) -> Connection:
         age=_age(connection),
         received=received,
         sent=sent,
+        receiving=receiving,
+        sending=sending,
+        unsent=connection.unsent(),
         waiting=seen.waiting,
         mailbox=_mailbox_of(connection),
         groups=sorted(groups)[:_NAMED],

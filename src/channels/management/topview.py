@@ -63,8 +63,8 @@ def _connections(found: Found) -> Iterable[Row]:
         consumer = each.consumer.rpartition(".")[2]
         user = each.username or each.user
         yield (
-            consumer, each.path, user, each.address, each.age, each.received, each.sent,
-            each.waiting, each.mailbox, each.group_count, hosts.get(process, ""),
+            consumer, each.path, user, each.address, each.age, each.receiving, each.sending,
+            each.unsent, each.waiting, each.mailbox, each.group_count, hosts.get(process, ""),
         )  # fmt: skip
 
 
@@ -93,7 +93,8 @@ _TABLES = {
     ),
     "connections": _Table(
         (Column("CONSUMER"), Column("PATH"), Column("USER"), Column("ADDRESS"),
-         Column("AGE s", "age"), Column("IN", "received"), Column("OUT", "sent"),
+         Column("AGE s", "age"), Column("IN/s", "receiving"), Column("OUT/s", "sending"),
+         Column("UNSENT B", "unsent"),
          Column("WAIT s", "waiting"), Column("MAILBOX", "mailbox"), Column("GROUPS", "groups"),
          Column("PROCESS")), _connections, 4,
     ),

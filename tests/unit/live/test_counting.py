@@ -53,6 +53,28 @@ async def test_what_happens_is_counted(counters: Counters) -> None:
     assert counters.totals["sent"] == 1
 
 
+async def test_rates_are_those_since_the_look_before(
+    counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(counting.clock, "now", lambda: now)
+    consumer = Consumer()
+    counters.look()
+    assert counters.rates(consumer) == (0.0, 0.0)
+    for _ in range(6):
+        signals.emit(signals.message_received, Consumer, consumer=consumer, size=1)
+    signals.emit(signals.message_sent, Consumer, consumer=consumer, size=1)
+    now += 0.5
+    assert counters.rates(consumer) == (0.0, 0.0)  # too soon to tell
+    now += 1.5
+    assert counters.rates(consumer) == (3.0, 0.5)
+    now += 0.5
+    assert counters.rates(consumer) == (3.0, 0.5)
+    now += 1.0
+    assert counters.rates(consumer) == (0.0, 0.0)
+    assert counters.messages(consumer) == (6, 1)
+
+
 async def test_counting_ends_when_nobody_looks_any_more(
     counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:

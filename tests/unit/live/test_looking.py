@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -6,7 +6,14 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.live import looking
 from channels.live.asking import Look, _forget, _is_worker, aask_connections, reaches_others
-from channels.live.looking import Query, connections_here, local_channels, process_here
+from channels.live.looking import (
+    Query,
+    SortKey,
+    as_figure,
+    connections_here,
+    local_channels,
+    process_here,
+)
 from tests.asgi import Server, until
 
 
@@ -58,7 +65,7 @@ async def test_connections_are_found_by_whatever_is_known_of_them(servers: list[
     assert (found.rows[0].address, found.rows[0].groups) == ("10.0.0.0", ["lobby"])
     assert (await connections_here(Query(text="nobody"))).found == 0
     assert (await connections_here(Query(group="none"))).found == 0
-    for sort in ("age", "received", "sent", "waiting", "mailbox", "groups"):
+    for sort in get_args(SortKey):
         rows = (await connections_here(Query(sort=sort, limit=1))).rows
         assert len(rows) == 1
     busiest = (await connections_here(Query(sort="sent"))).rows
@@ -81,6 +88,13 @@ async def test_clients_behind_a_trusted_proxy_have_their_own_address(settings: A
     settings.CHANNELS_TRUSTED_PROXIES = "no networks"
     assert await address() == "10.0.0.1"
     await server.leave()
+
+
+async def test_connections_without_a_socket_tell_no_unsent_bytes(servers: list[Server]) -> None:
+    assert [row.unsent for row in (await connections_here(Query())).rows] == [None, None]
+    assert [as_figure(None), as_figure(7)] == [-1, 7]
+    total, rows = await aask_connections(Query(sort="unsent"), seconds=0.1)
+    assert total == len(rows) == 2
 
 
 async def test_a_slow_client_is_told(

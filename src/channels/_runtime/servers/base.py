@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from ..scopes import shares_connection
 from ..types import Message, Receive, Scope, Send
-from .tcp import acknowledged, acknowledged_by_address
+from .tcp import acknowledged, acknowledged_by_address, unsent, unsent_by_address
 
 __all__ = [
     "SETTLED",
@@ -108,6 +108,10 @@ class Server:
         """
         return None if shares_connection(self._scope) else acknowledged_by_address(self._scope)
 
+    def unsent(self) -> int | None:
+        """Bytes that are kept for the client, which has not acknowledged them; None if unknown."""
+        return None if shares_connection(self._scope) else unsent_by_address(self._scope)
+
 
 class TransportServer(Server):
     """A server whose objects lead to a transport of asyncio.
@@ -145,8 +149,17 @@ class TransportServer(Server):
         if self._transport is None:
             return None
         figure = acknowledged(self._transport.get_extra_info("socket"))
-        unsent: int = self._transport.get_write_buffer_size()
-        return -unsent if figure is None else figure
+        return -self._buffered() if figure is None else figure
+
+    def unsent(self) -> int | None:
+        """Bytes that the transport and the kernel keep for the client; None if unknown."""
+        if self._transport is None:
+            return None
+        return self._buffered() + (unsent(self._transport.get_extra_info("socket")) or 0)
+
+    def _buffered(self) -> int:
+        size: int = self._transport.get_write_buffer_size()
+        return size
 
 
 class Shutdown:

@@ -23,7 +23,7 @@ from typing import Any, Self
 from ..scopes import shares_connection
 from ..types import Message, Receive, Scope, Send
 from .base import Server, require, serves
-from .tcp import acknowledged
+from .tcp import acknowledged, unsent
 
 __all__ = ["MODULE", "Daphne"]
 
@@ -165,6 +165,10 @@ class Daphne(Server):
     def taken(self) -> int | None:
         """The bytes that the client's system has acknowledged; None where that is unknown."""
         return acknowledged(_socket_of(self._transport))
+
+    def unsent(self) -> int | None:
+        """Bytes that the kernel keeps for the client; None if unknown."""
+        return unsent(_socket_of(self._transport))
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The transport has had enough."""

@@ -7,12 +7,13 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import clock
 from ..types import Scope
 
-__all__ = ["acknowledged", "acknowledged_by_address"]
+__all__ = ["acknowledged", "acknowledged_by_address", "unsent", "unsent_by_address"]
 
 _ON_LINUX = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
 
@@ -24,6 +25,9 @@ _TCP_INFO = struct.Struct("=120xQ")
 # after at least so many seconds. The sockets of those behind some proxies are never found.
 _REST = 50
 _SHORTEST_REST = 0.25
+
+# What the ioctl SIOCOUTQ (tcp(7)) writes.
+_INT = struct.Struct("=i")
 
 _DESCRIPTORS = "/proc/self/fd"
 
@@ -44,11 +48,38 @@ def acknowledged(connection: Any) -> int | None:
     return figure
 
 
-def acknowledged_by_address(scope: Scope) -> int | None:
-    """The same of the connection that has the scope's ``client`` and ``server``, if there is one.
+def unsent(connection: Any) -> int | None:
+    """Bytes that the kernel keeps for the other side of a TCP connection; None if unknown.
 
-    For servers that are not written in Python, and do not show their sockets.
+    The other side has not acknowledged them, whether or not they are under way.
     """
+    if not _ON_LINUX or connection is None:
+        return None
+    import fcntl  # noqa: PLC0415 - not every system has these
+    import termios  # noqa: PLC0415
+
+    try:
+        found = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+        figure: int = _INT.unpack(found)[0]
+    except (OSError, ValueError, AttributeError):  # no TCP, or closed
+        return None
+    return figure
+
+
+def acknowledged_by_address(scope: Scope) -> int | None:
+    """:func:`acknowledged` for servers that are not written in Python, and show no sockets.
+
+    Of the connection that has the scope's ``client`` and ``server``, if there is one.
+    """
+    return _by_address(scope, acknowledged)
+
+
+def unsent_by_address(scope: Scope) -> int | None:
+    """:func:`unsent` in the same way."""
+    return _by_address(scope, unsent)
+
+
+def _by_address(scope: Scope, ask: Callable[[Any], int | None]) -> int | None:
     if not _ON_LINUX:
         return None
     try:
@@ -62,7 +93,7 @@ def acknowledged_by_address(scope: Scope) -> int | None:
     if connection is None:
         return None
     try:
-        return acknowledged(connection)
+        return ask(connection)
     finally:
         connection.detach()
 

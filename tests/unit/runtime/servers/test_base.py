@@ -141,11 +141,26 @@ def make_certificate(key_file, certificate_file):
     )
 
 
+async def test_what_is_unsent_is_asked_of_the_kernel_too(monkeypatch):
+    monkeypatch.setattr("channels._runtime.servers.base.unsent_by_address", lambda scope: 5)
+    assert Server(make_scope(), anything).unsent() == 5
+    assert Server(make_scope(http_version="2"), anything).unsent() is None
+    assert TransportServer(make_scope(), anything, Transport(unsent=7)).unsent() == 7
+    async with connected() as (protocol, reader):
+        server = protocol.server()
+        assert server.unsent() == 0
+        protocol.transport.write(b"x" * 2**24)
+        assert server.unsent() > 2**23
+        await reader.readexactly(2**24)
+        await until(lambda: server.unsent() == 0)
+
+
 async def test_a_connection_that_others_share_is_left_alone():
     async with connected() as (protocol, _):
         server = protocol.server(transport=False)
         assert not server.abort()
         assert server.taken() is None
+        assert server.unsent() is None
         assert not protocol.transport.is_closing()
 
 

@@ -138,10 +138,11 @@ def test_progress_is_asked_of_the_innermost_transports_socket(socket, client, mo
 
     client.transport.transport, handle = Layer(), object()
     client.transport.transport.transport = Layer()
-    monkeypatch.setattr("channels._runtime.servers.daphne.acknowledged", lambda it: it)
-    assert socket.taken() is None
+    for name in ("acknowledged", "unsent"):
+        monkeypatch.setattr(f"channels._runtime.servers.daphne.{name}", lambda it: it)
+    assert socket.taken() is socket.unsent() is None
     client.transport.transport.transport.socket = handle
-    assert socket.taken() is handle
+    assert socket.taken() is socket.unsent() is handle
 
 
 # What is said

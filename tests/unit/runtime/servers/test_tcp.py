@@ -10,7 +10,12 @@ import sys
 import pytest
 
 from channels._runtime.servers import tcp
-from channels._runtime.servers.tcp import acknowledged, acknowledged_by_address
+from channels._runtime.servers.tcp import (
+    acknowledged,
+    acknowledged_by_address,
+    unsent,
+    unsent_by_address,
+)
 from tests.asgi import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -54,6 +59,34 @@ async def test_the_figure_grows_only_while_the_other_side_reads():
             return acknowledged(server) > before
 
         await until(reads)
+
+
+async def test_what_is_unsent_is_less_when_the_other_side_has_read(monkeypatch):
+    monkeypatch.setattr(tcp, "_rests_until", -math.inf)
+    with connected() as (server, client):
+        assert unsent(server) == 0
+        fill(server)
+        full = await standing(lambda: unsent(server))
+        assert full > 65536
+        scope = {"client": client.getsockname(), "server": server.getsockname()}
+        assert unsent_by_address(scope) == full
+
+        def reads():
+            client.recv(65536)
+            return unsent(server) < full / 2
+
+        await until(reads)
+
+
+def test_what_is_unsent_of_no_connection(monkeypatch):
+    closed = socket.socket()
+    closed.close()
+    assert [unsent(it) for it in (None, closed, object())] == [None] * 3
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        assert unsent(other) in {None, 0}
+    monkeypatch.setattr(tcp, "_ON_LINUX", False)
+    with connected() as (server, _):
+        assert unsent(server) is None
 
 
 async def test_a_socket_is_found_by_its_addresses(monkeypatch):

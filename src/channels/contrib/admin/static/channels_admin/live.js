@@ -123,6 +123,9 @@
     ];
   }
 
+  // In a second, and on demand how many since somebody looks.
+  const rate = (value, total) => element("td", figure(value), {class: "number", title: figure(total)});
+
   const person = (row) => row.username || row.user || words.anonymous;
 
   function connectionCells(row) {
@@ -136,8 +139,9 @@
       cell(row.address),
       element("td", groups, {class: "live-groups"}),
       amount(span(row.age)),
-      amount(figure(row.received)),
-      amount(figure(row.sent)),
+      rate(row.receiving, row.received),
+      rate(row.sending, row.sent),
+      amount(figure(row.unsent, "B")),
       amount(figure(row.mailbox)),
       amount(row.waiting ? span(row.waiting) : "–"),
       end(what, row.channel && {by: "channel", value: row.channel}),
@@ -162,6 +166,7 @@
       cell([element("code", row.path)]),
       cell(row.address),
       amount(span(row.waiting)),
+      amount(figure(row.unsent, "B")),
       end(what, row.channel && {by: "channel", value: row.channel}),
     ];
   }
