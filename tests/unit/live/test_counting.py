@@ -16,6 +16,7 @@ class Consumer:
 
 @pytest.fixture
 def counters() -> Any:
+    counting.counters.stop()  # its receivers go by the same name
     counters = Counters()
     yield counters
     counters.stop()
