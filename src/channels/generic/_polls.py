@@ -46,6 +46,9 @@ __all__ = [
 # The types of the messages between a request and the process that has the consumer.
 _POLL, _LEAVE, _ANSWER = (f"channels.longpoll.{what}" for what in ("poll", "leave", "answer"))
 
+# Whether every request of a session shows whose it is, or perhaps only the first one.
+_ALWAYS, _ONCE = "=", "~"
+
 # Seconds within which the process of the consumer says that it is there.
 _PATIENCE = 5.0
 
@@ -345,19 +348,25 @@ def read_cursor(cursor: str) -> tuple[int, list[str]]:
 
 
 def owner_of(scope: Scope) -> str:
-    """Whose a session of polls is, if the client comes with a Django session; empty if not.
+    """Whose a session of polls is; empty if nobody is signed in.
 
-    Cursors are in URLs, and those in access logs. A cookie comes with every request, so it has to
-    be the same user's. A token or a ticket need not come again.
+    Cursors are in URLs, and those in access logs. A cookie comes with every request, so where a
+    Django session says who it is, requests without one are refused too. A token or a ticket need
+    not come again.
     """
     user_id = user_id_of(scope)
+    if not user_id:
+        return ""
     signed_in = SESSION_KEY in getattr(session_of(scope), "_session_cache", {})
-    return _digest(user_id) if user_id and signed_in and CREDENTIAL not in scope else ""
+    return (_ALWAYS if signed_in and CREDENTIAL not in scope else _ONCE) + _digest(user_id)
 
 
 def is_owner(scope: Scope, owner: str) -> bool:
     """Whether a request may go on with a session of polls that is this owner's."""
-    return owner in ("", _digest(user_id_of(scope) or ""))
+    user_id = user_id_of(scope)
+    if user_id is None:
+        return not owner.startswith(_ALWAYS)
+    return owner[1:] in ("", _digest(user_id))
 
 
 def _digest(user_id: str) -> str:

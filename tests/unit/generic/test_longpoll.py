@@ -469,3 +469,5 @@ async def test_a_cursor_from_a_log_is_of_no_use_to_others(news, caplog):
 @pytest.mark.parametrize("first", [{}, {"user": User(7)}, signed_in(7, **{CREDENTIAL: object()})])
 async def test_what_came_with_the_first_request_only_is_not_asked_for_again(first):
     assert is_owner({}, owner_of(first))
+    assert is_owner({"user": User(7)}, owner_of(first))
+    assert is_owner({"user": User(8)}, owner_of(first)) is not bool(first)
