@@ -38,7 +38,9 @@ class LoudLayer:
 def found(settings: Any, backend: str, *, deploy: bool = False, **config: Any) -> list[Any]:
     settings.ASGI_APPLICATION = "tests.unit.test_checks.application"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
-    return checks.run_checks(tags=["channels"], include_deployment_checks=deploy)
+    messages = checks.run_checks(tags=["channels"], include_deployment_checks=deploy)
+    # Progress has it checked where its states can be, once it has been imported.
+    return [message for message in messages if message.id != "channels.W020"]
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ async def test_the_stream_of_a_user_who_may_not_go_on_ends(request_of_asgi):
     assert await client.read() == COMMENT
     [stream] = connections.get().open
     assert str(stream) == "The stream of /"
+    assert stream.unsent() is None
     assert stream.consumer is None
     assert stream.channel_name in get_channel_layer().groups["news"]
     assert stream.scope["user"] is request_of_asgi.user

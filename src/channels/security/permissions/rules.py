@@ -6,7 +6,6 @@ from typing import Any
 from ..._runtime import threads
 from ..._runtime.scopes import from_server
 from ..._runtime.types import Scope
-from ...auth import _anonymous
 from ...exceptions import InvalidPermission, ScopeError
 from .base import Permission
 from .users import known_user
@@ -47,8 +46,11 @@ class _OfTheUser(Permission):
                 f"{type(self).__qualname__} needs scope['user'], which AuthMiddleware puts there: "
                 "wrap the application in channels.auth.AuthMiddlewareStack(...)."
             ) from None
-        # Middleware of a project's own may say None of a client that has not signed in.
-        return _anonymous() if user is None else user
+        if user is None:  # as middleware of a project's own may say of a client without a user
+            from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
+
+            return AnonymousUser()
+        return user
 
 
 class IsAuthenticated(_OfTheUser):

@@ -402,6 +402,12 @@ async def test_no_mark_is_sent_again_for_a_queue_that_is_lost(make, make_nodes, 
     await sender.aclose()
 
 
+async def test_nobody_waits_for_a_mark_that_there_is_no_queue_for(inbox, monkeypatch):
+    monkeypatch.setattr(inbox, "_queue", "gone")
+    await soon(inbox.barrier())
+    assert len(inbox._marks) == 0
+
+
 # Probes
 
 
