@@ -26,6 +26,8 @@ ENVIRONMENTS = {
     "starlette": ("starlette", "broadcaster[redis]==0.3.1", "redis==7.4.1", "hiredis"),
     "asgi": (),
     "checkout-tasks": ("-e", f"{ROOT}[redis,tasks]", "redis==8.1.0"),
+    "checkout-brokers": ("-e", f"{ROOT}[redis,rabbitmq]", "redis==8.1.0"),
+    "channels-rabbitmq": ("channels==4.3.2", "channels-rabbitmq==4.0.1"),
     "celery": ("celery[redis]==5.7.0", "redis==8.1.0", "hiredis"),
     "django-tasks-db": ("django-tasks-db==0.13.0", "django-tasks==0.12.0", "Django"),
 }
@@ -88,6 +90,7 @@ def versions(python: str) -> dict[str, str]:
         import importlib.metadata, json, platform
         names = "channels channels_redis redis hiredis django asgiref starlette broadcaster"
         names += " uvicorn uvloop websockets celery kombu django-tasks django-tasks-db"
+        names += " aiormq channels-rabbitmq carehare"
         installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
         found = {name: installed[name] for name in names.split() if name in installed}
         print(json.dumps({"python": platform.python_version(), **found}))

@@ -71,6 +71,16 @@ class Rabbit:
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
+    @property
+    def server_pid(self) -> int:
+        """The process of RabbitMQ itself: scripts start it."""
+        for name in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                pid = int(name.parent.name)
+                if os.getpgid(pid) == self.pid and name.read_text() == "beam.smp\n":
+                    return pid
+        raise ProcessLookupError("RabbitMQ does not run")
+
     def start(self) -> "Rabbit":
         with (self.folder / "out").open("ab") as log:
             self.process = subprocess.Popen(
