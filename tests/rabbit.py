@@ -30,7 +30,12 @@ disk_free_limit.absolute = 1MB
 
 
 def find_rabbitmq() -> Path | None:
-    """The folder with RabbitMQ's scripts as its authors ship them, without Debian's wrappers."""
+    """The folder with RabbitMQ's scripts as its authors ship them, without Debian's wrappers.
+
+    The environment variable TEST_RABBITMQ names another one, to try another version.
+    """
+    if folder := os.environ.get("TEST_RABBITMQ"):
+        return Path(folder)
     for folder in sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")):
         return folder
     found = shutil.which("rabbitmq-server", path=f"{os.environ['PATH']}:/usr/local/sbin")

@@ -145,12 +145,21 @@ async def test_a_pause_of_eight_seconds_loses_nothing(layers, own_rabbitmq):
         assert not there.statistics.dropped
 
 
-async def test_while_memory_is_short_sends_say_so_and_the_rest_goes_on(layers, own_rabbitmq):
+ALARMS = [
+    (("set_vm_memory_high_watermark", "absolute"), "1", "2GB"),
+    (("set_disk_free_limit",), "1000000GB", "1MB"),
+]
+
+
+@pytest.mark.parametrize(("limit", "short", "enough"), ALARMS, ids=["memory", "disk"])
+async def test_while_memory_or_disk_is_short_sends_say_so_and_the_rest_goes_on(
+    layers, own_rabbitmq, limit, short, enough
+):
     layer = layers(response_timeout=1.0)
     async with Room(layer) as room:
         sender = Sender(layer)
         await room.hears(await sender.send_one())
-        await asyncio.to_thread(own_rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1")
+        await asyncio.to_thread(own_rabbitmq.ctl, *limit, short)
         try:
             await until_blocked(layer)
             with pytest.raises(BrokerUnavailable, match="memory or its disk are short"):
@@ -161,9 +170,7 @@ async def test_while_memory_is_short_sends_say_so_and_the_rest_goes_on(layers, o
             await layer.group_add("another", channel)
             await layer.group_discard("room", channel)
         finally:
-            await asyncio.to_thread(
-                own_rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "2GB"
-            )
+            await asyncio.to_thread(own_rabbitmq.ctl, *limit, enough)
         await until_unblocked(layer)
         await room.hears(await sender.send_one())
         assert room.connected

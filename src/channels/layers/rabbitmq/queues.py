@@ -31,6 +31,12 @@ logger = logging.getLogger("channels.layers")
 # How much longer than its messages a queue lives that nobody uses, and for how long at the least.
 _LIVES, _LEAST = 2, 60.0
 
+# How often a message is sent again that a quorum queue has refused without being full.
+_ATTEMPTS = 6
+
+# The share of its capacity below which RabbitMQ lets a quorum queue take messages again.
+_TAKES_AGAIN = 0.8
+
 # Expired messages that may wait to be counted.
 _COUNTED = 10_000
 
@@ -90,10 +96,32 @@ class NamedQueues:
             if outcome is Outcome.UNROUTABLE:  # somebody has deleted it
                 self._known.pop(channel, None)
                 outcome = await self._append(publisher, channel, data, expiry)
+            for attempt in range(1, _ATTEMPTS + 1):
+                if outcome is not Outcome.FULL or not await self._has_room(channel):
+                    break
+                await timers.sleep(backoff(attempt))
+                outcome = await self._append(publisher, channel, data, expiry)
         except Unconfirmed:
             self._local.drop(UNCONFIRMED, channel)
             return True
         return outcome is not Outcome.FULL
+
+    async def _has_room(self, channel: str) -> bool:
+        """Whether a quorum queue has refused a message for another reason than its length.
+
+        It does so while it has no leader, or one that does not answer in time. After it was full,
+        it takes messages again once a fifth of it is empty.
+        """
+        if self._kind != "quorum":
+            return False
+        queue, link = named_queue(self._prefix, channel), await self._get_publisher().link()
+        try:
+            found = await link.apart(lambda channel: channel.queue_declare(queue, passive=True))
+        except Exception as error:
+            if is_transient(error):  # the connection broke; the next attempt makes another
+                return True
+            raise explain(error, "to tell how long a queue is") from error
+        return (found.message_count or 0) < _TAKES_AGAIN * self._capacity_of(channel)
 
     async def _append(
         self, publisher: Publisher, channel: str, data: bytes, expiry: float

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiormq.exceptions import ChannelAccessRefused
 
 from channels.exceptions import BrokerError, ChannelFull, Unconfirmed
 from channels.layers.rabbitmq import queues
@@ -23,6 +24,91 @@ async def test_a_queue_holds_no_more_than_the_capacity(make):
     for _ in range(2):
         await layer.send("jobs", JOB)
     with pytest.raises(ChannelFull, match="holds 2 messages"):
+        await layer.send("jobs", JOB)
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Lets a layer's next messages be refused, so many of them, as by a queue without a leader."""
+
+    def refuse(layer, times):
+        publisher = layer.transport._get_publisher()
+        publish = publisher.publish
+        refused = []
+
+        async def refuse_first(*args, **options):
+            if len(refused) < times:
+                refused.append(args)
+                return queues.Outcome.FULL
+            return await publish(*args, **options)
+
+        monkeypatch.setattr(publisher, "publish", refuse_first)
+        return refused
+
+    return refuse
+
+
+async def test_what_a_quorum_queue_refuses_that_has_room_is_sent_again(make, refuse):
+    layer = make(queue_type="quorum", capacity=10)
+    refused = refuse(layer, 3)
+    await layer.send("jobs", JOB)
+    assert len(refused) == 3
+    assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_what_a_quorum_queue_goes_on_refusing_is_not_sent(make, refuse, monkeypatch):
+    monkeypatch.setattr(queues, "backoff", lambda failures: 0)
+    layer = make(queue_type="quorum", capacity=10)
+    refused = refuse(layer, 1000)
+    with pytest.raises(ChannelFull):
+        await layer.send("jobs", JOB)
+    assert len(refused) == 1 + queues._ATTEMPTS
+
+
+async def test_a_classic_queue_that_refuses_is_full(make, refuse):
+    layer = make(capacity=10)
+    refused = refuse(layer, 1000)
+    with pytest.raises(ChannelFull):
+        await layer.send("jobs", JOB)
+    assert len(refused) == 1
+
+
+async def test_a_quorum_queue_that_is_full_refuses_at_once(make, refuse):
+    layer = make(queue_type="quorum", capacity=10)
+    for _ in range(8):
+        await layer.send("jobs", JOB)
+    refused = refuse(layer, 1000)
+    with pytest.raises(ChannelFull):
+        await layer.send("jobs", JOB)
+    assert len(refused) == 1
+
+
+async def test_a_quorum_queue_whose_length_is_not_told_is_tried_again(make, refuse, proxy):
+    layer = make(proxy.url, queue_type="quorum", capacity=10)
+    link = await layer.transport._get_publisher().link()
+    refused, apart = refuse(layer, 1), link.apart
+
+    async def cut(call):
+        proxy.cut()
+        return await apart(call)
+
+    link.apart = cut
+    await layer.send("jobs", JOB)
+    assert len(refused) == 1
+    assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_a_quorum_queue_whose_length_may_not_be_told_is_an_error(make, refuse):
+    layer = make(queue_type="quorum", capacity=10)
+    await layer.send("jobs", JOB)
+    link = await layer.transport._get_publisher().link()
+
+    async def forbid(call):
+        raise ChannelAccessRefused("as if")
+
+    link.apart = forbid
+    refuse(layer, 1)
+    with pytest.raises(BrokerError, match="refused to tell how long a queue is"):
         await layer.send("jobs", JOB)
 
 
