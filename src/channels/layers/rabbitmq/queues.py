@@ -8,12 +8,12 @@ from typing import Any
 
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from ..._runtime import lograte, timers
 from ..._runtime.clock import now
 from ..._runtime.per_loop import PerLoop
-from ...exceptions import Unconfirmed
+from ...exceptions import BrokerUnavailable, Unconfirmed
 from ..broker.process import ProcessChannels
 from ..broker.reconnecting import backoff
 from ..broker.transport import UNCONFIRMED
@@ -114,9 +114,10 @@ class NamedQueues:
         """
         if self._kind != "quorum":
             return False
-        queue, link = named_queue(self._prefix, channel), await self._get_publisher().link()
+        queue = named_queue(self._prefix, channel)
         try:
-            found = await link.apart(lambda channel: channel.queue_declare(queue, passive=True))
+            async with self._get_publisher().link() as link:
+                found = await link.apart(lambda channel: channel.queue_declare(queue, passive=True))
         except Exception as error:
             if is_transient(error):  # the connection broke; the next attempt makes another
                 return True
@@ -155,7 +156,11 @@ class NamedQueues:
                     await timers.sleep(backoff(1))
 
     async def declare(self, channel: str, link: Link) -> None:
-        """Make the queue of a channel if it is not there, and let it live on."""
+        """Make the queue of a channel if it is not there, and let it live on.
+
+        Raises:
+            BrokerUnavailable: it is a classic queue of a cluster, on a node that is down.
+        """
         queue = named_queue(self._prefix, channel)
         arguments: dict[str, Any] = {
             "x-queue-type": self._kind,
@@ -175,6 +180,11 @@ class NamedQueues:
                 logger, logging.WARNING, "queue", "The queue %s was made with other options, which "
                 "hold until it is deleted: %s", queue, error,
             )  # fmt: skip
+        except ChannelNotFoundEntity as error:
+            raise BrokerUnavailable(
+                f"The queue of channel {channel} is on a node of RabbitMQ's cluster that is down; "
+                f'with queue_type "quorum" it would be on several: {error}'
+            ) from error
         self._known[channel] = now() + self._life / 4
 
     async def prepare(self, link: Link, expired: Callable[[DeliveredMessage], None]) -> None:
@@ -184,7 +194,21 @@ class NamedQueues:
             expired(message)
 
         queue = expired_queue(self._prefix)
-        await link.channel.queue_declare(queue, durable=True, arguments={"x-max-length": _COUNTED})
+        arguments: dict[str, Any] = {"x-max-length": _COUNTED}
+        if self._kind == "quorum":
+            arguments["x-queue-type"] = self._kind
+        try:
+            await link.apart(
+                lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
+            )
+        except ChannelPreconditionFailed:
+            pass  # layers with another queue_type have made it, and it serves as well
+        except ChannelNotFoundEntity as error:
+            lograte.log(
+                logger, logging.WARNING, "expired", "The queue %s is on a node that is down; what "
+                "expires in named channels is counted late, or never: %s", queue, error,
+            )  # fmt: skip
+            return
         await link.channel.basic_consume(queue, count, no_ack=True)
 
     # Groups

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
-from channels.exceptions import BrokerError, ChannelFull, Unconfirmed
+from channels.exceptions import BrokerError, BrokerUnavailable, ChannelFull, Unconfirmed
 from channels.layers.rabbitmq import queues
+from channels.layers.rabbitmq.connecting import Link
 from channels.layers.rabbitmq.names import named_queue
 
 from ....asgi import until
@@ -85,8 +86,8 @@ async def test_a_quorum_queue_that_is_full_refuses_at_once(make, refuse):
 
 async def test_a_quorum_queue_whose_length_is_not_told_is_tried_again(make, refuse, proxy):
     layer = make(proxy.url, queue_type="quorum", capacity=10)
-    link = await layer.transport._get_publisher().link()
-    refused, apart = refuse(layer, 1), link.apart
+    async with layer.transport._get_publisher().link() as link:
+        refused, apart = refuse(layer, 1), link.apart
 
     async def cut(call):
         proxy.cut()
@@ -101,7 +102,8 @@ async def test_a_quorum_queue_whose_length_is_not_told_is_tried_again(make, refu
 async def test_a_quorum_queue_whose_length_may_not_be_told_is_an_error(make, refuse):
     layer = make(queue_type="quorum", capacity=10)
     await layer.send("jobs", JOB)
-    link = await layer.transport._get_publisher().link()
+    async with layer.transport._get_publisher().link() as link:
+        pass
 
     async def forbid(call):
         raise ChannelAccessRefused("as if")
@@ -110,6 +112,39 @@ async def test_a_quorum_queue_whose_length_may_not_be_told_is_an_error(make, ref
     refuse(layer, 1)
     with pytest.raises(BrokerError, match="refused to tell how long a queue is"):
         await layer.send("jobs", JOB)
+
+
+async def home_is_down(call):
+    """As RabbitMQ answers for a classic queue of a cluster whose node is down."""
+    raise ChannelNotFoundEntity(404, "NOT_FOUND - home node of durable queue is down")
+
+
+async def test_a_queue_on_a_node_that_is_down_is_an_error_that_says_so(make):
+    layer = make()
+    async with layer.transport._get_publisher().link() as link:
+        link.apart = home_is_down
+    with pytest.raises(BrokerUnavailable, match="on a node of RabbitMQ's cluster that is down"):
+        await layer.send("jobs", JOB)
+
+
+async def test_without_the_queue_of_what_has_expired_everything_else_goes_on(
+    make, caplog, monkeypatch
+):
+    layer, apart = make(), Link.apart
+    monkeypatch.setattr(Link, "apart", lambda link, call: home_is_down(call))
+    channel = await layer.new_channel()
+    assert "is on a node that is down" in caplog.text
+    monkeypatch.setattr(Link, "apart", apart)
+    await layer.send(channel, JOB)
+    assert await soon(layer.receive(channel)) == JOB
+
+
+async def test_layers_with_different_types_of_queues_count_what_has_expired(make):
+    for kind in ("classic", "quorum", "classic"):
+        layer = make(queue_type=kind)
+        channel = await layer.new_channel()
+        await layer.send(channel, JOB)
+        assert await soon(layer.receive(channel)) == JOB
 
 
 async def test_a_queue_that_was_made_with_other_options_is_used_as_it_is(make, caplog):
