@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from ..._runtime import lograte, timers
 from ..._runtime.clock import now
 from ..._runtime.per_loop import PerLoop
-from ...exceptions import BrokerUnavailable, Unconfirmed
+from ...exceptions import BrokerError, BrokerUnavailable, Unconfirmed
 from ..broker.process import ProcessChannels
 from ..broker.reconnecting import backoff
 from ..broker.transport import UNCONFIRMED
@@ -149,6 +149,8 @@ class NamedQueues:
                 try:
                     await call(link)
                     return
+                except BrokerError:  # the call says so itself
+                    raise
                 except Exception as error:
                     if not is_transient(error):
                         raise explain(error) from error
