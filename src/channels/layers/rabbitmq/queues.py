@@ -15,6 +15,7 @@ from ..._runtime.clock import now
 from ..._runtime.per_loop import PerLoop
 from ...exceptions import BrokerError, BrokerUnavailable, Unconfirmed
 from ..broker.process import ProcessChannels
+from ..broker.receiver import PATIENCE
 from ..broker.reconnecting import backoff
 from ..broker.transport import UNCONFIRMED
 from ..options import milliseconds
@@ -30,9 +31,6 @@ logger = logging.getLogger("channels.layers")
 
 # How much longer than its messages a queue lives that nobody uses, and for how long at the least.
 _LIVES, _LEAST = 2, 60.0
-
-# How often a message is sent again that a quorum queue has refused without being full.
-_ATTEMPTS = 6
 
 # The share of its capacity below which RabbitMQ lets a quorum queue take messages again.
 _TAKES_AGAIN = 0.8
@@ -96,10 +94,15 @@ class NamedQueues:
             if outcome is Outcome.UNROUTABLE:  # somebody has deleted it
                 self._known.pop(channel, None)
                 outcome = await self._append(publisher, channel, data, expiry)
-            for attempt in range(1, _ATTEMPTS + 1):
-                if outcome is not Outcome.FULL or not await self._has_room(channel):
-                    break
+            attempt, until = 1, now() + PATIENCE
+            while outcome is Outcome.FULL and await self._has_room(channel):
+                if now() > until:
+                    raise BrokerUnavailable(
+                        f"RabbitMQ has taken no message for channel {channel} for {PATIENCE:g} "
+                        "seconds, although its queue has room: most nodes that have it may be down"
+                    )
                 await timers.sleep(backoff(attempt))
+                attempt += 1
                 outcome = await self._append(publisher, channel, data, expiry)
         except Unconfirmed:
             self._local.drop(UNCONFIRMED, channel)
