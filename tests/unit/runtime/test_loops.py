@@ -433,6 +433,7 @@ class TestEnd:
 def test_the_process_has_one_bridge():
     assert bridge.call(give(1)) == 1
     assert bridge.loop is bridge.loop
+    assert bridge._start() is bridge.loop  # where two threads are the first ones
 
 
 def test_what_is_spawned_runs_without_a_caller_and_may_fail():

@@ -27,6 +27,7 @@ class TestLinked(LayerHarness):
     async def test_a_process_listens_while_somebody_waits(self, layer):
         receiver = asyncio.create_task(layer.receive("jobs"))
         await until(layer.transport.is_ready)
+        await until(layer.transport.connected_loops)
         assert layer.transport.is_needed()
         await layer.transport.rest()
         assert layer.transport.is_ready()
