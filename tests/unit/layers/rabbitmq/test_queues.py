@@ -86,6 +86,8 @@ async def test_a_quorum_queue_that_is_full_refuses_at_once(make, refuse):
 
 async def test_a_quorum_queue_whose_length_is_not_told_is_tried_again(make, refuse, proxy):
     layer = make(proxy.url, queue_type="quorum", capacity=10)
+    await layer.send("jobs", JOB)  # which makes the queue
+    assert await soon(layer.receive("jobs")) == JOB
     async with layer.transport._get_publisher().link() as link:
         refused, apart = refuse(layer, 1), link.apart
 
