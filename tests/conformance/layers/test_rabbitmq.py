@@ -16,7 +16,7 @@ class RabbitHarness(LayerHarness):
     options: dict = {}
     keeps_named_channels = True
     law_examples = 15
-    deadline = 10.0
+    deadline = 60.0
 
     @pytest.fixture(autouse=True)
     def _broker(self, request):

@@ -14,6 +14,7 @@ from typing import Generic, Self, TypeVar
 
 from ..._runtime import backstage, lograte, timers
 from ..._runtime.clock import now
+from ..._runtime.loops import running_loop
 from ...exceptions import BrokerUnavailable
 from .backpressure import Backpressure
 from .receiver import patiently
@@ -238,7 +239,7 @@ class Subscriber(ABC, Generic[C]):
             self._up.exception()  # there may be no caller
 
     async def _let_go(self, connection: C) -> None:
-        if self._loop.is_closed():  # there is nothing that could be awaited
+        if running_loop() is not self._loop:  # it has ended, and nothing can be awaited
             await self._disconnect(connection)
         else:
             await _in_peace(self._loop.create_task(self._disconnect(connection)))
