@@ -37,7 +37,7 @@ from ..statistics import CAPACITY, EXPIRED, UNDECODABLE, Statistics
 from .places import Places
 from .process import ProcessChannels, process_of
 from .sealing import Seal, TooOld
-from .transport import MakeTransport
+from .transport import MakeTransport, Transport
 
 __all__ = ["BrokerLayer"]
 
@@ -79,6 +79,9 @@ class BrokerLayer(BaseChannelLayer):
 
     #: Seconds for which the places of a process count after its last sign of life.
     place_lease: ClassVar[float] = 30.0
+
+    #: What carries messages between processes.
+    transport: Transport
 
     #: The options that have to be more than 0.
     limits: ClassVar[tuple[str, ...]] = ("capacity", "expiry", "group_expiry")
@@ -151,7 +154,6 @@ class BrokerLayer(BaseChannelLayer):
 
         #: The channels of this process, and their groups.
         self.local = self._make_channels(emptied=emptied, layer=layer)
-        #: What carries messages between processes.
         self.transport = self._make_transport(self)
         self._starting: set[asyncio.Future[None]] = set()
         self._places = PerLoop(lambda: Places(layer.transport.hold_places, layer.place_lease))

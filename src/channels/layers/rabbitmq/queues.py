@@ -199,15 +199,13 @@ class NamedQueues:
             expired(message)
 
         queue = expired_queue(self._prefix)
-        arguments: dict[str, Any] = {"x-max-length": _COUNTED}
-        if self._kind == "quorum":
-            arguments["x-queue-type"] = self._kind
+        # A classic queue, whatever the others are: one that has no leader yet, as after a restart,
+        # would leave its consumers, and so this process, without an answer.
+        arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": _COUNTED}
         try:
             await link.apart(
                 lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
             )
-        except ChannelPreconditionFailed:
-            pass  # layers with another queue_type have made it, and it serves as well
         except ChannelNotFoundEntity as error:
             lograte.log(
                 logger, logging.WARNING, "expired", "The queue %s is on a node that is down; what "
