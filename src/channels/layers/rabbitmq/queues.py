@@ -176,9 +176,7 @@ class NamedQueues:
             "x-dead-letter-routing-key": expired_queue(self._prefix),
         }
         try:
-            await link.apart(
-                lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
-            )
+            await _make(link, queue, arguments)
         except ChannelPreconditionFailed as error:
             # Another version of the project has made it, with other options.
             lograte.log(
@@ -203,9 +201,7 @@ class NamedQueues:
         # would leave its consumers, and so this process, without an answer.
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": _COUNTED}
         try:
-            await link.apart(
-                lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
-            )
+            await _make(link, queue, arguments)
         except ChannelNotFoundEntity as error:
             lograte.log(
                 logger, logging.WARNING, "expired", "The queue %s is on a node that is down; what "
@@ -307,6 +303,13 @@ class NamedQueues:
         if reading is not None:
             await asyncio.gather(*(reader.aclose() for reader in reading.readers.values()))
             await reading.line.aclose()
+
+
+async def _make(link: Link, queue: str, arguments: dict[str, Any]) -> None:
+    """Make a durable queue, if it is not there; a refusal leaves the link as it was."""
+    await link.apart(
+        lambda channel: channel.queue_declare(queue, durable=True, arguments=arguments)
+    )
 
 
 async def _delete(queue: str, channel: Channel) -> None:
