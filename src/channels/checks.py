@@ -33,13 +33,15 @@
 ``channels.W032``  A consumer whose WebSockets any site may open (``check --deploy``).
 ``channels.W033``  An origin check that admits every origin (``check --deploy``).
 ``channels.W034``  A public WebSocket without any limits (``check --deploy``).
+``channels.W035``  Permissions or limits of a class that never asks them.
+``channels.W036``  WebSockets that no permission and no limit reaches (``check --deploy``).
 ``channels.W040``  Tickets are kept in a cache that other processes do not see (``check --deploy``).
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
 module of their own, ``layer_checks``; those of routes and imports in ``application_checks``,
-those of consumers in ``consumer_checks`` and ``permission_checks``, and those of tickets in
-``token_checks``.
+those of consumers in ``consumer_checks``, ``permission_checks`` and ``bypass_checks``, and those of
+tickets in ``token_checks``.
 """
 
 from importlib import metadata
@@ -56,6 +58,7 @@ from ._runtime.draining import Plan
 from ._runtime.installed import check_installed
 from ._runtime.threads import thread_count
 from .application_checks import check_import_order, check_routes
+from .bypass_checks import check_ignored_declarations, check_unguarded
 from .consumer_checks import check_methods
 from .layer_checks import check_channel_layers, check_deployed_channel_layers
 from .limit_checks import check_limits, check_shared_limits, check_unlimited
@@ -68,6 +71,7 @@ __all__ = [
     "check_channel_layers",
     "check_deployed_channel_layers",
     "check_draining",
+    "check_ignored_declarations",
     "check_import_order",
     "check_installed",
     "check_limits",
@@ -82,6 +86,7 @@ __all__ = [
     "check_threads",
     "check_ticket_cache",
     "check_tickets",
+    "check_unguarded",
     "check_unlimited",
 ]
 
