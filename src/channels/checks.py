@@ -36,12 +36,13 @@
 ``channels.W035``  Permissions or limits of a class that never asks them.
 ``channels.W036``  WebSockets that no permission and no limit reaches (``check --deploy``).
 ``channels.W040``  Tickets are kept in a cache that other processes do not see (``check --deploy``).
+``channels.W041``  Tokens are required where another middleware has taken them away.
 =================  ================================================================================
 
 No check raises, however broken the settings are: it reports. Those of ``CHANNEL_LAYERS`` are in a
 module of their own, ``layer_checks``; those of routes and imports in ``application_checks``,
 those of consumers in ``consumer_checks``, ``permission_checks`` and ``bypass_checks``, and those of
-tickets in ``token_checks``.
+tokens in ``token_checks``.
 """
 
 from importlib import metadata
@@ -64,7 +65,7 @@ from .layer_checks import check_channel_layers, check_deployed_channel_layers
 from .limit_checks import check_limits, check_shared_limits, check_unlimited
 from .origin_checks import check_origins
 from .permission_checks import check_permissions
-from .token_checks import check_ticket_cache, check_tickets
+from .token_checks import check_nested_tokens, check_ticket_cache, check_tickets
 
 __all__ = [
     "check_application",
@@ -76,6 +77,7 @@ __all__ = [
     "check_installed",
     "check_limits",
     "check_methods",
+    "check_nested_tokens",
     "check_origins",
     "check_packages",
     "check_permissions",

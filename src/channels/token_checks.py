@@ -1,4 +1,4 @@
-"""System checks of tickets: the setting, and the cache where they are kept."""
+"""System checks of tokens: of tickets the setting and the cache, and of middleware its order."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 
 from ._runtime.nesting import inside
-from .application_checks import project_application, targets
+from .application_checks import project_application, targets, ways
 
-__all__ = ["check_ticket_cache", "check_tickets"]
+__all__ = ["check_nested_tokens", "check_ticket_cache", "check_tickets"]
 
 _TAG = "channels"
 
@@ -49,6 +49,35 @@ def check_ticket_cache(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint="Name a cache that all processes share in CHANNELS_TICKETS['CACHE'], such as one "
             "on Redis, Memcached or the database.",
             id="channels.W040",
+        )
+    ]
+
+
+@register(_TAG)
+def check_nested_tokens(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Find middleware that requires tokens which another one, further out, takes away."""
+    from .security.tokens import TokenAuthMiddleware  # noqa: PLC0415
+    from .security.tokens.verifying import are_alike  # noqa: PLC0415
+
+    names: set[str] = set()
+    for found, before in ways():
+        if isinstance(found, TokenAuthMiddleware) and found.required:
+            names.update(
+                type(verifier).__qualname__
+                for outer in before
+                if isinstance(outer, TokenAuthMiddleware)
+                for verifier in outer.verifiers
+                if not any(are_alike(verifier, own) for own in found.verifiers)
+            )
+    if not names:
+        return []
+    return [
+        Warning(
+            "A TokenAuthMiddleware(required=True) is inside another one, which takes the tokens of "
+            f"clients: those that {', '.join(sorted(names))} has accepted there are refused.",
+            hint="Give the inner one the same verifiers, or put neither inside the other. To let "
+            "some tokens in and others not, write a permission that looks at scope['token'].",
+            id="channels.W041",
         )
     ]
 

@@ -3,11 +3,12 @@
 import pytest
 from django.urls import path
 
-from channels import token_checks
+from channels import application_checks, token_checks
+from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
 from channels.security.tokens import SignedTokenVerifier, TicketVerifier, TokenAuthMiddleware
-from channels.token_checks import check_ticket_cache, check_tickets
+from channels.token_checks import check_nested_tokens, check_ticket_cache, check_tickets
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
@@ -50,3 +51,22 @@ def test_a_setting_that_is_none_is_told_of_once(settings, monkeypatch):
     settings.CHANNELS_TICKETS = []
     inside(TokenAuthMiddleware(consumer, TicketVerifier()), monkeypatch)
     assert check_ticket_cache(None) == []
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "required", "told"),
+    [
+        ([SignedTokenVerifier()], [SignedTokenVerifier(), TicketVerifier()], True, None),
+        ([TicketVerifier()], [SignedTokenVerifier()], False, None),
+        ([TicketVerifier()], [SignedTokenVerifier()], True, "those that TicketVerifier has"),
+        ([SignedTokenVerifier(salt="a")], [SignedTokenVerifier()], True, "SignedTokenVerifier has"),
+    ],
+)
+def test_required_tokens_that_another_middleware_takes(monkeypatch, outer, inner, required, told):
+    within = TokenAuthMiddleware(consumer, inner, required=required)
+    routes = AuthMiddlewareStack(URLRouter([path("", within)]))
+    application = TokenAuthMiddleware(routes, outer)
+    monkeypatch.setattr(application_checks, "project_application", lambda: application)
+    found = check_nested_tokens(None)
+    assert [message.id for message in found] == (["channels.W041"] if told else [])
+    assert all(told in message.msg for message in found)

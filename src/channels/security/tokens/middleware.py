@@ -22,6 +22,12 @@ __all__ = ["TokenAuthMiddleware", "refresh_token"]
 
 _CHALLENGE = b"Bearer"
 
+# Why nobody comes in whose token is taken before it gets to the verifiers that are to see it.
+_TAKEN = (
+    "a TokenAuthMiddleware further out has taken its token, by a verifier that the one further in "
+    "does not have; give it the same verifiers, or put neither inside the other"
+)
+
 
 class _Refusal(NamedTuple):
     status: HTTPStatus
@@ -41,6 +47,9 @@ class TokenAuthMiddleware(BaseMiddleware):
     A client whose token is refused gets 401. Without one it is anonymous, or whoever an
     ``AuthMiddlewareStack``, outside or inside, finds by its session. When the token expires, the
     connection ends: a WebSocket with the code 4419. Before that, a client may send a newer one.
+
+    Inside another one, which takes the token, the verifiers are not asked: ``required`` then lets
+    those in whose token was accepted there by a verifier that this middleware has as well.
 
     Args:
         inner: the application to wrap.
@@ -82,7 +91,7 @@ class TokenAuthMiddleware(BaseMiddleware):
             return await self.inner(dict(scope), receive, send)
         presented = take(scope, self._schemes, self._parameter)
         scope = presented.scope
-        outcome = await self._judge(presented)
+        outcome = await self._judge(presented, scope.get(CREDENTIAL))
         marked = presented.by_subprotocol
         del presented  # nothing here is to keep a token for as long as the connection lasts
         if isinstance(outcome, _Refusal):
@@ -102,13 +111,16 @@ class TokenAuthMiddleware(BaseMiddleware):
         del scope, outcome
         return await running
 
-    async def _judge(self, presented: Presented) -> Identity | _Refusal | None:
-        """Whose token it is; None if there is none."""
+    async def _judge(
+        self, presented: Presented, outer: TokenCredential | None
+    ) -> Identity | _Refusal | None:
+        """Whose token it is; None if there is none, or a middleware further out has taken it."""
         tokens = presented.tokens
         if not tokens:
-            if self.required:
-                return _Refusal(HTTPStatus.UNAUTHORIZED, TokenRefused("it has no token"))
-            return None
+            if not self.required or (outer is not None and outer.is_of(self.verifiers)):
+                return None
+            reason = "it has no token" if outer is None else _TAKEN
+            return _Refusal(HTTPStatus.UNAUTHORIZED, TokenRefused(reason))
         if len(tokens) > 1:
             several = TokenRefused("it has several tokens")
             return _Refusal(HTTPStatus.BAD_REQUEST, several, b"invalid_request")

@@ -14,7 +14,7 @@ from ...exceptions import TokenRefused, VerifierUnavailable
 from .base import Identity, Verifier
 from .reading import acceptable
 
-__all__ = ["Outcome", "TokenCredential", "install", "verify"]
+__all__ = ["Outcome", "TokenCredential", "are_alike", "install", "verify"]
 
 logger = logging.getLogger("channels.tokens")
 
@@ -89,6 +89,13 @@ def install(scope: Scope, identity: Identity) -> None:
         scope["session"] = identity.session
 
 
+def are_alike(one: Verifier, other: Verifier) -> bool:
+    """Whether two verifiers are of one class and were made in the same way."""
+    if one is other:
+        return True
+    return type(one) is type(other) and getattr(one, "__dict__", 1) == getattr(other, "__dict__", 2)
+
+
 class TokenCredential:
     """Lets a client stay until its token expires; see :class:`~channels._runtime.types.Credential`.
 
@@ -103,6 +110,14 @@ class TokenCredential:
         self._identity = identity
         self._verifiers = verifiers
         self.changed: Any = None
+
+    def is_of(self, verifiers: Iterable[Verifier]) -> bool:
+        """Whether one of these verifiers would have accepted the token, which is not kept, too."""
+        accepted = [
+            it for it in self._verifiers if type(it).__qualname__ == self._identity.verifier
+        ]
+        own = tuple(verifiers)
+        return all(any(are_alike(it, each) for each in own) for it in accepted)
 
     @property
     def expires_at(self) -> float | None:

@@ -54,6 +54,26 @@ async def test_what_an_outer_middleware_of_tokens_has_found_stays():
         assert (Echo.seen["user"], Echo.seen["token"].verifier) == (ANNA, "Known")
 
 
+class Other(Known):
+    """Another kind of verifier."""
+
+
+@pytest.mark.parametrize("kind", ["websocket", "http"])
+async def test_a_required_token_that_an_outer_middleware_has_taken(kind):
+    verifier = known()
+    inner = application(verifier, required=True)
+    for outer in (verifier, [Other(), verifier]):
+        nested = TokenAuthMiddleware(inner, outer)
+        assert (await refused(nested, scope_type=kind))[0] == 401
+        async with connected(nested, bearer("good")):
+            assert (Echo.seen["user"], Echo.seen["token"].verifier) == (ANNA, "Known")
+            assert Echo.seen["subprotocols"] == []
+    # What the inner one is to see is more than that the outer one has let in.
+    for outer in (Known(good=Identity(User(5))), Other(good=Identity(ANNA)), [known(), verifier]):
+        nested = TokenAuthMiddleware(inner, outer)
+        assert (await refused(nested, bearer("good"), scope_type=kind))[0] == 401
+
+
 async def test_the_user_of_an_outer_middleware_stays_if_there_is_no_token():
     other = User(2)
     async with connected(application(), user=other):
