@@ -1,4 +1,4 @@
-"""Frames of AMQP 0-9-1: messages as they are published, and what RabbitMQ says of them.
+"""Frames of AMQP 0-9-1: messages as they are published and sent, and what is said of them.
 
 The rest of the protocol is aiormq's. To make objects of the frames of one message, as pamqp does,
 takes more processor time than everything else about it.
@@ -17,6 +17,8 @@ __all__ = [
     "ACK",
     "BLOCKED",
     "BODY",
+    "DELIVER",
+    "END",
     "FRAME",
     "HEADER",
     "HEARTBEAT",
@@ -26,8 +28,11 @@ __all__ = [
     "RETURN",
     "UNBLOCKED",
     "Properties",
+    "body_size",
+    "encode_ack",
     "encode_message",
     "message_number",
+    "message_type",
     "properties",
 ]
 
@@ -44,12 +49,30 @@ METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 ACK, NACK, RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
 BLOCKED, UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
 
+DELIVER = b"\0\x3c\0\x3c"
+
+#: The last byte of a frame.
+END = 0xCE
+
 _PUBLISH = b"\0\x3c\0\x28\0\0"
-_END = b"\xce"
+_END = bytes((END,))
 
 # The class of messages, which have no weight, and how many bytes a message has.
 _CONTENT = struct.Struct(">HHQ")
 _CLASS = 60
+
+# Which properties a message has, behind that. The type is the eleventh; of those before it, in
+# order: its bit, the bytes of its length, if it has one before it, and else its own.
+_FLAGS = struct.Struct(">H")
+_TYPE = 1 << 5
+_BEFORE_TYPE = (
+    (1 << 15, 1, 0), (1 << 14, 1, 0), (1 << 13, 4, 0), (1 << 12, 0, 1), (1 << 11, 0, 1),
+    (1 << 10, 1, 0), (1 << 9, 1, 0), (1 << 8, 1, 0), (1 << 7, 1, 0), (1 << 6, 0, 8),
+)  # fmt: skip
+
+# A frame that says that all messages up to a number have been received.
+_ACK = struct.Struct(">BHI4sQBB")
+_ALL = 1
 
 _TRANSIENT, _PERSISTENT = 1, 2
 
@@ -135,6 +158,17 @@ def encode_message(
     return b"".join(frames)
 
 
+def encode_ack(channel: int, tag: int) -> bytes:
+    """An acknowledgement of messages that RabbitMQ has sent.
+
+    Args:
+        channel: the number of an AMQP channel.
+        tag: the number of the last of them; all before it are meant as well.
+    """
+    size = _ACK.size - OVERHEAD
+    return _ACK.pack(METHOD, channel, size, ACK, tag, _ALL, END)
+
+
 def message_number(header: bytes) -> int:
     """The number of a message that has come back.
 
@@ -147,3 +181,37 @@ def message_number(header: bytes) -> int:
     content = ContentHeader()
     content.unmarshal(header)
     return int(content.properties.message_id or "")
+
+
+def body_size(header: bytes) -> int:
+    """Bytes that a message has.
+
+    Args:
+        header: what the frame with its properties carries.
+
+    Raises:
+        struct.error: it is no such frame.
+    """
+    size: int = _CONTENT.unpack_from(header)[2]
+    return size
+
+
+def message_type(header: bytes) -> str | None:
+    """The type of a message that is not a consumer's; None if it has none that can be read.
+
+    Args:
+        header: what the frame with its properties carries.
+    """
+    try:
+        at = _CONTENT.size
+        (flags,) = _FLAGS.unpack_from(header, at)
+        if not flags & _TYPE:
+            return None
+        at += _FLAGS.size
+        for flag, prefix, size in _BEFORE_TYPE:
+            if flags & flag:
+                at += size + prefix + int.from_bytes(header[at : at + prefix], "big")
+        length = header[at]
+        return header[at + 1 : at + 1 + length].decode()
+    except (struct.error, IndexError, UnicodeDecodeError):
+        return None

@@ -20,12 +20,17 @@ from ..broker.marks import Marks
 from ..broker.subscriber import Subscriber, not_handed_on
 from ..local import Late
 from .connecting import Link, Nodes, explain, is_transient, uncancelled
+from .deliveries import Deliveries, Delivery
 from .names import exchange_name, group_key, process_key, process_queue
 from .publishing import Outcome, Publisher
+from .wire import Wire
 
 __all__ = ["Inbox", "Recipient"]
 
 _T = TypeVar("_T")
+
+# What the only consumer of the queue is called on its channel.
+_CONSUMER = "inbox"
 
 # Messages that RabbitMQ may send before they are acknowledged, and how many are at a time. A queue
 # that belongs to a connection gives none back: this bounds what waits here while mailboxes are
@@ -45,7 +50,7 @@ _numbers = itertools.count(1)
 class Recipient(Protocol):
     """Gets what comes."""
 
-    def published(self, message: DeliveredMessage, patience: float) -> Late | None:
+    def published(self, message: Delivery, patience: float) -> Late | None:
         """A message came; what is returned is left to be done later."""
 
     def lost(self, reason: str) -> None:
@@ -93,11 +98,12 @@ class Inbox(Subscriber[Link]):
         self._get_publisher = get_publisher
         self._prepare = prepare
         self._link: Link | None = None
+        self._deliveries: Deliveries | None = None
         self._queue = ""
         # The groups that the queue is bound for, or is about to be.
         self._bound: set[str] = set()
         self._marks = Marks()
-        self._came: deque[DeliveredMessage] = deque()
+        self._came: deque[Delivery] = deque()
         self._unacknowledged = self._last_tag = 0
         self._timer: timers.Timer | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -194,17 +200,24 @@ class Inbox(Subscriber[Link]):
 
     async def connect(self) -> Link:
         """Connect to one of the nodes."""
-        return await self._nodes.connect("receiving")
+        wire = Wire()
+        link = await self._nodes.connect("receiving", transport=wire)
+        self._deliveries = Deliveries(link, wire, _CONSUMER, self._receive)
+        return link
 
     async def use(self, link: Link) -> None:
         """Make a queue, and receive from it."""
         await self._open(link)
         self.works()
+        self._hand_on()
         await self._watch(link)
 
     def disconnected(self) -> None:
         """The queue is gone, and what was in it."""
         self._link = None
+        if self._deliveries is not None:
+            self._deliveries.stop()
+            self._deliveries = None
         self._marks.settle_all()
         self._came.clear()
 
@@ -231,7 +244,7 @@ class Inbox(Subscriber[Link]):
             self._bound |= missing
             for group in missing:
                 await channel.queue_bind(self._queue, self._exchange, group_key(group), nowait=True)
-        await channel.basic_consume(self._queue, self._receive)
+        await channel.basic_consume(self._queue, _passed_by, consumer_tag=_CONSUMER)
 
     async def _watch(self, link: Link) -> NoReturn:
         """Look whether what is published arrives, until the connection breaks."""
@@ -272,12 +285,10 @@ class Inbox(Subscriber[Link]):
 
     # What comes
 
-    async def _receive(self, message: DeliveredMessage) -> None:
-        """A message came; aiormq starts a task for each, in order."""
-        if self._link is None or message.channel is not self._link.channel:
-            return  # over a connection that has been given up
-        self._came.append(message)
-        if not self._backpressure.pausing:
+    def _receive(self, messages: list[Delivery]) -> None:
+        """Messages came, perhaps before consumers have been told that they missed some."""
+        self._came.extend(messages)
+        if self.up and not self._backpressure.pausing:
             self._hand_on()
 
     def _hand_on(self) -> None:
@@ -301,9 +312,9 @@ class Inbox(Subscriber[Link]):
         if backpressure.catching_up:
             backpressure.rest()
 
-    def _note_tag(self, message: DeliveredMessage) -> None:
+    def _note_tag(self, message: Delivery) -> None:
         """Acknowledge what has been handed on, many at a time."""
-        self._last_tag = message.delivery_tag or 0
+        self._last_tag = message.tag
         self._unacknowledged += 1
         if self._timer is None:
             self._timer = timers.Timer(_ACKNOWLEDGE_AFTER, self._acknowledge)
@@ -313,7 +324,10 @@ class Inbox(Subscriber[Link]):
 
     def _acknowledge(self) -> None:
         self._timer = None
-        link = self._link
-        if self._unacknowledged and link is not None and link.is_open:
+        if self._unacknowledged and self._deliveries is not None:
             self._unacknowledged = 0
-            self._start(link.channel.basic_ack(self._last_tag, multiple=True, wait=False))
+            self._deliveries.acknowledge(self._last_tag)
+
+
+async def _passed_by(message: DeliveredMessage) -> None:
+    """What aiormq calls with messages, of which it gets none; see :mod:`.wire`."""

@@ -12,13 +12,26 @@ from ..._runtime import timers
 from ..._runtime.clock import now
 from ...exceptions import BrokerUnavailable, Unconfirmed
 from .connecting import Link, explain
-from .frames import Properties, encode_message
+from .frames import (
+    ACK,
+    BODY,
+    HEADER,
+    METHOD,
+    NACK,
+    RETURN,
+    Properties,
+    encode_message,
+    message_number,
+)
 from .wire import Wire
 
 __all__ = ["Outbox", "Outcome"]
 
 # The size of a frame if the server sets no limit.
 _FRAME = 128 * 1024
+
+# Bytes of a method's class and number, and of the tag behind it, after which "multiple" stands.
+_NAME, _TAG = 4, 8
 
 
 class Outcome(enum.Enum):
@@ -69,8 +82,7 @@ class Outbox:
         self._number = 0
         self._unwritten: list[bytes] = []
         self._timer: timers.Timer | None = None
-        wire.channel = self._channel
-        wire.confirmed, wire.returned = self._confirmed, self._returned
+        wire.attach(self._channel, self._take)
         link.over.add_done_callback(self._ended)
 
     @property
@@ -143,6 +155,19 @@ class Outbox:
             self._wire.write(data)
 
     # Confirmations
+
+    def _take(self, kind: int, content: bytes) -> bool:
+        """Handle a frame, if it concerns messages; whether it does."""
+        if kind == METHOD:
+            method = content[:_NAME]
+            if method in (ACK, NACK):
+                tag = int.from_bytes(content[_NAME : _NAME + _TAG], "big")
+                self._confirmed(tag, bool(content[_NAME + _TAG] & 1), method == ACK)
+                return True
+            return method == RETURN
+        if kind == HEADER:  # only what comes back has one here, and a body
+            self._returned(message_number(content))
+        return kind in (HEADER, BODY)
 
     def _confirmed(self, number: int, multiple: bool, taken: bool) -> None:
         """RabbitMQ has a message, or a queue had no room for it."""

@@ -19,6 +19,7 @@ from ..broker.transport import UNCONFIRMED, Recipient
 from ..local import Late
 from ..statistics import CAPACITY, CLOSED, EXPIRED
 from .connecting import Link, Nodes
+from .deliveries import Delivery
 from .inbox import Inbox
 from .losses import Losses
 from .names import GAP, channel_of, group_key, group_of, named_queue, process_key
@@ -97,10 +98,10 @@ class RabbitMQTransport(Broadcasting[Inbox], Stateless):
     async def _prepare(self, link: Link) -> None:
         await self.named.prepare(link, self.expired)
 
-    def published(self, message: DeliveredMessage, patience: float) -> Late | None:
+    def published(self, message: Delivery, patience: float) -> Late | None:
         """A message came, to a group or to this process."""
-        group = group_of(message.routing_key or "")
-        if message.header.properties.message_type == GAP:
+        group = group_of(message.key)
+        if message.kind == GAP:
             self._told_of_loss(group, message.body.decode("ascii", "replace"))
         elif group is not None:
             return self._recipient.deliver_to_group(group, message.body, 0.0, patience)

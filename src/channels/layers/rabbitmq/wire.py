@@ -1,11 +1,11 @@
-"""The connection that publishes: what is published passes by aiormq, the rest goes through it.
+"""A connection that carries messages: these pass by aiormq, the rest goes through it.
 
-aiormq connects, opens channels, declares, sends signs of life and closes. But a message and its
-confirmation take it a task, a lock, two futures and four queues, which is ten times what they take
-here. So messages are written to the transport as they are, and what RabbitMQ says of them is taken
-out of what comes, before aiormq reads the rest. It is made for that: a transport factory is a part
-of its interface, and no private name of it is used. A server that says what is no frame at all is
-left to aiormq altogether.
+aiormq connects, opens channels, declares, sends signs of life and closes. But to publish a message
+takes it a task, a lock, two futures and four queues, and to receive one a task and some twenty
+awaits, which is ten times what they take here. So messages are written to the transport as they
+are, and what RabbitMQ says of them or sends is taken out of what comes, before aiormq reads the
+rest. It is made for that: a transport factory is a part of its interface, and no private name of it
+is used. A server that says what is no frame at all is left to aiormq altogether.
 """
 
 import asyncio
@@ -17,26 +17,23 @@ from yarl import URL
 
 from ..._runtime.clock import now
 from .frames import (
-    ACK,
     BLOCKED,
     BODY,
+    END,
     FRAME,
     HEADER,
     HEARTBEAT,
     METHOD,
-    NACK,
     OVERHEAD,
-    RETURN,
     UNBLOCKED,
-    message_number,
 )
 
 __all__ = ["Wire"]
 
 _KINDS = frozenset({METHOD, HEADER, BODY, HEARTBEAT})
 
-# Bytes of a method's class and number, and of the tag behind it, after which "multiple" stands.
-_NAME, _TAG = 4, 8
+# Bytes of a method's class and number.
+_NAME = 4
 
 # Seconds for which aiormq may see nothing of what comes. It gives up a connection on which nothing
 # does, and RabbitMQ sends no signs of life while it has something to say.
@@ -48,27 +45,40 @@ class Wire(TransportFactory):
     """Makes one connection for aiormq, and takes out what concerns messages.
 
     Attributes:
-        channel: the number of the AMQP channel over which messages are published; none is 0.
-        confirmed: called with the number of a message, whether all before it are meant as well, and
-            whether it was taken.
-        returned: called with the number of a message that there is no queue for.
         flowing: set while RabbitMQ takes messages, and when the connection has been lost.
         lost: whether it has.
     """
 
     def __init__(self) -> None:
-        self.channel = 0
-        self.confirmed: Callable[[int, bool, bool], object] = _ignore
-        self.returned: Callable[[int], object] = _ignore
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.lost = False
+        # The channel that carries messages, and what takes its frames; none is 0.
+        self._channel = 0
+        self._take: Callable[[int, bytes], bool] = _take_nothing
+        self._taken: Callable[[], object] = _do_nothing
         self._blocked = self._congested = False
         self._transport: asyncio.Transport | None = None
         # What has come of a frame, and whether frames come at all.
         self._begun = b""
         self._in_frames = True
         self._seen = now()
+
+    def attach(
+        self,
+        channel: int,
+        take: Callable[[int, bytes], bool],
+        taken: Callable[[], object] | None = None,
+    ) -> None:
+        """Take out frames of one AMQP channel.
+
+        Args:
+            channel: its number.
+            take: called with the kind of a frame, and what it carries; whether it is none of
+                aiormq's business. A ConnectionError ends the connection.
+            taken: called when all has been taken that came at once.
+        """
+        self._channel, self._take, self._taken = channel, take, taken or _do_nothing
 
     async def create(
         self, url: URL, **options: Any
@@ -90,10 +100,19 @@ class Wire(TransportFactory):
         if self._transport is not None and not self.lost:
             self._transport.write(data)
 
+    def abort(self) -> None:
+        """Break the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # What comes
 
     def sift(self, data: bytes) -> bytes:
-        """What is left for aiormq of what has come."""
+        """What is left for aiormq of what has come.
+
+        Raises:
+            ConnectionError: what was to be taken out of it makes no sense.
+        """
         if not self._in_frames:
             return data
         data, at = self._begun + data, 0
@@ -101,15 +120,24 @@ class Wire(TransportFactory):
         while len(data) - at >= OVERHEAD:
             kind, channel, size = FRAME.unpack_from(data, at)
             if kind not in _KINDS:
-                self._in_frames, self._begun = False, b""
-                return b"".join((*left, data[at:]))
-            end = at + size + OVERHEAD
+                self._in_frames = False
+                left.append(data[at:])
+                at = len(data)
+                break
+            start, end = at + FRAME.size, at + size + OVERHEAD
             if end > len(data):
                 break
-            if not self._take(kind, channel, data, at + FRAME.size, end):
+            if channel == 0:
+                self._note_alarm(data[start : start + _NAME])
+            if (
+                channel != self._channel
+                or data[end - 1] != END
+                or not self._take(kind, data[start : end - 1])
+            ):
                 left.append(data[at:end])
             at = end
         self._begun = data[at:]
+        self._taken()
         time = now()
         if left:
             self._seen = time
@@ -118,24 +146,13 @@ class Wire(TransportFactory):
             left.append(_SIGN_OF_LIFE)
         return b"".join(left)
 
-    def _take(self, kind: int, channel: int, data: bytes, start: int, end: int) -> bool:
-        """Handle a frame, if it concerns messages; whether it is none of aiormq's business."""
-        method = data[start : start + _NAME] if kind == METHOD else b""
-        if channel == 0 or channel != self.channel:
-            if method in (BLOCKED, UNBLOCKED):
-                self._blocked = method == BLOCKED
-                self._note_flow()
-            return False
-        if method in (ACK, NACK):
-            at = start + _NAME
-            tag = int.from_bytes(data[at : at + _TAG], "big")
-            self.confirmed(tag, bool(data[at + _TAG] & 1), method == ACK)
-            return True
-        if kind == HEADER:  # only what comes back has one here, and a body
-            self.returned(message_number(data[start : end - 1]))
-        return kind in (HEADER, BODY) or method == RETURN
-
     # Flow
+
+    def _note_alarm(self, method: bytes) -> None:
+        """RabbitMQ has said something of the connection: perhaps that it takes no messages."""
+        if method in (BLOCKED, UNBLOCKED):
+            self._blocked = method == BLOCKED
+            self._note_flow()
 
     def congest(self, congested: bool) -> None:
         """The transport has more to write than it should keep; or no longer."""
@@ -162,9 +179,16 @@ class _Protocol(asyncio.StreamReaderProtocol):
     ) -> None:
         super().__init__(reader, loop=loop)
         self._wire = wire
+        # Why the connection was given up.
+        self._nonsense: Exception | None = None
 
     def data_received(self, data: bytes) -> None:
-        left = self._wire.sift(data)
+        try:
+            left = self._wire.sift(data)
+        except ConnectionError as error:
+            self._nonsense = error
+            self._wire.abort()
+            return
         if left:
             super().data_received(left)
 
@@ -178,8 +202,13 @@ class _Protocol(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire.lose()
-        super().connection_lost(exc)
+        super().connection_lost(exc or self._nonsense)
 
 
-def _ignore(*_: object) -> None:
-    """Before anything is published, nothing is said of it."""
+def _take_nothing(kind: int, content: bytes) -> bool:
+    """Before something is attached, all is aiormq's."""
+    return False
+
+
+def _do_nothing() -> None:
+    """There is nothing to be done at the end of what came at once."""

@@ -1,4 +1,6 @@
-"""Frames of published messages, compared with what pamqp makes of them."""
+"""Frames of messages, compared with what pamqp makes of them."""
+
+import datetime
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,14 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from channels.exceptions import InvalidNameError
-from channels.layers.rabbitmq.frames import encode_message, message_number, properties
+from channels.layers.rabbitmq.frames import (
+    body_size,
+    encode_ack,
+    encode_message,
+    message_number,
+    message_type,
+    properties,
+)
 
 LIMIT = 4096
 
@@ -72,3 +81,40 @@ def test_the_number_of_what_came_back_is_known():
     assert message_number(header.marshal()) == 12
     with pytest.raises(ValueError, match="invalid literal"):
         message_number(ContentHeader().marshal())
+
+
+@given(channel=st.integers(1, 65_535), tag=st.integers(1, 2**63 - 1))
+def test_acknowledgements_are_what_pamqp_makes_of_them(channel, tag):
+    expected = frame.marshal(commands.Basic.Ack(tag, multiple=True), channel)
+    assert encode_ack(channel, tag) == expected
+
+
+TEXT = st.none() | st.text(min_size=1, max_size=60)
+
+
+@given(
+    content_type=TEXT,
+    content_encoding=TEXT,
+    headers=st.none() | st.dictionaries(st.text(max_size=20), st.text(max_size=20), min_size=1),
+    delivery_mode=st.none() | st.integers(1, 2),
+    priority=st.none() | st.integers(0, 9),
+    correlation_id=TEXT,
+    reply_to=TEXT,
+    expiration=TEXT,
+    message_id=TEXT,
+    timestamp=st.none() | st.just(datetime.datetime(2024, 5, 6, tzinfo=datetime.UTC)),
+    message_type=TEXT,
+    user_id=TEXT,
+    app_id=TEXT,
+)
+def test_the_type_of_a_message_is_found_among_all_that_it_may_have(**chosen):
+    header = ContentHeader(0, 2**40, commands.Basic.Properties(**chosen)).marshal()
+    assert message_type(header) == chosen["message_type"]
+    assert body_size(header) == 2**40
+
+
+@given(st.binary(max_size=60))
+def test_a_type_that_cannot_be_read_is_none(rubbish):
+    assert message_type(b"\0" * 12 + b"\xff\xff" + rubbish[:8]) is None
+    assert message_type(rubbish[:12]) is None
+    assert message_type(b"\0" * 12 + b"\0\x20\x01\xff") is None

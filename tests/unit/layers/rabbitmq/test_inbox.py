@@ -4,6 +4,8 @@ import asyncio
 import time
 
 import pytest
+from aiormq.channel import Channel
+from pamqp import commands, frame
 
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.broker import subscriber
@@ -162,6 +164,15 @@ async def test_what_cannot_be_handed_on_stops_nothing(inbox, publisher, recipien
     assert "A message could not be handed on" in caplog.text
 
 
+async def test_what_is_no_message_breaks_the_connection(inbox, publisher, proxy, recipient):
+    deliver = commands.Basic.Deliver("inbox", 1, False, "", "p.me")
+    assert proxy.say(frame.marshal(deliver, 1) * 2) == 1
+    await until(lambda: recipient.gaps)
+    assert "RabbitMQ sent frames that make no message" in recipient.gaps[0]
+    await publisher.publish("p.me", b"news")
+    await until(lambda: recipient.bodies == [b"news"])
+
+
 async def test_everything_is_acknowledged_many_at_a_time(make, publisher, recipient, monkeypatch):
     monkeypatch.setattr(module, "_PREFETCH", 10)
     monkeypatch.setattr(module, "_ACKNOWLEDGED", 10)
@@ -196,11 +207,14 @@ async def test_nothing_is_acknowledged_over_another_connection(inbox, publisher,
 async def test_what_a_former_connection_brought_is_ignored(inbox, publisher, proxy, recipient):
     await publisher.publish("p.me", b"news")
     await until(lambda: recipient.bodies)
+    former = inbox._deliveries
     proxy.cut()
     await until(lambda: recipient.gaps)
-    await inbox._receive(recipient.messages[0])
+    assert inbox._deliveries is not former
+    former._whole.append(recipient.messages[0])
+    former._taken()
     await inbox.stop()
-    await inbox._receive(recipient.messages[0])
+    assert inbox._deliveries is None
     assert recipient.bodies == [b"news"]
 
 
@@ -208,7 +222,7 @@ async def test_an_abandoned_inbox_hands_on_nothing(inbox, publisher, recipient):
     await publisher.publish("p.me", b"news")
     await until(lambda: recipient.bodies)
     inbox.abandon()
-    await inbox._receive(recipient.messages[0])
+    inbox._receive(recipient.messages)
     assert recipient.bodies == [b"news"]
     await until(inbox._task.done)
     inbox._lost("the end")
@@ -233,6 +247,26 @@ async def test_a_loss_is_told_when_the_queue_is_there_again(make, publisher, pro
     await publisher.publish("g.room", b"news")
     await soon(inbox.barrier())
     assert recipient.bodies == [b"news"]
+
+
+async def test_what_comes_at_once_waits_until_the_loss_is_told(
+    inbox, publisher, proxy, recipient, monkeypatch
+):
+    told = []
+    recipient.on_restored = lambda: told.append("gap")
+    recipient.on_message = lambda message: told.append(message.body)
+    consume = Channel.basic_consume
+
+    async def wait_for_news(channel, queue, *args, **options):
+        done = await consume(channel, queue, *args, **options)
+        await publisher.publish("p.me", b"news")
+        await until(lambda: inbox._came)
+        return done
+
+    monkeypatch.setattr(Channel, "basic_consume", wait_for_news)
+    proxy.cut()
+    await until(lambda: b"news" in told)
+    assert told == ["gap", b"news"]
 
 
 async def test_a_connection_that_was_closed_is_repaired(inbox, recipient):
