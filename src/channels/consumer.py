@@ -123,7 +123,7 @@ def framework(*handlers: str) -> Callable[[_T], _T]:
     """
 
     def mark(cls: _T) -> _T:
-        cls._protocol_handlers = frozenset(handlers)  # type: ignore[attr-defined]
+        cls._channels_protocol_handlers = frozenset(handlers)  # type: ignore[attr-defined]
         _open.update(handlers)
         _guarded.update(name for name in vars(cls) if not name.startswith("_"))
         _guarded.difference_update(_open)
@@ -168,7 +168,7 @@ def _is_the_projects(cls: type, name: str) -> bool:
         return False
     for base in cls.__mro__:
         if name in vars(base):
-            return "_protocol_handlers" not in vars(base)
+            return "_channels_protocol_handlers" not in vars(base)
     return True  # it is set on the instance, or missing
 
 
@@ -289,20 +289,20 @@ class AsyncConsumer:
         """Run the connection from its first event to its end."""
         self.scope = scope
         connection = self._channels_connection = Connection(self, send)
-        self.base_send = self._make_base_send(connection)
-        await connection.run(receive, self._open_channel)
+        self.base_send = self._channels_make_base_send(connection)
+        await connection.run(receive, self._channels_open_channel)
 
-    def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
+    def _channels_make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
         return connection.send
 
-    def _entry_rule(self) -> Permission | None:
+    def _channels_entry_rule(self) -> Permission | None:
         return entry_rule(self.permissions)
 
-    def _make_guard(self) -> Guard | None:
+    def _channels_make_guard(self) -> Guard | None:
         guard = self._channels_guard = guard_for(self.scope, self)
         return guard
 
-    async def _open_channel(self, wake: Callable[[], None]) -> Mailbox | None:
+    async def _channels_open_channel(self, wake: Callable[[], None]) -> Mailbox | None:
         layer: Any = get_channel_layer(self.channel_layer_alias)
         self.channel_layer = layer
         if layer is None:
@@ -345,7 +345,7 @@ class AsyncConsumer:
         that handlers have for it (``Worker.drain_timeout``).
         """
 
-    async def _shut_down(self) -> None:
+    async def _channels_shut_down(self) -> None:
         hook: Callable[[], Any] = self.on_worker_shutdown
         try:
             await hook()
@@ -422,12 +422,12 @@ class SyncConsumer(AsyncConsumer):
 
     _sync: ClassVar[bool] = True
 
-    _sender: SendFromThread | None = None
+    _channels_sender: SendFromThread | None = None
 
-    def _make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
+    def _channels_make_base_send(self, connection: Connection) -> Callable[[Any], Any]:
         loop, pooled = asyncio.get_running_loop(), from_server(self.scope)
-        self._sender = SendFromThread(connection.send, loop, pooled=pooled)
-        return self._sender
+        self._channels_sender = SendFromThread(connection.send, loop, pooled=pooled)
+        return self._channels_sender
 
     @any_name
     async def dispatch(self, message: Any) -> None:
@@ -441,21 +441,22 @@ class SyncConsumer(AsyncConsumer):
         try:
             outcome = await threads.run(handler, message, pooled=pooled, owner=self)
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._sender is not None:
-                self._sender.cancel()  # a client that does not read does not hold up the end
+            if isinstance(error, asyncio.CancelledError) and self._channels_sender is not None:
+                # A client that does not read does not hold up the end.
+                self._channels_sender.cancel()
             with contextlib.suppress(Exception):  # the first failure is the one that is told
-                await self._settle()
+                await self._channels_settle()
             if pooled and isinstance(error, KeyboardInterrupt):  # it comes to the main thread only
                 raise contained(error, type(self).__qualname__) from error
             raise
-        await self._settle()
+        await self._channels_settle()
         if outcome is not None:
             refuse_coroutine(self, get_handler_name(message), outcome)
 
-    async def _settle(self) -> None:
+    async def _channels_settle(self) -> None:
         """Wait until the client has taken what a handler has sent."""
-        if self._sender is not None and not self._sender.settled:
-            await self._sender.settle()
+        if self._channels_sender is not None and not self._channels_sender.settled:
+            await self._channels_sender.settle()
 
     @any_name
     def layer_gap(self, message: Any) -> None:  # type: ignore[override]
@@ -472,7 +473,7 @@ class SyncConsumer(AsyncConsumer):
         ends, this counts among the seconds that handlers have for it (``Worker.drain_timeout``).
         """
 
-    async def _shut_down(self) -> None:
+    async def _channels_shut_down(self) -> None:
         hook: Callable[[], Any] = self.on_worker_shutdown
         refuse_coroutine(self, _HOOK, await threads.run(hook, pooled=False, owner=self))
 

@@ -58,7 +58,7 @@ def _overridden(cls: type) -> Iterator[str]:
     """The methods of the framework's class that the project's classes override."""
     own: set[str] = set()
     for base in cls.__mro__:
-        if "_protocol_handlers" not in vars(base):
+        if "_channels_protocol_handlers" not in vars(base):
             own.update(name for name in vars(base) if not name.startswith("_"))
             continue
         for name in vars(base):

@@ -7,8 +7,20 @@ is in ``docs/howto/migrate.md``.
 
 import importlib
 import inspect
+from pathlib import Path
 
 import pytest
+
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.generic.http import AsyncHttpConsumer
+from channels.generic.longpoll import AsyncLongPollConsumer, LongPollConsumer
+from channels.generic.sse import AsyncSseConsumer, SseConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
 
 NAMES = {
     "channels": ["DEFAULT_CHANNEL_LAYER", "__version__"],
@@ -323,3 +335,35 @@ def test_exceptions_are_one_class_wherever_they_are_imported_from():
     assert consumer.StopConsumer is exceptions.StopConsumer
     assert layers.ChannelFull is exceptions.ChannelFull
     assert layers.InvalidChannelLayerError is exceptions.InvalidChannelLayerError
+
+
+# What consumers of channels 4.3 have.
+BEFORE = {
+    "accept", "as_asgi", "body", "channel_layer_alias", "close", "connect", "decode_json",
+    "disconnect", "dispatch", "encode_json", "groups", "handle", "http_disconnect",
+    "http_request", "receive", "receive_json", "send", "send_body", "send_headers", "send_json",
+    "send_response", "websocket_connect", "websocket_disconnect", "websocket_receive",
+}  # fmt: skip
+
+CONSUMERS = [
+    AsyncConsumer, SyncConsumer, AsyncWebsocketConsumer, WebsocketConsumer,
+    AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, AsyncHttpConsumer, AsyncSseConsumer,
+    SseConsumer, AsyncLongPollConsumer, LongPollConsumer,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", CONSUMERS)
+def test_private_names_of_consumers_leave_all_others_to_projects(cls):
+    private = {name for name in dir(cls) if name.startswith("_") and not name.startswith("__")}
+    private |= {name for name in vars(cls()) if name.startswith("_")}
+    # The well-known name by which projects ask whether a consumer is synchronous.
+    assert {name for name in private if not name.startswith("_channels_")} == {"_sync"}
+
+
+@pytest.mark.parametrize("cls", CONSUMERS[:7])
+def test_the_migration_page_lists_the_names_that_consumers_have_now(cls):
+    page = (Path(__file__).parents[2] / "docs/howto/migrate.md").read_text("utf-8")
+    _, _, section = page.partition("### Names that your classes may have already")
+    table = section.partition("###")[0]
+    names = {name for name in dir(cls) if not name.startswith("_")}
+    assert {name for name in names - BEFORE if f"`{name}`" not in table} == set()

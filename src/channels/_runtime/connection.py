@@ -182,7 +182,7 @@ class Connection:
     async def _is_within_limits(self, receive: Receive) -> bool:
         """Whether the limits let the connection in, to which it is held from now on."""
         consumer = self._consumer
-        guard = consumer._make_guard()
+        guard = consumer._channels_make_guard()
         if guard is None:
             return True
         if not await guard.admits(receive, self._raw_send, type(consumer)):
@@ -226,7 +226,7 @@ class Connection:
 
     async def _may_enter(self) -> bool:
         """Whether the consumer's permissions let the client in. A worker has no client."""
-        rule = self._consumer._entry_rule() if self._life.protocol != "channel" else None
+        rule = self._consumer._channels_entry_rule() if self._life.protocol != "channel" else None
         if rule is None:
             return True
         return await may_enter(
@@ -434,7 +434,7 @@ class Connection:
         if life.disconnect_owed:
             await self._dispatcher.disconnect(life.make_disconnect())
         elif life.protocol == "channel" and life.opened_at is not None:
-            await self._consumer._shut_down()
+            await self._consumer._channels_shut_down()
             if database.opened:
                 await database.release()
 

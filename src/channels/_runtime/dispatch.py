@@ -212,7 +212,7 @@ class Dispatcher:
         code = life.disconnecting(message.get("code"))
         if life.protocol == "websocket":
             message["code"] = code
-        dispatch = getattr(self._consumer, "_dispatch_last", self._consumer.dispatch)
+        dispatch = getattr(self._consumer, "_channels_dispatch_last", self._consumer.dispatch)
         with contextlib.suppress(UnknownMessageType, StopConsumer):  # a consumer need not handle it
             observation = observe(self._consumer, message, "client") if listened.messages else None
             await (

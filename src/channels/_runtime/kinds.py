@@ -102,7 +102,7 @@ def _refuse(consumer: Any, name: str, generator: bool) -> NoReturn:
 def twin(cls: type) -> tuple[str, str]:
     """The framework's class that ``cls`` derives from, and the one of the other kind, if any."""
     for base in cls.__mro__:
-        if "_protocol_handlers" in vars(base):
+        if "_channels_protocol_handlers" in vars(base):
             name = base.__name__
             if name in {"AsyncConsumer", "SyncConsumer"}:
                 return name, "SyncConsumer" if name == "AsyncConsumer" else "AsyncConsumer"

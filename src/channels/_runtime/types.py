@@ -99,13 +99,13 @@ class Consumer(Protocol):
     async def dispatch(self, message: Message) -> None:
         """Handle one message."""
 
-    def _entry_rule(self) -> "EntryRule | None":
+    def _channels_entry_rule(self) -> "EntryRule | None":
         """Who may come in; None for everybody."""
 
-    def _make_guard(self) -> Guard | None:
+    def _channels_make_guard(self) -> Guard | None:
         """What holds the connection to limits; None where there are none."""
 
-    async def _shut_down(self) -> None:
+    async def _channels_shut_down(self) -> None:
         """Be told of its end, in a worker."""
 
 

@@ -14,7 +14,7 @@ __all__ = ["areceive_declared", "arefuse", "receive_declared", "refuse"]
 
 async def areceive_declared(consumer: Any, content: Any) -> None:
     """Give ``content`` to the handler of its type, or refuse it."""
-    if consumer._refused_too_many:
+    if consumer._channels_refused_too_many:
         return
     declaration: Declaration | None = None
     try:
@@ -42,13 +42,13 @@ async def arefuse(
     code = close_code(consumer, refused)
     await consumer.send_json(reply(refused, declaration, content))
     if code is not None:
-        consumer._refused_too_many = True
+        consumer._channels_refused_too_many = True
         await consumer.close(code)
 
 
 def receive_declared(consumer: Any, content: Any) -> None:
     """Give ``content`` to the handler of its type, or refuse it."""
-    if consumer._refused_too_many:
+    if consumer._channels_refused_too_many:
         return
     declaration: Declaration | None = None
     try:
@@ -73,5 +73,5 @@ def refuse(
     code = close_code(consumer, refused)
     consumer.send_json(reply(refused, declaration, content))
     if code is not None:
-        consumer._refused_too_many = True
+        consumer._channels_refused_too_many = True
         consumer.close(code)

@@ -65,16 +65,16 @@ class AsyncHttpConsumer(AsyncConsumer):
         self.body: list[bytes] = []
 
     # Whether anything was sent at all.
-    _responded = False
+    _channels_responded = False
     # Bytes in `body`, or more.
-    _collected = 0
+    _channels_collected = 0
     # The status with which the body was refused: what still comes is not kept.
-    _refused: int | None = None
+    _channels_refused: int | None = None
     # Until the body has come; and when it began to.
-    _reading: timers.Timer | None = None
-    _begun = 0.0
-    _lingering: timers.Timer | None = None
-    _ending: "asyncio.Future[Any] | None" = None
+    _channels_reading: timers.Timer | None = None
+    _channels_begun = 0.0
+    _channels_lingering: timers.Timer | None = None
+    _channels_ending: "asyncio.Future[Any] | None" = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, unless its client says that it is too large."""
@@ -82,17 +82,19 @@ class AsyncHttpConsumer(AsyncConsumer):
         # A subclass that takes the parts as they come need not hold them.
         collects = getattr(self.http_request, "__func__", None) is AsyncHttpConsumer.http_request
         if limit is not None and collects and announced_length(scope) > limit:
-            reason = self._too_large(limit)
+            reason = self._channels_too_large(limit)
             await refuse(scope, receive, send, reason=reason, sender=type(self))
             return
         if self.body_timeout is not None and collects and announces_body(scope):
-            self._begun = clock.now()
+            self._channels_begun = clock.now()
             if from_server(scope):
-                self._reading = timers.Timer(self.body_timeout, self._is_slow, self.body_timeout)
+                self._channels_reading = timers.Timer(
+                    self.body_timeout, self._channels_is_slow, self.body_timeout
+                )
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._stop_reading()
+            self._channels_stop_reading()
 
     async def send_headers(
         self,
@@ -127,7 +129,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def send(self, message: Message) -> None:
         """Send an ASGI message to the client."""
-        self._responded = True
+        self._channels_responded = True
         await super().send(message)
 
     @any_name
@@ -150,67 +152,71 @@ class AsyncHttpConsumer(AsyncConsumer):
         """
         more_body = bool(message.get("more_body"))
         if not more_body:
-            self._stop_reading()
-        if self._refused is not None:
+            self._channels_stop_reading()
+        if self._channels_refused is not None:
             if not more_body:
-                await self._end_refusal()
+                await self._channels_end_refusal()
             return
         part = message.get("body", b"")
         collect(self.body, part)
-        self._collected += len(part)
+        self._channels_collected += len(part)
         limit = self.max_body_size
-        if limit is not None and self._collected > limit and self._holds_more_than(limit):
-            await self._refuse(413, self._too_large(limit), more_body=more_body)
+        if (
+            limit is not None
+            and self._channels_collected > limit
+            and self._channels_holds_more_than(limit)
+        ):
+            await self._channels_refuse(413, self._channels_too_large(limit), more_body=more_body)
         elif not more_body:
             try:
                 await self.handle(b"".join(self.body))
             except TypeError as error:
                 refuse_plain(self, "handle", error)
                 raise
-            if not self._responded:
+            if not self._channels_responded:
                 raise ChannelsError(
                     f"{type(self).__qualname__}.handle() returned without starting a response; "
                     "call send_response(), or send_headers() and send_body()"
                 )
 
-    def _holds_more_than(self, limit: int) -> bool:
+    def _channels_holds_more_than(self, limit: int) -> bool:
         """Whether the parts are still here: a subclass may have taken some of them away."""
-        self._collected = sum(map(len, self.body))
-        return self._collected > limit
+        self._channels_collected = sum(map(len, self.body))
+        return self._channels_collected > limit
 
-    def _too_large(self, limit: int) -> str:
+    def _channels_too_large(self, limit: int) -> str:
         return (
             f"the body has more than {limit} bytes; a higher max_body_size of "
             f"{type(self).__qualname__}, or setting DATA_UPLOAD_MAX_MEMORY_SIZE, takes more"
         )
 
-    def _is_slow(self, seconds: float) -> None:
+    def _channels_is_slow(self, seconds: float) -> None:
         """The body is late, unless enough of it has come meanwhile."""
-        left = self._begun + seconds + self._collected / _SLOWEST - clock.now()
+        left = self._channels_begun + seconds + self._channels_collected / _SLOWEST - clock.now()
         if left > 0:
-            self._reading = timers.Timer(left, self._is_slow, seconds)
+            self._channels_reading = timers.Timer(left, self._channels_is_slow, seconds)
             return
-        self._reading = None
+        self._channels_reading = None
         reason = (
             f"the body has not come within {seconds:g} s and one more for each {_SLOWEST} bytes; "
             f"a higher body_timeout of {type(self).__qualname__} waits longer"
         )
 
         async def refuse_slow() -> None:
-            if self._refused is None:  # pragma: no branch - both at the same moment
-                await self._refuse(408, reason, more_body=True)
+            if self._channels_refused is None:  # pragma: no branch - both at the same moment
+                await self._channels_refuse(408, reason, more_body=True)
 
-        self._ending = asyncio.ensure_future(attempt(self, self.scope, refuse_slow))
+        self._channels_ending = asyncio.ensure_future(attempt(self, self.scope, refuse_slow))
 
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+    def _channels_stop_reading(self) -> None:
+        if self._channels_reading is not None:
+            self._channels_reading.cancel()
+            self._channels_reading = None
 
-    async def _refuse(self, status: int, reason: str, *, more_body: bool) -> None:
+    async def _channels_refuse(self, status: int, reason: str, *, more_body: bool) -> None:
         """Refuse the body; as long as the client goes on sending, read that, for a while."""
-        self._refused = status
-        self._stop_reading()
+        self._channels_refused = status
+        self._channels_stop_reading()
         self.body.clear()
         await deny(
             self.scope,
@@ -221,28 +227,28 @@ class AsyncHttpConsumer(AsyncConsumer):
             unread=more_body,
         )
         if more_body:
-            self._lingering = timers.Timer(LINGER, self._end_soon)
+            self._channels_lingering = timers.Timer(LINGER, self._channels_end_soon)
 
-    def _end_soon(self) -> None:
-        self._ending = asyncio.ensure_future(self._end_refusal())
+    def _channels_end_soon(self) -> None:
+        self._channels_ending = asyncio.ensure_future(self._channels_end_refusal())
 
-    async def _end_refusal(self) -> None:
-        self._stop_lingering()
+    async def _channels_end_refusal(self) -> None:
+        self._channels_stop_lingering()
         with contextlib.suppress(Exception):  # the client has its answer
-            await super().send(last_word(self._refused or 413))
+            await super().send(last_word(self._channels_refused or 413))
 
-    def _stop_lingering(self) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
+    def _channels_stop_lingering(self) -> None:
+        if self._channels_lingering is not None:
+            self._channels_lingering.cancel()
+            self._channels_lingering = None
 
-    async def _dispatch_last(self, message: Message) -> None:
+    async def _channels_dispatch_last(self, message: Message) -> None:
         await dispatch_last(self, message)
 
     @any_name
     async def http_disconnect(self, message: Any) -> None:
         """Call :meth:`disconnect`."""
-        self._stop_lingering()
+        self._channels_stop_lingering()
         try:
             await self.disconnect()
         except TypeError as error:

@@ -50,18 +50,18 @@ class _EventStream(AsyncConsumer):
     #: :class:`~channels.security.websocket.OriginValidator`; None for those of ``ALLOWED_HOSTS``.
     allowed_origins: Iterable[OriginPattern] | None = None
 
-    _validator: ClassVar[OriginValidator | None] = None
+    _channels_validator: ClassVar[OriginValidator | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own_groups(self)
         #: The id of the last event that the browser had when its connection broke; None at first.
         self.last_event_id: str | None = None
-        self._begun = self._accepted = self._closed = False
+        self._channels_begun = self._channels_accepted = self._channels_closed = False
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication[Any]:
         """An ASGI application that makes one consumer, with ``initkwargs``, per request."""
-        cls._validator = origin_validator(cls.allowed_origins)
+        cls._channels_validator = origin_validator(cls.allowed_origins)
         return super().as_asgi(**initkwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,59 +72,61 @@ class _EventStream(AsyncConsumer):
             headers = [(b"allow", b"GET")]
             await deny(scope, send, status=405, reason=reason, sender=sender, headers=headers)
             return
-        refusal = origin_refusal(self._validator or origin_validator(self.allowed_origins), scope)
+        refusal = origin_refusal(
+            self._channels_validator or origin_validator(self.allowed_origins), scope
+        )
         if refusal is not None:
             await deny(scope, send, status=403, reason=refusal, sender=sender)
             return
         self.last_event_id = _last_event_id(scope)
-        comments = Comments(self.keep_alive, self._comment)
+        comments = Comments(self.keep_alive, self._channels_comment)
         comments.start()
         try:
             await super().__call__(scope, receive, send)
         finally:
             comments.stop()
 
-    def _make_base_send(self, connection: Connection) -> Any:
-        self._send_from_loop = connection.send
-        return super()._make_base_send(connection)
+    def _channels_make_base_send(self, connection: Connection) -> Any:
+        self._channels_send_from_loop = connection.send
+        return super()._channels_make_base_send(connection)
 
-    async def _comment(self, body: bytes) -> None:
-        if self._accepted and not self._closed:
-            await self._send_from_loop(_body(body))
+    async def _channels_comment(self, body: bytes) -> None:
+        if self._channels_accepted and not self._channels_closed:
+            await self._channels_send_from_loop(_body(body))
 
-    def _start(
+    def _channels_start(
         self, headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None"
     ) -> list[Message]:
-        self._accepted = True
+        self._channels_accepted = True
         first = COMMENT if self.retry is None else encode_retry(self.retry)
         pairs = [*HEADERS, *cross_origin_headers(self.scope), *as_header_pairs(headers)]
         return [{"type": "http.response.start", "status": 200, "headers": pairs}, _body(first)]
 
-    def _event(self, data: str, event: str | None, id: str | None) -> Message:  # noqa: A002
-        if not self._accepted:
+    def _channels_event(self, data: str, event: str | None, id: str | None) -> Message:  # noqa: A002
+        if not self._channels_accepted:
             raise ChannelsError(
                 f"{type(self).__qualname__} sends an event before it has called accept()"
             )
         return _body(encode_event(data, event, id))
 
-    def _end(self, status: int) -> list[Message]:
+    def _channels_end(self, status: int) -> list[Message]:
         """The last messages: the end of the stream, or a refusal."""
-        self._closed = True
-        if self._accepted:
+        self._channels_closed = True
+        if self._channels_accepted:
             return [_body(b"", more=False)]
         return [
             {"type": "http.response.start", "status": status, "headers": []},
             _body(b"", more=False),
         ]
 
-    def _require_answer(self) -> None:
-        if not (self._accepted or self._closed):
+    def _channels_require_answer(self) -> None:
+        if not (self._channels_accepted or self._channels_closed):
             raise ChannelsError(
                 f"{type(self).__qualname__}.connect() has neither accepted the client, with "
                 "accept(), nor refused it, with close() or DenyConnection"
             )
 
-    async def _dispatch_last(self, message: Message) -> None:
+    async def _channels_dispatch_last(self, message: Message) -> None:
         await dispatch_last(self, message)
 
 
@@ -139,9 +141,9 @@ class AsyncSseConsumer(_EventStream):
     @any_name
     async def http_request(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        if self._begun:
+        if self._channels_begun:
             return  # the rest of a body, which has no meaning
-        self._begun = True
+        self._channels_begun = True
         if self.groups:
             await join_groups(self)
         try:
@@ -153,7 +155,7 @@ class AsyncSseConsumer(_EventStream):
         except TypeError as error:
             refuse_plain(self, "connect", error)
             raise
-        self._require_answer()
+        self._channels_require_answer()
 
     async def connect(self) -> None:
         """Called when a client wants to read the stream. Accepts it.
@@ -168,7 +170,7 @@ class AsyncSseConsumer(_EventStream):
         self, headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None
     ) -> None:
         """Begin the stream, with more headers if there are any."""
-        for message in self._start(headers):
+        for message in self._channels_start(headers):
             await self.send(message)
 
     async def send_event(
@@ -189,7 +191,7 @@ class AsyncSseConsumer(_EventStream):
             ValueError: ``event`` or ``id`` has a line break or a NUL.
             ChannelsError: the client has not been accepted.
         """
-        await self.send(self._event(data, event, id))
+        await self.send(self._channels_event(data, event, id))
 
     async def send_json(
         self,
@@ -210,7 +212,7 @@ class AsyncSseConsumer(_EventStream):
         Args:
             status: the HTTP status of a refusal.
         """
-        for message in self._end(status):
+        for message in self._channels_end(status):
             await self.send(message)
 
     @any_name
@@ -240,9 +242,9 @@ class SseConsumer(_EventStream, SyncConsumer):
     @any_name
     def http_request(self, message: Any) -> None:
         """Join :attr:`groups` and call :meth:`connect`."""
-        if self._begun:
+        if self._channels_begun:
             return  # the rest of a body, which has no meaning
-        self._begun = True
+        self._channels_begun = True
         if self.groups:
             async_to_sync(join_groups)(self)
         try:
@@ -251,7 +253,7 @@ class SseConsumer(_EventStream, SyncConsumer):
             self.accept()
         except DenyConnection:
             self.close()
-        self._require_answer()
+        self._channels_require_answer()
 
     def connect(self) -> None:
         """Called when a client wants to read the stream. Accepts it.
@@ -266,7 +268,7 @@ class SseConsumer(_EventStream, SyncConsumer):
         self, headers: "Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None" = None
     ) -> None:
         """Begin the stream, with more headers if there are any."""
-        for message in self._start(headers):
+        for message in self._channels_start(headers):
             self.send(message)
 
     def send_event(
@@ -287,7 +289,7 @@ class SseConsumer(_EventStream, SyncConsumer):
             ValueError: ``event`` or ``id`` has a line break or a NUL.
             ChannelsError: the client has not been accepted.
         """
-        self.send(self._event(data, event, id))
+        self.send(self._channels_event(data, event, id))
 
     def send_json(
         self,
@@ -308,7 +310,7 @@ class SseConsumer(_EventStream, SyncConsumer):
         Args:
             status: the HTTP status of a refusal.
         """
-        for message in self._end(status):
+        for message in self._channels_end(status):
             self.send(message)
 
     @any_name

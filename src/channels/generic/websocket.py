@@ -136,7 +136,7 @@ class WebsocketConsumer(SyncConsumer):
     def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
-    async def _dispatch_last(self, message: Message) -> None:
+    async def _channels_dispatch_last(self, message: Message) -> None:
         await dispatch_last(self, message, message["code"])
 
 
@@ -148,8 +148,8 @@ class _Declaring:
     #: 4403; 0 closes it with the first, None never does. Counts where messages are declared.
     max_refused_messages: int | None = 60
 
-    _refused_messages = (float("-inf"), 0)  # since when, and how many
-    _refused_too_many = False
+    _channels_refused_messages = (float("-inf"), 0)  # since when, and how many
+    _channels_refused_too_many = False
 
     @classmethod
     def message_types(cls) -> tuple[Declaration, ...]:
@@ -303,7 +303,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def disconnect(self, code: int) -> None:
         """Called exactly once when the socket has closed, for whatever reason. Override it."""
 
-    async def _dispatch_last(self, message: Message) -> None:
+    async def _channels_dispatch_last(self, message: Message) -> None:
         await dispatch_last(self, message, message["code"])
 
 

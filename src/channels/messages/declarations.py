@@ -158,7 +158,9 @@ def _require_handler(cls: Any, name: str, where: str) -> None:
             f"{where} accepts messages, which only JSON consumers receive; derive "
             f"{cls.__qualname__} from AsyncJsonWebsocketConsumer or JsonWebsocketConsumer"
         )
-    if any(name in vars(base) for base in cls.__mro__ if "_protocol_handlers" in vars(base)):
+    if any(
+        name in vars(base) for base in cls.__mro__ if "_channels_protocol_handlers" in vars(base)
+    ):
         raise InvalidDeclaration(f"{where} overrides a method of Channels; give it another name")
     if cls._sync and inspect.iscoroutinefunction(getattr(cls, name)):
         raise InvalidDeclaration(

@@ -92,10 +92,10 @@ def close_code(consumer: Any, refused: MessageRefused) -> int | None:
     if most is None:
         return None
     now = clock.now()
-    since, count = consumer._refused_messages
+    since, count = consumer._channels_refused_messages
     if not since <= now < since + _WINDOW:
         since, count = now, 0
-    consumer._refused_messages = since, count + 1
+    consumer._channels_refused_messages = since, count + 1
     if count < most:
         return None
     return _CLOSES.get(refused.code, CloseCode.POLICY_VIOLATION.value)

@@ -337,7 +337,7 @@ async def test_a_stream_of_a_user_that_has_signed_out_ends(quick, monkeypatch):
 @pytest.mark.parametrize("layer", [WithoutGroups, None])
 async def test_a_layer_with_groups_is_needed(use_layer, layer):
     class Layerless(ProgressConsumer):
-        async def _open_channel(self, wake):
+        async def _channels_open_channel(self, wake):
             self.channel_layer = layer and layer()
 
     client = websocket(consumer=Layerless)
