@@ -16,6 +16,8 @@ from .carriers import adopt
 
 __all__ = ["ChannelLayerManager", "channel_layers", "get_channel_layer"]
 
+_ENTRY = "{'BACKEND': 'dotted.path.of.Layer', 'CONFIG': {...}}"
+
 
 class ChannelLayerManager:
     """Makes each configured layer when it is first asked for, and keeps it."""
@@ -37,13 +39,26 @@ class ChannelLayerManager:
 
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """The setting ``CHANNEL_LAYERS``, or an empty dict."""
+        """The setting ``CHANNEL_LAYERS``, or an empty dict.
+
+        Raises:
+            InvalidChannelLayerError: it is no dict.
+        """
         configs: dict[str, dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", None) or {}
+        if not isinstance(configs, dict):
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS must be a dict such as {{'default': {_ENTRY}}}, not of type "
+                f"{type(configs).__name__}"
+            )
         return configs
 
     def make_backend(self, name: str) -> ChannelLayer:
-        """A new layer with the ``CONFIG`` of alias ``name``."""
-        return self._make_backend(name, self.configs[name].get("CONFIG", {}))
+        """A new layer with the ``CONFIG`` of alias ``name``.
+
+        Raises:
+            InvalidChannelLayerError: its entry in ``CHANNEL_LAYERS`` is malformed.
+        """
+        return self._make_backend(name, "CONFIG")
 
     def make_test_backend(self, name: str) -> ChannelLayer:
         """A new layer with the ``TEST_CONFIG`` of alias ``name``.
@@ -51,14 +66,24 @@ class ChannelLayerManager:
         Raises:
             InvalidChannelLayerError: it has no ``TEST_CONFIG``.
         """
-        try:
-            config = self.configs[name]["TEST_CONFIG"]
-        except KeyError:
-            raise InvalidChannelLayerError(f"No TEST_CONFIG specified for {name}") from None
-        return self._make_backend(name, config)
+        if "TEST_CONFIG" not in self.configs.get(name, {}):
+            raise InvalidChannelLayerError(f"No TEST_CONFIG specified for {name}")
+        return self._make_backend(name, "TEST_CONFIG")
 
-    def _make_backend(self, name: str, config: dict[str, Any]) -> ChannelLayer:
+    def _make_backend(self, name: str, key: str) -> ChannelLayer:
         entry = self.configs[name]
+        # Values are not repeated: they may hold the broker's password.
+        if not isinstance(entry, dict):
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{name!r}] must be a dict such as {_ENTRY}, not of type "
+                f"{type(entry).__name__}"
+            )
+        config = entry.get(key, {})
+        if not isinstance(config, dict):
+            raise InvalidChannelLayerError(
+                f"{key} of CHANNEL_LAYERS[{name!r}] must be a dict of the layer's options, not of "
+                f"type {type(config).__name__}"
+            )
         if "ROUTING" in entry:
             raise InvalidChannelLayerError(
                 f"ROUTING key found for {name}: routing is given to ProtocolTypeRouter since "
@@ -67,14 +92,20 @@ class ChannelLayerManager:
         try:
             path = entry["BACKEND"]
         except KeyError:
-            raise InvalidChannelLayerError(f"No BACKEND specified for {name}") from None
+            raise InvalidChannelLayerError(
+                f"No BACKEND specified for {name}; write CHANNEL_LAYERS[{name!r}] = {_ENTRY}"
+            ) from None
         try:
             backend = import_string(path)
         except ImportError as error:
             raise InvalidChannelLayerError(
                 f"Cannot import BACKEND {path!r} specified for {name}: {error}"
             ) from error
-        layer: ChannelLayer = backend(**config)
+        try:
+            layer: ChannelLayer = backend(**config)
+        except Exception as error:
+            error.add_note(f"{key} of CHANNEL_LAYERS[{name!r}] does not fit {path}: correct it")
+            raise
         adopt(layer)
         return layer
 

@@ -103,7 +103,9 @@ def test_a_test_backend_needs_a_test_config():
     ("entry", "complaint"),
     [
         ({"BACKEND": MEMORY, "ROUTING": "project.routing"}, "ROUTING key found for default"),
-        ({}, "No BACKEND specified for default"),
+        ({}, "No BACKEND specified for default; write CHANNEL_LAYERS"),
+        (MEMORY, "must be a dict such as .* not of type str"),
+        ({"BACKEND": MEMORY, "CONFIG": None}, "CONFIG of CHANNEL_LAYERS.* not of type NoneType"),
         ({"BACKEND": "no.such.module.Layer"}, "Cannot import BACKEND 'no.such.module.Layer'"),
         ({"BACKEND": "channels.layers.NoLayer"}, "Cannot import BACKEND"),
         ({"BACKEND": "nodots"}, "Cannot import BACKEND 'nodots'"),
@@ -148,3 +150,29 @@ def test_a_manager_of_ones_own_is_not_kept_alive():
     del manager
     gc.collect()
     assert reference() is None
+
+
+class Demanding(InMemoryChannelLayer):
+    def __init__(self, **config):
+        super().__init__()
+        self.database = config["database"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "error"), [(MEMORY, InvalidChannelLayerError), (f"{__name__}.Demanding", KeyError)]
+)
+def test_what_a_layer_says_of_its_options_tells_where_they_stand(backend, error):
+    entry = {"BACKEND": backend, "CONFIG": {"capacity": "ten"}}
+    with layers(default=entry), pytest.raises(error) as raised:
+        get_channel_layer()
+    (note,) = raised.value.__notes__
+    assert note == f"CONFIG of CHANNEL_LAYERS['default'] does not fit {backend}: correct it"
+
+
+def test_layers_that_are_no_dict():
+    with (
+        override_settings(CHANNEL_LAYERS=["redis://:secret@host"]),
+        pytest.raises(InvalidChannelLayerError, match="must be a dict such as") as raised,
+    ):
+        get_channel_layer()
+    assert "secret" not in str(raised.value)
