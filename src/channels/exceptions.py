@@ -20,6 +20,7 @@ __all__ = [
     "ChannelsError",
     "DenyConnection",
     "EventLoopRunning",
+    "InvalidArgument",
     "InvalidChannelLayerError",
     "InvalidDeclaration",
     "InvalidHookError",
@@ -92,6 +93,10 @@ class MessageTooLarge(ChannelsError):
 
 class StopConsumer(ChannelsError):
     """Raise in a handler to end the consumer cleanly."""
+
+
+class InvalidArgument(ChannelsError, TypeError, ValueError):
+    """A function was given what it cannot work with; says what to write instead."""
 
 
 class InvalidNameError(ChannelsError, TypeError):

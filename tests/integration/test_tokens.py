@@ -32,7 +32,7 @@ print(json.dumps({
     "good": signed.make_token(anna),
     "newer": signed.make_token(anna, lifetime=5000),
     "other": signed.make_token(bert),
-    "late": signed.make_token(anna, lifetime=-1),
+    "late": signed.make_token(anna, lifetime=0.001),
     "tickets": [make_ticket(anna) for _ in range(5)],
 }))
 """

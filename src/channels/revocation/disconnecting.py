@@ -1,10 +1,16 @@
 """Disconnecting by hand: those of a user, of a session, of a token, of a group, or one."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import Model
+from django.utils.functional import LazyObject
+
 from .. import DEFAULT_CHANNEL_LAYER, control
+from .._runtime.arguments import as_close_code, as_close_reason, as_text, shown
 from ..close_codes import CloseCode
-from ..exceptions import InvalidChannelLayerError
+from ..db import database_sync_to_async
+from ..exceptions import InvalidArgument, InvalidChannelLayerError
 from ..layers import get_channel_layer, get_sync_channel_layer
 from .finding import digest, end, find
 
@@ -43,29 +49,33 @@ def disconnect_user(user: Any, *, code: int = _CODE, reason: str = "") -> None:
         reason: for the clients of WebSockets, at most 123 bytes.
 
     Raises:
+        InvalidArgument: an argument is not what it should be; says what to write.
         EventLoopRunning: an event loop runs in this thread: await :func:`adisconnect_user`.
         CallTimeout: the layer's broker has not answered within 10 seconds.
         BrokerError: it refuses. In both cases it has been done in this process.
     """
-    control.publish(COMMAND, **which("user", user), code=code, reason=reason)
+    control.publish(COMMAND, **which("user", user), **_told(code, reason))
 
 
 async def adisconnect_user(user: Any, *, code: int = _CODE, reason: str = "") -> None:
     """The same for coroutines, for as long as the layer tries to reach its broker.
 
+    A lazy one, such as ``request.user``, is loaded in a thread.
     See :func:`disconnect_user`.
     """
-    await control.apublish(COMMAND, **which("user", user), code=code, reason=reason)
+    if isinstance(user, LazyObject):
+        await database_sync_to_async(bool)(user)
+    await control.apublish(COMMAND, **which("user", user), **_told(code, reason))
 
 
 def disconnect_session(session_key: str, *, code: int = _CODE, reason: str = "") -> None:
     """Disconnect all that uses a session. The session itself stays. See :func:`disconnect_user`."""
-    control.publish(COMMAND, **which("session", session_key), code=code, reason=reason)
+    control.publish(COMMAND, **which("session", session_key), **_told(code, reason))
 
 
 async def adisconnect_session(session_key: str, *, code: int = _CODE, reason: str = "") -> None:
     """The same for coroutines; see :func:`disconnect_session`."""
-    await control.apublish(COMMAND, **which("session", session_key), code=code, reason=reason)
+    await control.apublish(COMMAND, **which("session", session_key), **_told(code, reason))
 
 
 def disconnect_token(token_id: str, *, code: int = _CODE, reason: str = "") -> None:
@@ -79,22 +89,22 @@ def disconnect_token(token_id: str, *, code: int = _CODE, reason: str = "") -> N
         code: what WebSockets are closed with.
         reason: for the clients of WebSockets, at most 123 bytes.
     """
-    control.publish(COMMAND, **which("token", token_id), code=code, reason=reason)
+    control.publish(COMMAND, **which("token", token_id), **_told(code, reason))
 
 
 async def adisconnect_token(token_id: str, *, code: int = _CODE, reason: str = "") -> None:
     """The same for coroutines; see :func:`disconnect_token`."""
-    await control.apublish(COMMAND, **which("token", token_id), code=code, reason=reason)
+    await control.apublish(COMMAND, **which("token", token_id), **_told(code, reason))
 
 
 def disconnect_channel(channel_name: str, *, code: int = _CODE, reason: str = "") -> None:
     """Disconnect the consumer that has this channel. See :func:`disconnect_user`."""
-    control.publish(COMMAND, **which("channel", channel_name), code=code, reason=reason)
+    control.publish(COMMAND, **which("channel", channel_name), **_told(code, reason))
 
 
 async def adisconnect_channel(channel_name: str, *, code: int = _CODE, reason: str = "") -> None:
     """The same for coroutines; see :func:`disconnect_channel`."""
-    await control.apublish(COMMAND, **which("channel", channel_name), code=code, reason=reason)
+    await control.apublish(COMMAND, **which("channel", channel_name), **_told(code, reason))
 
 
 def disconnect_group(
@@ -112,6 +122,8 @@ def disconnect_group(
         alias: the channel layer's.
 
     Raises:
+        InvalidNameError: the group has no such name.
+        InvalidArgument: another argument is not what it should be; says what to write.
         InvalidChannelLayerError: there is no such layer.
         EventLoopRunning: an event loop runs in this thread: await :func:`adisconnect_group`.
     """
@@ -129,16 +141,53 @@ async def adisconnect_group(
 
 
 def _message(code: int, reason: str) -> dict[str, Any]:
-    return {"type": "channels.disconnect", "code": code, "reason": reason}
+    return {"type": "channels.disconnect", **_told(code, reason)}
+
+
+def _told(code: int, reason: str) -> dict[str, Any]:
+    """What clients are told."""
+    return {"code": as_close_code(code), "reason": as_close_reason(reason)}
 
 
 def which(by: str, value: Any = None) -> dict[str, Any]:
-    """The arguments of the command that say which connections it is about."""
+    """The arguments of the command that say which connections it is about.
+
+    Raises:
+        InvalidArgument: the value is none by which there can be connections.
+    """
     if by == "user":
-        value = str(getattr(value, "pk", value))
-    elif by in ("session", "token"):
-        value = digest(str(value))
+        value = _key_of(value)
+    elif by == "session":
+        value = digest(as_text("session_key", value, "request.session.session_key"))
+    elif by == "token":
+        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        value = digest(as_text("token_id", value, "scope['token'].token_id"))
+    else:
+        value = as_text("channel_name", value, "consumer.channel_name")
     return {"by": by, "value": value}
+
+
+def _key_of(user: Any) -> str:
+    """The primary key of a user, or the key itself, as text."""
+    key = getattr(user, "pk", user)
+    is_other = isinstance(user, Model) and not hasattr(user, "is_authenticated")
+    is_none = isinstance(key, bool | float | type | Iterable) and not isinstance(key, str)
+    if key is user and (is_none or key is None or key == ""):
+        raise InvalidArgument(
+            "user must be a user, such as request.user, or the primary key of one, such as 7; not "
+            f"{shown(user)}"
+        )
+    if is_other or isinstance(user, type):
+        raise InvalidArgument(
+            f"user must be a row of your user model, or its primary key; yours is of "
+            f"{type(user).__name__}: write the user that it belongs to"
+        )
+    if key is None:
+        raise InvalidArgument(
+            f"user must be one that is signed in, or that is saved at least; {shown(user)} has no "
+            "primary key, so that nothing can be connected as this user"
+        )
+    return str(key)
 
 
 def _disconnect(by: str, value: str | None, code: int, reason: str) -> int:

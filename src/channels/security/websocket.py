@@ -58,7 +58,8 @@ class OriginValidator:
     def __init__(
         self, application: ASGIApplication, allowed_origins: Iterable[OriginPattern]
     ) -> None:
-        if isinstance(allowed_origins, str | bytes | re.Pattern):
+        wrong: Any = allowed_origins  # whatever it is
+        if isinstance(wrong, str | bytes) or not isinstance(wrong, Iterable):
             raise ImproperlyConfigured(
                 f"allowed_origins must be a list of origins, not {allowed_origins!r}."
             )

@@ -1,15 +1,19 @@
 """Disconnecting by hand, in this process."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.utils.functional import SimpleLazyObject
 
 from channels import revocation
 from channels._runtime.connections import connections
 from channels._runtime.scopes import CREDENTIAL
 from channels.control import ask
-from channels.exceptions import InvalidChannelLayerError
+from channels.exceptions import InvalidArgument, InvalidChannelLayerError, InvalidNameError
 from channels.generic.sse import AsyncSseConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -92,3 +96,54 @@ async def test_all_and_how_many():
     assert [found["answer"] for found in answers] == [2]
     for server in servers:
         await closed(server)
+
+
+NOBODY = SimpleNamespace(pk=None, is_authenticated=False)
+
+WRONG = [
+    *(
+        ("user", value, "user must be a user, such as")
+        for value in (None, "", True, 1.5, [1], b"1")
+    ),
+    ("user", NOBODY, "has no primary key"),
+    ("user", get_user_model()(), "has no primary key"),
+    ("user", get_user_model(), "a row of your user model"),
+    ("user", Permission(pk=7), "write the user that it belongs to"),
+    *(("session", value, "request.session.session_key") for value in (None, "", 7, SESSION)),
+    *(("token", value, "token_id must be text") for value in (None, "", True, TOKEN)),
+    *(("channel", value, "channel_name must be text") for value in (None, "", 7)),
+    *(("group", value, "Group name must be") for value in (None, "", 7, "with a space")),
+]
+
+
+@pytest.mark.parametrize(("by", "value", "told"), WRONG)
+async def test_what_nothing_can_be_connected_as_is_refused(by, value, told):
+    expected = InvalidNameError if by == "group" else InvalidArgument
+    with pytest.raises(expected, match=told):
+        await getattr(revocation, f"adisconnect_{by}")(value)
+    with pytest.raises(expected, match=told):
+        await asyncio.to_thread(getattr(revocation, f"disconnect_{by}"), value)
+
+
+@pytest.mark.parametrize("by", ["user", "session", "token", "channel", "group"])
+@pytest.mark.parametrize("told", [{"code": 1006}, {"reason": "x" * 124}])
+async def test_what_clients_cannot_be_told_is_refused(by, told):
+    with pytest.raises(InvalidArgument):
+        await getattr(revocation, f"adisconnect_{by}")("7", **told)
+    with pytest.raises(InvalidArgument):
+        await asyncio.to_thread(getattr(revocation, f"disconnect_{by}"), "7", **told)
+
+
+async def test_a_lazy_user_is_loaded_in_a_thread():
+    server = await connect(user=ANNA)
+    threads = []
+
+    def load():
+        threads.append(threading.current_thread())
+        return ANNA
+
+    await revocation.adisconnect_user(SimpleLazyObject(load))
+    await closed(server)
+    assert threads != [threading.current_thread()]
+    with pytest.raises(InvalidArgument, match="has no primary key"):
+        await revocation.adisconnect_user(SimpleLazyObject(lambda: NOBODY))

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..._runtime.arguments import as_text
 from ..._runtime.scopes import from_server
 from ..._runtime.types import ASGIApplication, Receive, Scope, Send
 from ...middleware import BaseMiddleware
@@ -48,14 +49,25 @@ class LimitMiddleware(BaseMiddleware):
         **given: Any,
     ) -> None:
         super().__init__(inner)
-        if not set(protocols) <= set(_PROTOCOLS) or isinstance(protocols, str):
+        wrong: Any = protocols  # whatever it is
+        if (
+            isinstance(wrong, str)
+            or not isinstance(wrong, Collection)
+            or set(wrong) - {*_PROTOCOLS}
+        ):
             raise ImproperlyConfigured(
                 f"protocols of LimitMiddleware must be some of {_PROTOCOLS}, not {protocols!r}."
+            )
+        if limits is not None and not isinstance(limits, Limits):
+            raise ImproperlyConfigured(
+                "limits of LimitMiddleware must be Limits(...), or be left out and written one by "
+                f"one, as keyword arguments; not {limits!r}."
             )
         if limits is not None and given:
             raise ImproperlyConfigured(
                 "LimitMiddleware takes limits=Limits(...) or the limits one by one, not both."
             )
+        as_text("name", name, '"LimitMiddleware"', ImproperlyConfigured)
         self.protocols = frozenset(protocols)
         self.policy = Policy(name, limits_of(limits, given))
         self._inside = self.policy.inside()

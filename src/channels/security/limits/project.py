@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
+from ..._runtime.arguments import as_scope
 from ..._runtime.types import Scope
 from .address import TrustedProxies
 from .guard import Guard
@@ -68,8 +69,11 @@ def client_address(scope: Scope) -> str | None:
         An IPv4 or IPv6 address. It is the one that the server tells, or, if that is a proxy in
         ``CHANNELS_TRUSTED_PROXIES``, the one that the proxy tells. None where neither tells one, as
         with a Unix socket.
+
+    Raises:
+        InvalidArgument: it is no scope.
     """
-    address = proxies().client_of(scope)
+    address = proxies().client_of(as_scope(scope))
     return None if address is None else str(address)
 
 

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any
 
 from ..._runtime import threads
+from ..._runtime.arguments import as_text
 from ..._runtime.scopes import from_server
 from ..._runtime.types import Scope
 from ...exceptions import InvalidPermission, ScopeError
@@ -166,10 +167,15 @@ class InGroup(UserPermission):
     Args:
         name: of the group.
         *others: names of other groups that will do.
+
+    Raises:
+        InvalidPermission: one of them is no name.
     """
 
     def __init__(self, name: str, *others: str) -> None:
         self.names = (name, *others)
+        for each in self.names:
+            as_text("The name of a group", each, "'editors'", InvalidPermission)
 
     def allows(self, user: Any) -> bool:
         """Whether they are active, and in one of the groups."""

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from ..._runtime import clock
+from ..._runtime.arguments import as_scope
 from ..._runtime.types import Scope
 from .base import require_bool
 
@@ -69,5 +70,8 @@ def forget_permissions(scope: Scope) -> None:
 
     Call it when a permission or a group of the user has changed and that is to count at once,
     for instance in a handler of layer messages that a signal of your project has sent.
+
+    Raises:
+        InvalidArgument: it is no scope.
     """
-    scope.pop(_KEY, None)
+    as_scope(scope).pop(_KEY, None)

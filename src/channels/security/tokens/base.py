@@ -3,7 +3,11 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, Protocol
+
+from ..._runtime.arguments import as_moment, as_text, shown
+from ...exceptions import InvalidArgument
 
 __all__ = ["MAX_LENGTH", "Identity", "Verifier"]
 
@@ -26,6 +30,9 @@ class Identity:
         is_revoked: finds out whether it has been revoked since; None if nothing can tell. It is
             called now and then while the connection lasts, in a thread, and may ask the database.
         verifier: the name of the verifier's class. The middleware puts it there.
+
+    Raises:
+        InvalidArgument: at construction, if one of them is not what it should be.
     """
 
     user: Any
@@ -35,6 +42,18 @@ class Identity:
     token_id: str | None = None
     is_revoked: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
     verifier: str = ""
+
+    def __post_init__(self) -> None:
+        if self.expires_at is not None:
+            as_moment("expires_at", self.expires_at)
+        if self.token_id is not None:
+            as_text("token_id", self.token_id, "the jti of a JSON Web Token")
+        ask: Any = self.is_revoked
+        if ask is not None and (not callable(ask) or iscoroutinefunction(ask)):
+            raise InvalidArgument(
+                f"is_revoked must be a plain function, which is called in a thread, not "
+                f"{shown(ask)}"
+            )
 
     @property
     def expires_in(self) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..._runtime.arguments import as_text
 from ...db import database_sync_to_async
 from ...exceptions import TokenRefused
 from .base import Identity
@@ -53,6 +54,19 @@ class JWTVerifier:
         user_field: str = "pk",
         id_claim: str = "jti",
     ) -> None:
+        if type(leeway) not in (int, float) or not 0 <= leeway < 1e6:
+            raise ImproperlyConfigured(
+                "leeway of JWTVerifier must be a number of seconds from 0, such as 10, not "
+                f"{leeway!r}."
+            )
+        for name, value in (("issuer", issuer), ("audience", audience)):
+            if value is not None and not isinstance(value, str | Iterable):
+                raise ImproperlyConfigured(
+                    f"{name} of JWTVerifier must be text, or a list of texts, not {value!r}."
+                )
+        for name, claim in {"user_claim": user_claim, "user_field": user_field}.items():
+            as_text(name, claim, "'username'", ImproperlyConfigured)
+        as_text("id_claim", id_claim, "'jti'", ImproperlyConfigured)
         self._jwt = package("jwt", self, "channels[jwt]")
         self._algorithms = _checked(algorithms, self._jwt.algorithms.get_default_algorithms())
         secret = any(name.startswith("HS") for name in self._algorithms)
@@ -123,7 +137,8 @@ class JWTVerifier:
 
 
 def _checked(algorithms: Any, known: Iterable[str]) -> list[str]:
-    names = [algorithms] if isinstance(algorithms, str) else list(algorithms)
+    several = isinstance(algorithms, Iterable) and not isinstance(algorithms, str)
+    names = [str(name) for name in algorithms] if several else [str(algorithms)]
     kinds = {name.startswith("HS") for name in names}
     if not set(names) <= set(known) - {"none"} or len(kinds) != 1:
         raise ImproperlyConfigured(

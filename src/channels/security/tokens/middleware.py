@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 
+from ..._runtime.arguments import as_scope, as_text
 from ..._runtime.denial import deny
 from ..._runtime.scopes import CHALLENGE, CREDENTIAL
 from ..._runtime.types import ASGIApplication, Message, Receive, Scope, Send
@@ -60,7 +61,8 @@ class TokenAuthMiddleware(BaseMiddleware):
         query_parameter: where in the query string tickets are; None for nowhere.
 
     Raises:
-        ImproperlyConfigured: at construction, when ``verifiers`` are none.
+        ImproperlyConfigured: at construction, when ``verifiers`` are none, or ``query_parameter``
+            is no text.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class TokenAuthMiddleware(BaseMiddleware):
         super().__init__(inner)
         several = (verifiers,) if callable(getattr(verifiers, "verify", None)) else verifiers
         self.verifiers: tuple[Verifier, ...] = _checked(several)
+        if query_parameter is not None:
+            as_text("query_parameter", query_parameter, '"ticket"', ImproperlyConfigured)
         self.required = required
         self.refuse_by_close = refuse_by_close
         self._one_time = [it for it in self.verifiers if getattr(it, "one_time", False)]
@@ -199,8 +203,10 @@ async def refresh_token(scope: Scope, token: str) -> Identity:
         TokenRefused: it is not good, or another user's.
         VerifierUnavailable: that cannot be found out now.
         ScopeError: the connection did not begin with a token.
+        InvalidArgument: an argument is not what it should be.
     """
-    credential = scope.get(CREDENTIAL)
+    as_text("token", token, "what the client has sent as its newer token")
+    credential = as_scope(scope).get(CREDENTIAL)
     if credential is None:
         raise ScopeError(
             "There is no token to refresh: the connection is not inside TokenAuthMiddleware, or "

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
 
+from ..._runtime.arguments import as_seconds, as_text, shown
 from ...db import database_sync_to_async
-from ...exceptions import TokenRefused
+from ...exceptions import InvalidArgument, TokenRefused
 from .base import Identity
 from .users import fingerprint, key_of, user_by, verify_fingerprint
 
@@ -24,10 +26,13 @@ class SignedTokenVerifier:
     Args:
         salt: of the signature. With another one, tokens that were made for one thing are not good
             for another.
+
+    Raises:
+        ImproperlyConfigured: at construction, if it is no text.
     """
 
     def __init__(self, *, salt: str = "channels.security.tokens") -> None:
-        self._salt = salt
+        self._salt = as_text("salt", salt, '"myapp.tokens"', ImproperlyConfigured)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -41,15 +46,23 @@ class SignedTokenVerifier:
             user: a user with a primary key.
             lifetime: seconds for which it is good.
             claims: what else it says, as JSON can; for ``scope["token"].claims``.
+
+        Raises:
+            InvalidArgument: one of these is not what it should be; says what to write.
         """
         content: dict[str, Any] = {
             "user": key_of(user),
-            "exp": round(time.time() + lifetime, 3),
+            "exp": round(time.time() + as_seconds("lifetime", lifetime), 3),
             "password": fingerprint(user),
         }
+        if claims is not None and not isinstance(claims, Mapping):
+            raise InvalidArgument(f"claims must be a dict or another mapping, not {shown(claims)}")
         if claims:
             content["claims"] = dict(claims)
-        return self._signer().sign_object(content)
+        try:
+            return self._signer().sign_object(content)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"claims must be what JSON can say: {error}") from error
 
     async def verify(self, token: str) -> Identity | None:
         """Whose token it is; None if it is not signed in this way at all.

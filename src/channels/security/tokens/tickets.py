@@ -24,6 +24,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
+from ..._runtime.arguments import as_moment, as_text
 from ...auth import load_user
 from ...db import database_sync_to_async
 from ...exceptions import TokenRefused
@@ -90,11 +91,21 @@ def make_ticket(
         expires_at: when the connection is to end, in seconds since the epoch; None for never.
         token_id: of the token that has signed the user in, if one has: whatever revokes that ends
             the connection.
+
+    Raises:
+        InvalidArgument: one of these is not what it should be; says what to write.
     """
+    key = key_of(user)
+    if session_key is not None:
+        as_text("session_key", session_key, "request.session.session_key")
+    if expires_at is not None:
+        expires_at = as_moment("expires_at", expires_at, is_to_come=True)
+    if token_id is not None:
+        as_text("token_id", token_id, "the jti of a JSON Web Token")
     plan = TicketPlan.from_settings()
     ticket = _PREFIX + secrets.token_urlsafe(32)
     record = {
-        "user": key_of(user),
+        "user": key,
         "password": fingerprint(user),
         "session": session_key,
         "connection": expires_at,

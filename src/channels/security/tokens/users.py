@@ -8,7 +8,8 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import MultipleObjectsReturned, ObjectDoesNotExist, ValidationError
 from django.utils.crypto import constant_time_compare
 
-from ...exceptions import TokenRefused
+from ..._runtime.arguments import shown
+from ...exceptions import InvalidArgument, TokenRefused
 
 __all__ = ["fingerprint", "id_in", "key_of", "user_by", "verify_fingerprint"]
 
@@ -31,7 +32,18 @@ def user_by(field: str, value: Any) -> Any:
 
 
 def key_of(user: Any) -> str:
-    """The primary key of a user, as text."""
+    """The primary key of a user, as text.
+
+    Raises:
+        InvalidArgument: it is no user, or one that has no primary key.
+    """
+    if not isinstance(user, get_user_model()):
+        raise InvalidArgument(
+            f"user must be a user, a row of your user model, not {shown(user)}; fetch it from the "
+            "database first"
+        )
+    if user.pk is None:
+        raise InvalidArgument(f"user must have a primary key; save {shown(user)} first")
     key: str = user._meta.pk.value_to_string(user)
     return key
 

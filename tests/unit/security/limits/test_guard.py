@@ -407,6 +407,9 @@ async def test_other_scopes_and_tests_pass_through():
     ("arguments", "options", "said"),
     [
         ((), {"protocols": "websocket"}, "protocols of LimitMiddleware must be some of"),
+        ((), {"protocols": None}, "protocols of LimitMiddleware must be some of"),
+        ((), {"name": ""}, "name must be text"),
+        (({"message_size": 5},), {}, r"must be Limits\(...\), or be left out and written one by"),
         ((), {"protocols": ["ws"]}, "protocols of LimitMiddleware must be some of"),
         ((Limits(),), {"message_size": 5}, "not both"),
         ((), {"size": 5}, "has no limit called size"),

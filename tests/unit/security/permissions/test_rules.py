@@ -107,6 +107,12 @@ def test_groups(ask, alice):
     assert repr(rule) == "InGroup('editors', 'authors')"
 
 
+@pytest.mark.parametrize("names", [("",), (None,), ("editors", 5), (["editors"],)])
+def test_groups_have_names(names):
+    with pytest.raises(InvalidPermission, match="The name of a group must be text"):
+        InGroup(*names)
+
+
 def test_none_is_nobody_as_middleware_of_projects_has_it(ask):
     assert ask(IsAnonymous(), None) is True
     for permission in (IsAuthenticated(), IsStaff(), HasPermission("auth.add_user"), InGroup("a")):

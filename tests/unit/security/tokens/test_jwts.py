@@ -194,3 +194,22 @@ def test_algorithms_are_of_one_kind(algorithms):
 def test_there_is_one_source_of_keys(options):
     with pytest.raises(ImproperlyConfigured, match="needs a key, or for algorithms with a pair"):
         JWTVerifier(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"algorithms": None}, "algorithms of JWTVerifier must be"),
+        ({"leeway": -1}, "leeway of JWTVerifier must be a number of seconds from 0"),
+        ({"leeway": "1"}, "leeway of JWTVerifier must be a number of seconds from 0"),
+        ({"audience": 5}, "audience of JWTVerifier must be text, or a list of texts, not 5"),
+        ({"issuer": 5}, "issuer of JWTVerifier must be text"),
+        ({"user_claim": None}, "user_claim must be text"),
+        ({"id_claim": ""}, "id_claim must be text"),
+    ],
+)
+def test_what_cannot_be_compared_with_claims(options, told):
+    with pytest.raises(ImproperlyConfigured, match=told):
+        verifier(**options)
+    with pytest.raises(ImproperlyConfigured, match="user_field must be text"):
+        JWTVerifier(SECRET, algorithms="HS256", user_field="")

@@ -9,7 +9,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 
 from channels.auth import AuthMiddlewareStack, login
-from channels.exceptions import ScopeError, TokenRefused, VerifierUnavailable
+from channels.exceptions import InvalidArgument, ScopeError, TokenRefused, VerifierUnavailable
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.sse import AsyncSseConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -299,3 +299,15 @@ async def test_requests_have_tokens_too():
     server.start()
     await server.ended()
     assert server.sent[-1]["body"] == b"User"
+
+
+@pytest.mark.parametrize("parameter", ["", 5])
+def test_a_query_parameter_has_a_name(parameter):
+    with pytest.raises(ImproperlyConfigured, match="query_parameter must be text"):
+        application(query_parameter=parameter)
+
+
+async def test_a_newer_token_is_text():
+    for scope, token in ((None, "good"), ({}, None), ({}, b"good"), ({}, "")):
+        with pytest.raises(InvalidArgument):
+            await refresh_token(scope, token)

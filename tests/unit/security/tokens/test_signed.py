@@ -2,10 +2,12 @@
 
 import re
 import time
+from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from channels.exceptions import TokenRefused
+from channels.exceptions import InvalidArgument, TokenRefused
 from channels.revocation import adisconnect_user
 from channels.security.tokens import SignedTokenVerifier
 from tests.asgi import until
@@ -37,8 +39,10 @@ async def test_a_token_says_who_it_is(verifier, anna):
 
 async def test_it_ends_with_its_time_its_password_and_its_user(verifier, anna):
     token = verifier.make_token(anna)
+    ended, end = verifier.make_token(anna, lifetime=0.001), time.time() + 0.01
+    await until(lambda: time.time() > end)
     with pytest.raises(TokenRefused, match="the token has expired") as caught:
-        await verifier.verify(verifier.make_token(anna, lifetime=-1))
+        await verifier.verify(ended)
     assert caught.value.expired
     anna.set_password("other")
     await in_thread(anna.save)
@@ -107,3 +111,23 @@ async def test_it_can_be_disconnected_by_hand(verifier, anna):
 async def test_the_signature_is_looked_at_before_the_content(verifier):
     forged = verifier._signer().sign_object({"user": "1", "exp": time.time() + 9}).split(".")
     assert (await refused(application(verifier), bearer(f"{forged[0]}.x")))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"lifetime": -1}, "lifetime must be a number of seconds above 0"),
+        ({"lifetime": timedelta(hours=1)}, "write total_seconds"),
+        ({"claims": [1]}, "claims must be a dict or another mapping"),
+        ({"claims": {"room": object()}}, "claims must be what JSON can say: Object of type object"),
+    ],
+)
+async def test_what_no_token_can_say(verifier, anna, wrong, told):
+    with pytest.raises(InvalidArgument, match=told):
+        verifier.make_token(anna, **wrong)
+
+
+@pytest.mark.parametrize("salt", ["", None])
+def test_a_salt_is_text(salt):
+    with pytest.raises(ImproperlyConfigured, match="salt must be text"):
+        SignedTokenVerifier(salt=salt)

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from importlib import import_module
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.urls import path
 
-from channels.exceptions import TokenRefused
+from channels.exceptions import InvalidArgument, TokenRefused
 from channels.revocation import adisconnect_session
 from channels.security.tokens import TicketVerifier, TicketView, make_ticket
 from channels.security.tokens.tickets import TicketPlan
@@ -100,7 +102,9 @@ async def test_it_ends_with_the_password_and_the_user(anna):
 async def test_its_connection_may_have_an_end(anna):
     ticket = await in_thread(make_ticket, anna, expires_at=time.time() + 50)
     assert 49 < (await verify(ticket)).expires_in < 50
-    ended = await in_thread(make_ticket, anna, expires_at=time.time())
+    end = time.time() + 0.05
+    ended = await in_thread(make_ticket, anna, expires_at=end)
+    await until(lambda: time.time() > end)
     query = f"ticket={ended}".encode()
     assert (await refused(application(TicketVerifier()), query_string=query))[0] == 401
 
@@ -203,3 +207,19 @@ def test_mistakes_in_the_setting(settings, setting, text):
     settings.CHANNELS_TICKETS = setting
     with pytest.raises(ImproperlyConfigured, match=text):
         TicketPlan.from_settings()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"expires_at": datetime.now(UTC)}, r"write timestamp\(\)"),
+        ({"expires_at": time.time() - 5}, "is over, since"),
+        ({"expires_at": float("nan")}, "in seconds since the epoch"),
+        ({"session_key": ""}, "request.session.session_key"),
+        ({"session_key": SessionStore()}, "request.session.session_key"),
+        ({"token_id": 7}, "token_id must be text"),
+    ],
+)
+async def test_what_no_ticket_can_be_bound_to(anna, wrong, told):
+    with pytest.raises(InvalidArgument, match=told):
+        make_ticket(anna, **wrong)

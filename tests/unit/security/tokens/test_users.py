@@ -1,7 +1,9 @@
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, Permission
+from django.utils.functional import SimpleLazyObject
 
-from channels.exceptions import TokenRefused
+from channels.exceptions import InvalidArgument, TokenRefused
 from channels.security.tokens.users import fingerprint, id_in, key_of, user_by, verify_fingerprint
 
 from .helpers import User, create_user
@@ -54,3 +56,16 @@ def test_a_fingerprint_ends_with_the_password(settings):
 def test_users_without_a_session_hash_have_none():
     assert fingerprint(User()) == ""
     assert verify_fingerprint(User(), "anything") is None
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "anna", AnonymousUser(), Permission])
+def test_what_is_no_user_of_the_project_has_no_key(wrong):
+    with pytest.raises(InvalidArgument, match="user must be a user, a row of your user model"):
+        key_of(wrong)
+
+
+def test_a_user_has_a_key_when_it_is_saved():
+    users = get_user_model()
+    with pytest.raises(InvalidArgument, match="user must have a primary key; save <User: anna>"):
+        key_of(users(username="anna"))
+    assert key_of(SimpleLazyObject(lambda: users(pk=7))) == "7"

@@ -31,7 +31,6 @@ async def test_the_first_that_knows_it_counts():
         ([VerifierUnavailable("away"), TokenRefused("bad")], VerifierUnavailable, "Known: away"),
         ([VerifierUnavailable("a"), VerifierUnavailable("b")], VerifierUnavailable, "Known: a"),
         ([Identity(ANNA, time.time() - 1)], TokenRefused, "Known: the token has expired"),
-        ([Identity(ANNA, float("nan"))], TokenRefused, "Known: the token has expired"),
         ([Identity(User(is_active=False))], TokenRefused, "Known: the user is not active"),
     ],
 )
@@ -69,11 +68,11 @@ async def test_no_part_of_a_token_is_quoted_either(caplog):
     assert "no JSON: head, [token]; not signed with [token]" in caplog.text
 
 
-@pytest.mark.parametrize("found", [ANNA, "anna", Identity(None), Identity(ANNA, "soon")])
+@pytest.mark.parametrize("found", [ANNA, "anna", Identity(None)])
 async def test_a_verifier_that_finds_something_else_has_failed(found, caplog):
     outcome = await verify([Known(T9=found)], "T9")
     assert str(outcome) == "Known has failed (TypeError)"
-    assert found == Identity(ANNA, "soon") or "must return an Identity with a user" in caplog.text
+    assert "must return an Identity with a user" in caplog.text
 
 
 async def test_a_verifier_that_does_not_answer_has_failed(monkeypatch):
