@@ -149,7 +149,7 @@ def _is_bypassing(cls: type) -> bool:
     """
     for base in cls.__mro__:
         if "__call__" in vars(base):
-            if "_protocol_handlers" in vars(base):
+            if "_channels_protocol_handlers" in vars(base):
                 return False
             return not _calls_on(vars(base)["__call__"], cls, set())
     return False  # another package's, which makes something else of the class
