@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..live.text import summary
-from .topview import VIEWS, Found, View
+from .topview import VIEWS, Found, View, fitting_columns, is_numeric
 
 __all__ = ["show"]
 
@@ -38,6 +38,9 @@ _HELP = "q quit  1-4 or Tab table  s S sort  r reverse  / filter  arrows scroll"
 
 # Lines of the screen that are no rows: what it is, the tables, the headings, the help.
 _OTHER_LINES = 5
+
+# Columns of a screen from which on all tables are named.
+_ROOM_FOR_NAMES = 70
 
 
 def show(
@@ -145,29 +148,42 @@ def _paint(view: View, found: Found, console: Console) -> Any:
     rows = view.rows(found)
     fitting = max(1, console.height - _OTHER_LINES)
     view.offset = max(0, min(view.offset, len(rows) - fitting))
-    tabs = Text(no_wrap=True, overflow="ellipsis")
-    for number, name in enumerate(VIEWS, 1):
-        tabs.append(f" {number} {name} ", "reverse" if name == view.name else "dim")
-    if view.filter or view.typing:
-        tabs.append(f"  filter: {view.filter}{'_' if view.typing else ''}", "bold")
-    total = found.connections[0] if view.query and found.connections else len(rows)
-    tabs.append(f"  {total} rows", "dim")
-    table = Table(box=None, pad_edge=False, expand=False, header_style="bold")
+    shown = rows[view.offset : view.offset + fitting]
     arrow = "^" if view.ascending else "v"
-    for number, column in enumerate(view.columns):
-        title = column.title + arrow * (number == view.order)
+    titles = [column.title for column in view.columns]
+    titles[view.order] += arrow
+    widths = fitting_columns(titles, shown, view.order, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for number, width in widths.items():
         style = "cyan" if number == view.order else None
-        right = all(row[number][:1].isdigit() or row[number] == "-" for row in rows)
-        table.add_column(
-            title, style=style, no_wrap=True, justify="right" if right and rows else "left"
-        )
-    for row in rows[view.offset : view.offset + fitting]:
-        table.add_row(*map(Text, row))
+        justify: Any = "right" if is_numeric(rows, number) else "left"
+        table.add_column(titles[number], style=style, no_wrap=True, justify=justify, width=width)
+    for row in shown:
+        table.add_row(*(Text(row[number], no_wrap=True) for number in widths))
+    total = found.connections[0] if view.query and found.connections else len(rows)
     page = Table.grid(expand=True)
     page.add_row(Text(summary(found.overview), "bold", no_wrap=True, overflow="ellipsis"))
-    page.add_row(tabs)
+    page.add_row(_tabs(view, total, len(titles) - len(widths), console.width))
     page.add_row(table)
-    last = Text(found.error, "red") if found.error else Text(_HELP, "dim")
     page.add_row(Text())
-    page.add_row(last)
+    if found.error:
+        page.add_row(Text(found.error, "red"))
+    else:
+        page.add_row(Text(_HELP, "dim", no_wrap=True, overflow="ellipsis"))
     return page
+
+
+def _tabs(view: View, total: int, hidden: int, width: int) -> Text:
+    """Which tables there are, and what is shown of this one."""
+    is_wide = width >= _ROOM_FOR_NAMES
+    tabs = Text(no_wrap=True, overflow="ellipsis")
+    for number, name in enumerate(VIEWS, 1):
+        here = name == view.name
+        title = f" {number} {name} " if here or is_wide else f" {number}"
+        tabs.append(title, "reverse" if here else "dim")
+    if view.filter or view.typing:
+        tabs.append(f"  filter: {view.filter}{'_' if view.typing else ''}", "bold")
+    tabs.append(f"{' ' * is_wide} {total} rows", "dim")
+    if hidden:
+        tabs.append(f", {hidden} columns hidden" if is_wide else f", {hidden} hidden", "dim")
+    return tabs

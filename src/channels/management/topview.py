@@ -1,14 +1,18 @@
 """What ``channels_top`` shows in a terminal, and what its keys do: without a terminal."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .._runtime.logtext import printable
 from ..live import Overview, Process, Query
 
-__all__ = ["VIEWS", "Column", "Found", "Row", "View"]
+__all__ = ["VIEWS", "Column", "Found", "Row", "View", "fitting_columns", "is_numeric"]
 
 Row = tuple[Any, ...]
+
+# Characters between two columns, and those that text may be cut to when a screen is narrow.
+_GAP = 1
+_SHORTEST = 12
 
 #: Connections that are asked for: more do not fit on a screen that anybody reads.
 LIMIT = 200
@@ -214,3 +218,42 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if isinstance(value, float) else printable(str(value))
+
+
+def fitting_columns(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], order: int, width: int
+) -> dict[int, int]:
+    """The columns for which a screen has room: their numbers, and how wide they are.
+
+    Headings and numbers are shown in full or not at all; text may be cut. The column that the table
+    is sorted by comes first, then those further left.
+
+    Args:
+        titles: the headings.
+        rows: what is shown below them.
+        order: the number of the column that the table is sorted by.
+        width: characters in a line.
+    """
+    numbers = range(len(titles))
+    full = [max([len(titles[it]), *(len(row[it]) for row in rows)]) for it in numbers]
+    least = [
+        full[it] if is_numeric(rows, it) else min(full[it], max(len(titles[it]), _SHORTEST))
+        for it in numbers
+    ]
+    chosen: set[int] = set()
+    left = width + _GAP
+    for it in sorted(numbers, key=lambda it: it != order):
+        if least[it] + _GAP <= left:
+            chosen.add(it)
+            left -= least[it] + _GAP
+    found = {}
+    for it in sorted(chosen):
+        more = min(full[it] - least[it], left)
+        left -= more
+        found[it] = least[it] + more
+    return found or {order: width}
+
+
+def is_numeric(rows: Sequence[Sequence[str]], number: int) -> bool:
+    """Whether a column has numbers, or none that is known."""
+    return bool(rows) and all(row[number][:1].isdigit() or row[number] == "-" for row in rows)

@@ -142,14 +142,18 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize(("kind", "times"), [("xterm", 2), ("dumb", 0), ("unknown", 0)])
 def test_a_terminal_is_cleared_for_each_look_until_ctrl_c(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", kind)
     monkeypatch.setattr(channels_top, "reaches_others", lambda: True)
     monkeypatch.setattr(channels_top, "Look", Looks)
     terminal = Terminal()
     call_command("channels_top", "--interval", "0.1", stdout=terminal, no_color=True)
-    assert terminal.getvalue().count("\033[2J\033[H1 processes") == 2
+    assert terminal.getvalue().count("\033[2J\033[H1 processes") == times
+    assert terminal.getvalue().count("1 processes") == 2
+    assert times or "\033" not in terminal.getvalue()
 
 
 def test_ctrl_c_before_the_first_answer_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

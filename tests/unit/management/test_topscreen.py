@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import signal
 import struct
 import sys
@@ -24,8 +25,9 @@ from channels.control.plane import planes
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers
 from channels.layers.redis import RedisChannelLayer
-from channels.live import Overview
+from channels.live import Connection, Group, Overview, Process
 from channels.live.counting import counters
+from channels.live.rates import overview
 from channels.management import topscreen
 from channels.management.topview import Found, View
 from tests.asgi import Server
@@ -235,3 +237,39 @@ def test_an_error_takes_the_place_of_the_help(error: str, shown: str) -> None:
     console = Console(file=io.StringIO(), width=80, height=20)
     console.print(topscreen._paint(View(), Found(Overview(), error=error), console))
     assert shown in console.file.getvalue()
+
+
+SIZES = [(40, 10), (60, 10), (80, 24), (200, 10)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_headings_are_whole_on_screens_of_any_size(width: int, height: int, number: int) -> None:
+    process = Process(
+        "a", 12.0, host="a.host.with.a.long.name", pid=12345, users={"5": 3},
+        groups=[Group(f"group.{each}", 3) for each in range(30)],
+    )  # fmt: skip
+    rows = [("a", Connection("shop.Chat", path="/ws/" * 20, username="anna"))] * 30
+    view, found = View(), Found(overview([process]), (30, rows))
+    view.press(str(number))
+    console = Console(
+        file=io.StringIO(), width=width, height=height, no_color=True, force_terminal=True
+    )
+    with console.capture() as screen:
+        console.print(topscreen._paint(view, found, console))
+    text = re.sub("\x1b\\[[0-9;]*m", "", screen.get())
+    assert not re.search("\x1b\\[(?:\\d+;)*[34]\\d", screen.get()), "there are colours"
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= height
+    assert view.name in lines[1]
+    titles = [column.title + "v" * (at == view.order) for at, column in enumerate(view.columns)]
+    shown = [title for title in titles if title in lines[2]]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in lines[2]
+    assert titles[view.order] in shown
+    assert sum(map(len, shown)) == len(lines[2].replace(" ", "")) + sum(t.count(" ") for t in shown)
+    hidden = len(titles) - len(shown)
+    assert bool(re.search(rf"rows, {hidden} (?:columns )?hidden$", lines[1].rstrip())) == (
+        hidden > 0
+    )
+    assert not hidden or width < 200

@@ -4,7 +4,7 @@ import pytest
 
 from channels.live import Connection, Group, Process
 from channels.live.rates import overview
-from channels.management.topview import VIEWS, Found, View
+from channels.management.topview import VIEWS, Found, View, fitting_columns
 
 
 def found(**options):
@@ -83,3 +83,29 @@ def test_what_ends_it(typing):
         press(view, "/")
     assert press(view, "x", "q") is typing
     assert not press(view, "end of input")
+
+
+TITLES = ["NAME", "PATH", "COUNT v", "LAG ms"]
+ROWS = [("a name that is long", "/" * 40, "7", "-"), ("b", "", "12345", "500")]
+
+
+@pytest.mark.parametrize(
+    ("width", "order", "shown"),
+    [
+        (200, 2, {0: 19, 1: 40, 2: 7, 3: 6}),
+        (75, 2, {0: 19, 1: 40, 2: 7, 3: 6}),
+        (50, 2, {0: 19, 1: 15, 2: 7, 3: 6}),
+        (35, 2, {0: 14, 1: 12, 2: 7}),
+        (33, 3, {0: 13, 1: 12, 3: 6}),
+        (20, 2, {0: 12, 2: 7}),
+        (10, 3, {3: 6}),
+        (5, 2, {2: 5}),
+    ],
+)
+def test_a_narrow_screen_shows_some_columns_whose_headings_are_whole(width, order, shown):
+    assert fitting_columns(TITLES, ROWS, order, width) == shown
+    assert sum(shown.values()) + len(shown) - 1 <= width
+
+
+def test_without_rows_no_column_is_numeric():
+    assert fitting_columns(TITLES, [], 2, 80) == {0: 4, 1: 4, 2: 7, 3: 6}

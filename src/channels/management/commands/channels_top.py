@@ -87,8 +87,7 @@ class Command(BaseCommand):
     def _screen(self, options: dict[str, Any]) -> Callable[..., None] | None:
         """What takes keys; None where there is no terminal, or text is wanted."""
         terminal = self.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
-        dumb = os.environ.get("TERM", "dumb") in {"dumb", "unknown"}
-        if options["format"] or options["once"] or not terminal or dumb:
+        if options["format"] or options["once"] or not terminal or _is_dumb():
             return None
         try:
             from ..topscreen import show  # noqa: PLC0415 - needs a package, and a Unix
@@ -113,8 +112,13 @@ class Command(BaseCommand):
         if as_json:
             self.stdout.write(json.dumps(msgspec.to_builtins(found)))
         else:
-            clear = _CLEAR if self.stdout.isatty() and not once else ""
+            clear = _CLEAR if self.stdout.isatty() and not once and not _is_dumb() else ""
             self.stdout.write(clear + as_text(found) + self._hint)
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal only prints, so that nothing can be cleared or drawn."""
+    return os.environ.get("TERM", "dumb") in {"dumb", "unknown"}
 
 
 def _look_for(look: Look, seconds: float, view: View) -> Found:

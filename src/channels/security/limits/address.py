@@ -25,8 +25,15 @@ UNIX = "unix"
 # A client's network: providers give a household or a machine a /64 (RFC 6177, RFC 7934).
 _IPV6_PREFIX = 64
 
+# Of clients that come by way of a translator (NAT64, SIIT): the last 32 bits are the IPv4 address
+# (RFC 6052). As one network, all of them would count as one client.
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+
 # Bytes of a header Forwarded that are read. Twenty proxies need less.
 _LONGEST = 8192
+
+# Bits of an IPv6 address before an IPv4 address within it.
+_IPV4_WITHIN = 96
 
 # Entries of a header that are looked at. A chain of proxies has a handful.
 _MOST_HOPS = 20
@@ -44,7 +51,8 @@ _SPACE = re.compile(r"\s*")
 def normalised(text: object) -> _Address | None:
     """An address that a server or a proxy tells, with or without a port; None if it is none.
 
-    An IPv4 address within an IPv6 one (``::ffff:192.0.2.1``) is that IPv4 address.
+    An IPv4 address within an IPv6 one (``::ffff:192.0.2.1``, ``64:ff9b::192.0.2.1``) is that IPv4
+    address.
     """
     return _parse(text) if isinstance(text, str) and len(text) <= 64 else None
 
@@ -60,8 +68,14 @@ def _parse(text: str) -> _Address | None:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped if mapped is not None else address
+    return address if address.version == 4 else (_ipv4_within(address) or address)
+
+
+def _ipv4_within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that stands in an IPv6 one, if one does."""
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped
 
 
 @lru_cache(maxsize=4096)
@@ -169,7 +183,7 @@ def _networks(value: Any) -> "tuple[tuple[_Network, ...], bool]":
         if entry == UNIX:
             continue
         try:
-            found.append(ipaddress.ip_network(entry, strict=False))
+            found.append(_network(entry))
         except ValueError:
             raise ImproperlyConfigured(
                 f"CHANNELS_TRUSTED_PROXIES has {entry!r}, which is no network: write addresses "
@@ -177,6 +191,22 @@ def _networks(value: Any) -> "tuple[tuple[_Network, ...], bool]":
                 "connects through a Unix socket."
             ) from None
     return tuple(found), UNIX in value
+
+
+def _network(entry: object) -> _Network:
+    """A network as addresses are compared with it: one of IPv4 addresses within IPv6 is of IPv4.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(entry, str | _Address | _Network):
+        raise ValueError  # the library takes numbers and bytes too, which nobody means
+    network = ipaddress.ip_network(entry, strict=False)
+    if network.version == 6 and network.prefixlen >= _IPV4_WITHIN:
+        ipv4 = _ipv4_within(network.network_address)
+        if ipv4 is not None:
+            return ipaddress.IPv4Network((ipv4, network.prefixlen - _IPV4_WITHIN), strict=False)
+    return network
 
 
 def _forwarded_for(text: str) -> list[str]:

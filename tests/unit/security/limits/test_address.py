@@ -31,6 +31,12 @@ def client(setting, *arguments, **options):
         ("[2001:db8::1]:443", "2001:db8::1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%25eth0]:80", "fe80::1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "192.0.2.1"),
+        ("64:ff9b:1::1", "64:ff9b:1::1"),
+        ("::1", "::1"),
         ("unknown", None),
         ("_hidden", None),
         ("", None),
@@ -66,6 +72,12 @@ def test_a_proxy_is_believed():
     assert client(["10.0.0.0/8"], "10.1.2.3", "198.51.100.7") == "198.51.100.7"
     assert client(["10.1.2.3"], "::ffff:10.1.2.3", "198.51.100.7") == "198.51.100.7"
     assert client(["unix"], None, "198.51.100.7") == "198.51.100.7"
+    assert client(["::1"], "::1", "198.51.100.7") == "198.51.100.7"
+    assert client(["fd00::/8"], "fd00::7%eth0", "[2001:db8::1]:99") == "2001:db8::1"
+    assert client(["::ffff:10.0.0.0/104"], "10.1.2.3", "198.51.100.7") == "198.51.100.7"
+    assert client(["::ffff:10.1.2.3"], "::ffff:10.1.2.3", "198.51.100.7") == "198.51.100.7"
+    networks = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_address("fd00::1")]
+    assert client(networks, "fd00::1", "::ffff:198.51.100.7, 10.0.0.1") == "198.51.100.7"
     assert client(["2001:db8::/32"], "2001:db8::5", "198.51.100.7:443") == "198.51.100.7"
     assert client(["10.0.0.0/8"], "10.1.2.3") == "10.1.2.3", "it has said nothing"
     assert client(None, None, "198.51.100.7") is None, "a Unix socket that is not trusted"
@@ -108,6 +120,9 @@ FORWARDED = {"NETWORKS": ["10.0.0.0/8"], "HEADER": "Forwarded"}
         ("for=1.1.1.1, for=198.51.100.7", "198.51.100.7"),
         ("for=1.1.1.1, for=198.51.100.7 , proto=https;for=10.9.9.9", "198.51.100.7"),
         ('for="198.51.\\100.7"', "198.51.100.7"),
+        ('for="[::ffff:198.51.100.7]"', "198.51.100.7"),
+        ("for=[2001:db8::1]", "2001:db8::1"),
+        ('for="[fe80::1%eth0]:80"', "fe80::1"),
         ("for=unknown", "10.1.2.3"),
         ("for=_secret, for=10.9.9.9", "10.9.9.9"),
         ("proto=https", "10.1.2.3"),
@@ -136,6 +151,10 @@ def test_only_one_of_the_headers_is_read():
         (7, "must be a list of networks"),
         (["10.0.0.0/99"], "'10.0.0.0/99', which is no network"),
         (["proxy.example"], "which is no network"),
+        ([5], "has 5, which is no network"),
+        ([b"1234"], "which is no network"),
+        (["[::1]"], "which is no network"),
+        (["::ffff:0:0/96"], "trusts every address"),
         ({"NETWORK": []}, "has 'NETWORK'; there are NETWORKS, HOPS and HEADER"),
         ({"NETWORKS": ["10.0.0.0/8"], "HOPS": 0}, "HOPS of CHANNELS_TRUSTED_PROXIES"),
         ({"NETWORKS": [], "HOPS": "1"}, "HOPS of CHANNELS_TRUSTED_PROXIES"),
