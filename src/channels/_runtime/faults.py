@@ -17,7 +17,7 @@ from ..exceptions import (
 from . import lograte
 from .consumer_signals import send_signal
 from .exits import contained, is_crash, is_interrupt
-from .hints import explain_scope
+from .hints import explain_call, explain_scope
 from .logtext import describe, printable
 from .scopes import from_server
 from .types import Consumer, Scope
@@ -95,8 +95,9 @@ _WITH_A_LAYER = frozenset({"channel_name", "channel_receive"})
 
 
 def explain(consumer: Consumer, error: BaseException) -> None:
-    """Add a note to ``error`` that names the missing middleware or channel layer, if one is."""
+    """Add a note to ``error``: what is missing around the consumer, or how a method is called."""
     explain_scope(error)
+    explain_call(consumer, error)
     if not isinstance(error, AttributeError) or getattr(consumer, "channel_layer", 0) is not None:
         return
     if (error.obj is None and error.name in _OF_A_LAYER) or (

@@ -1,10 +1,12 @@
-"""Adds to a ``KeyError`` which middleware would have put the missing key into the scope."""
+"""Adds to an error what to write: which middleware is missing, or how a method is called."""
 
+import inspect
+import re
 import traceback
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["explain_scope"]
+__all__ = ["explain_call", "explain_scope"]
 
 _ROUTED = (
     "URLRouter puts it there. Route to the consumer with one; a test that calls the consumer "
@@ -22,6 +24,28 @@ _PUT_BY = {
     "url_route": _ROUTED,
     "path_remaining": _ROUTED,
 }
+
+# How Python complains that a method was called with other arguments than it takes.
+_MISFIT = re.compile(r"\.(\w+)\(\) (?:takes |missing |got an unexpected keyword)")
+
+
+def explain_call(consumer: Any, error: BaseException) -> None:
+    """Add a note to ``error``, if a method of the consumer does not take what it is called with."""
+    misfit = _MISFIT.search(str(error)) if isinstance(error, TypeError) else None
+    if misfit is None or error.__traceback__ is None:
+        return
+    name, caller = misfit[1], _innermost(error.__traceback__).tb_frame.f_globals["__name__"]
+    if not str(caller).startswith("channels.") or not hasattr(consumer, name):
+        return  # a call of the project's own
+    parameters = "self, event"
+    for base in type(consumer).__mro__:
+        if "_channels_protocol_handlers" in vars(base) and name in vars(base):
+            parameters = ", ".join(
+                str(parameter.replace(annotation=parameter.empty))
+                for parameter in inspect.signature(vars(base)[name]).parameters.values()
+            )
+            break
+    error.add_note(f"Channels calls it with what stands here: def {name}({parameters})")
 
 
 def explain_scope(error: BaseException) -> None:

@@ -18,6 +18,7 @@ from .._runtime.scopes import from_server
 from ..close_codes import CloseCode
 from ..layers.messages import pack
 from ..layers.values import LARGEST, SMALLEST, is_text
+from ._mistakes import look_for_offer, require_bytes, require_close_code, require_text
 
 __all__ = [
     "MAX_DEPTH",
@@ -43,6 +44,8 @@ def accept_message(consumer: Any, subprotocol: str | None, headers: Any) -> dict
     Servers want pairs of bytes. A test gets the pairs as ``consumer`` gave them.
     """
     message: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
+    if subprotocol is not None:
+        look_for_offer(consumer, subprotocol)
     if headers:
         as_given = not isinstance(headers, Mapping) and not from_server(
             getattr(consumer, "scope", {})
@@ -63,21 +66,31 @@ def received_data(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unwanted(receive: Callable[..., Any], data: dict[str, Any]) -> bool:
-    """Whether an overridden ``receive`` does not take the kind of frame that the client sent."""
+    """Whether an overridden ``receive`` takes the other kind of frame than the client has sent.
+
+    One that takes neither is a mistake of the project, not of the client.
+    """
+    other = "bytes_data" if "text_data" in data else "text_data"
+    return not _takes(receive, data) and _takes(receive, {other: None})
+
+
+def _takes(receive: Callable[..., Any], data: dict[str, Any]) -> bool:
     try:
         signature(receive).bind(**data)
     except TypeError:
-        return True
-    return False
+        return False
+    return True
 
 
 def send_message(text_data: str | None, bytes_data: bytes | None) -> dict[str, Any]:
     """One frame of text or bytes.
 
     Raises:
+        TypeError: the text is no text, or the bytes are no bytes.
         ValueError: there is neither, or the text cannot be encoded: not every server says so.
     """
     if text_data is not None:
+        require_text(text_data)
         if type(text_data) is str and not text_data.isascii() and not is_text(text_data):
             raise ValueError(
                 "text_data has half a character (a surrogate that stands alone), which no client "
@@ -85,14 +98,20 @@ def send_message(text_data: str | None, bytes_data: bytes | None) -> dict[str, A
             )
         return {"type": "websocket.send", "text": text_data}
     if bytes_data is not None:
+        require_bytes(bytes_data)
         return {"type": "websocket.send", "bytes": bytes_data}
     raise ValueError("You must pass one of bytes_data or text_data")
 
 
 def close_message(code: "int | bool | None", reason: str | None) -> dict[str, Any]:
-    """Close the socket; the server's default code when there is none."""
+    """Close the socket; the server's default code when there is none.
+
+    Raises:
+        TypeError: the code is no number.
+    """
     message: dict[str, Any] = {"type": "websocket.close"}
     if code is not None and code is not True:
+        require_close_code(code)
         message["code"] = code
     if reason:
         message["reason"] = reason

@@ -17,8 +17,18 @@ def own_groups(consumer: Any) -> None:
 
 
 async def join_groups(consumer: Any) -> None:
-    """Join all groups. If that fails, the consumer's list has those that were joined."""
+    """Join all groups. If that fails, the consumer's list has those that were joined.
+
+    Raises:
+        TypeError: ``groups`` is text.
+    """
     joined: list[Any] = []
+    if isinstance(consumer.groups, str):
+        name, consumer.groups = consumer.groups, joined
+        raise TypeError(
+            f"groups of {type(consumer).__qualname__} is text, each character of which would be a "
+            f"group; write groups = [{name!r}]"
+        )
     try:
         for group in consumer.groups or ():
             await _method(consumer, "group_add")(group, consumer.channel_name)

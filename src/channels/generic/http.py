@@ -78,6 +78,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, unless its client says that it is too large."""
+        vars(self).setdefault("body", [])  # a subclass may not call our __init__()
         limit = self.max_body_size
         # A subclass that takes the parts as they come need not hold them.
         collects = getattr(self.http_request, "__func__", None) is AsyncHttpConsumer.http_request
