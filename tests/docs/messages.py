@@ -9,6 +9,7 @@ import builtins
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 __all__ = ["GAP", "Message", "messages_in"]
@@ -53,11 +54,19 @@ class Message:
         """Whether ``entry`` of a page names this message: all that is spelled, in order."""
         if self.check and self.check not in entry:
             return False
-        parts = [plain(part) for part in self.text.split(GAP)]
-        spelled = [re.escape(part) for part in parts if _letters(part) >= 2]
-        if not spelled:  # a check that passes on what an exception says
+        if not self._spelled:  # a check that passes on what an exception says
             return bool(self.check)
-        return re.search(".*".join(spelled), plain(entry)) is not None
+        start, text = 0, plain(entry)
+        for part in self._spelled:
+            if (found := text.find(part, start)) < 0:
+                return False
+            start = found + len(part)
+        return True
+
+    @cached_property
+    def _spelled(self) -> list[str]:
+        parts = [plain(part) for part in self.text.split(GAP)]
+        return [part for part in parts if _letters(part) >= 2]
 
 
 def messages_in(source: Path) -> list[Message]:
@@ -75,6 +84,7 @@ def messages_in(source: Path) -> list[Message]:
     return sorted(found, key=str)
 
 
+@cache
 def plain(text: str) -> str:
     """``text`` without markup and line breaks."""
     return " ".join(text.replace("`", "").replace("\\", "").split())
