@@ -85,7 +85,7 @@ check: $(VENV)/.installed-dev ## Check style, types, import directions and Djang
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --package examples.postgres_layer
-	$(BIN)/python -m pytest -q tests/typecheck
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/typecheck
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django check --fail-level WARNING
 	$(SHOWCASE) check --fail-level WARNING
