@@ -15,6 +15,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.utils.module_loading import import_string
 
+from .signals import broker_lost
+
 __all__ = ["check_channel_layers", "check_deployed_channel_layers"]
 
 _TAG = "channels"
@@ -143,6 +145,12 @@ async def _round_trip(layer: Any) -> None:
     """Send one message to a channel of our own, and wait for it."""
     from .layers.third_party import close  # noqa: PLC0415
 
+    lost: list[str] = []
+
+    def note(sender: Any, broker: str, exception: Exception, **others: Any) -> None:
+        lost.append(f"{broker}: {str(exception) or type(exception).__name__}")
+
+    broker_lost.connect(note)
     try:
         async with asyncio.timeout(_ROUND_TRIP_TIMEOUT) as deadline:
             channel = await layer.new_channel()
@@ -151,9 +159,10 @@ async def _round_trip(layer: Any) -> None:
     except TimeoutError as error:
         if deadline.expired():
             limit = f"no message came back within {_ROUND_TRIP_TIMEOUT:g} seconds"
-            raise TimeoutError(limit) from error
+            raise TimeoutError("; ".join([limit, *dict.fromkeys(lost)])) from error
         raise
     finally:
+        broker_lost.disconnect(note)
         # Closing is no part of the check: its failure must not hide the result.
         with suppress(Exception):
             await asyncio.wait_for(close(layer), _CLOSING_TIMEOUT)

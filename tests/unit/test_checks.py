@@ -426,16 +426,32 @@ def test_a_server_that_does_not_tell_whether_it_evicts(settings):
         assert ids(deploy=True) == []
 
 
-def test_a_server_that_is_down_is_told_of_once_and_only_under_deploy(settings, monkeypatch):
-    monkeypatch.setattr("channels.layer_checks._ROUND_TRIP_TIMEOUT", 0.1)
-    settings.CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": ["redis://127.0.0.1:1/0"]},
-        }
-    }
+@pytest.mark.parametrize(
+    ("backend", "config"),
+    [
+        ("channels_redis.core.RedisChannelLayer", {"hosts": ["redis://:secret@127.0.0.1:1/0"]}),
+        (
+            "channels_redis.pubsub.RedisPubSubChannelLayer",
+            {"hosts": ["redis://:secret@127.0.0.1:1/0"]},
+        ),
+        (
+            "channels.layers.rabbitmq.RabbitMQChannelLayer",
+            {"urls": "amqp://guest:secret@127.0.0.1:1/"},
+        ),
+    ],
+)
+def test_a_server_that_is_down_is_told_of_once_and_only_under_deploy(
+    backend, config, settings, monkeypatch
+):
+    monkeypatch.setattr("channels.layer_checks._ROUND_TRIP_TIMEOUT", 0.5)
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
     assert ids() == []
-    assert ids(deploy=True) == ["channels.E006"]
+    [message] = run(deploy=True)
+    assert message.id == "channels.E006"
+    assert "no message came back within 0.5 seconds; " in message.msg
+    assert " at 127.0.0.1:1: " in message.msg
+    assert "Connect call failed" in message.msg
+    assert "secret" not in message.msg
 
 
 @pytest.mark.parametrize(
