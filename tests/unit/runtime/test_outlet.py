@@ -718,3 +718,52 @@ async def test_what_was_taken_is_told_also_when_the_server_had_to_wait(bench):
         assert heard == ["websocket.send"] * 2
     finally:
         signals.message_sent.disconnect(receiver)
+
+
+class Ticker:
+    """Counts the turns that others have on the event loop."""
+
+    def __init__(self):
+        self.turns = 0
+
+    async def run(self):
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self.run())
+        await until(lambda: self.turns)
+        self.turns = 0
+        return self
+
+    async def __aexit__(self, *exception):
+        self._task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "least"),
+    [
+        ({"text": "x" * 100_000}, 50, 50),
+        ({"bytes": b"x" * 100_000}, 50, 50),
+        ({"text": "x"}, 1000, 15),
+        ({"text": ""}, 10, 0),
+    ],
+)
+async def test_who_sends_in_a_loop_lets_others_have_their_turn(bench, content, count, least):
+    one = bench()
+    await one.say(ACCEPT)
+    async with Ticker() as others:
+        for _ in range(count):
+            await one.say({"type": "websocket.send", **content})
+        assert least <= others.turns <= count
+    assert len(one.sent) == count + 1
+
+
+async def test_a_response_in_many_parts_lets_others_have_their_turn(bench):
+    one = bench("http")
+    await one.say(START)
+    async with Ticker() as others:
+        for _ in range(20):
+            await one.say({**BODY, "body": b"x" * 100_000})
+        assert others.turns == 20
