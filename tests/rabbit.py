@@ -32,7 +32,8 @@ disk_free_limit.absolute = 1MB
 def find_rabbitmq() -> Path | None:
     """The folder with RabbitMQ's scripts as its authors ship them, without Debian's wrappers.
 
-    The environment variable TEST_RABBITMQ names another one, to try another version.
+    The environment variable TEST_RABBITMQ names another one, to try another version. Those that
+    begin with RABBITMQ_ reach the node, unless it is to have others.
     """
     if folder := os.environ.get("TEST_RABBITMQ"):
         return Path(folder)
@@ -55,7 +56,8 @@ class Rabbit:
         config = self.folder / "rabbitmq.conf"
         config.write_text(_CONFIG.format(port=self.port))
         (self.folder / "plugins").write_text("[].")
-        self.environment = {
+        given = {name: value for name, value in os.environ.items() if name.startswith("RABBITMQ_")}
+        self.environment = given | {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),  # where the cookie is
             "LANG": "C.UTF-8",

@@ -3,41 +3,17 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
 
 import aiormq
 from aiormq import TransportFactory
 from aiormq import exceptions as amqp
-from aiormq.abc import AbstractConnection
-from aiormq.channel import Channel
 from yarl import URL
 
-from ..._runtime import backstage, timers
-from ..._runtime.backstage import ignore_failure
+from ..._runtime import timers
 from ...exceptions import BrokerError, ChannelsError
+from .link import Link, close, open_link
 
-__all__ = ["Link", "Nodes", "explain", "is_transient", "uncancelled"]
-
-_T = TypeVar("_T")
-
-# Seconds for RabbitMQ to answer that something is to be closed.
-_CLOSING = 1.0
-
-
-async def uncancelled(call: Awaitable[_T]) -> _T:
-    """Await a call to RabbitMQ, which goes on if the caller is cancelled.
-
-    aiormq closes the channel of a call that is cancelled in the middle, and others use it too.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait((task,))
-    except asyncio.CancelledError:
-        task.add_done_callback(ignore_failure)
-        raise
-    if task.cancelled():  # that is how aiormq ends calls whose connection breaks
-        raise ConnectionError("the connection was closed")
-    return task.result()
+__all__ = ["Nodes", "explain", "is_transient"]
 
 
 class Nodes:
@@ -73,9 +49,9 @@ class Nodes:
     async def connect(
         self,
         purpose: str,
-        prepare: "Callable[[Link], Awaitable[None]] | None" = None,
+        prepare: Callable[[Link], Awaitable[None]] | None = None,
         transport: TransportFactory | None = None,
-    ) -> "Link":
+    ) -> Link:
         """Connect to the node that worked last, or to the next one after a failure.
 
         Args:
@@ -96,7 +72,7 @@ class Nodes:
                     client_properties={"connection_name": f"channels, {purpose}"},
                     transport_factory=transport,
                 )
-                link = Link(connection, await _open(connection))
+                link = await open_link(connection, self.response_timeout)
         except amqp.InvalidFrameError as error:
             self._next += 1
             if "Connection.Close" not in str(error):
@@ -110,7 +86,7 @@ class Nodes:
         except BaseException:
             self._next += 1
             if connection is not None:
-                await _close(connection)
+                await close(connection)
             raise
         self._refused = 0
         if prepare is not None:
@@ -120,73 +96,6 @@ class Nodes:
                 await link.aclose()
                 raise
         return link
-
-
-class Link:
-    """An open connection with one channel.
-
-    Args:
-        connection: what aiormq has opened.
-        channel: on it.
-    """
-
-    def __init__(self, connection: AbstractConnection, channel: Channel) -> None:
-        self._connection = connection
-        self._closing: set[asyncio.Task[None]] = set()
-        #: For calls, and for what is published: the broker confirms it.
-        self.channel = channel
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return not self.channel.is_closed
-
-    @property
-    def over(self) -> "asyncio.Future[Any]":
-        """Done when it can be used no more, with the reason if there is one."""
-        return self.channel.closing
-
-    def reason(self) -> Exception:
-        """What has ended it."""
-        error = self.over.exception()
-        return (
-            error if isinstance(error, Exception) else ConnectionError("the connection was closed")
-        )
-
-    async def apart(self, call: Callable[[Channel], Awaitable[_T]]) -> _T:
-        """Call on a channel of its own what may be refused: that closes the channel.
-
-        Args:
-            call: is given the channel.
-        """
-        channel = await _open(self._connection)
-        try:
-            return await uncancelled(call(channel))
-        finally:
-            if not channel.is_closed:
-                closing = backstage.start(_close(channel))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-
-    async def aclose(self) -> None:
-        """Close it, without an error."""
-        if self._closing:
-            await asyncio.wait(self._closing)
-        await _close(self._connection)
-
-
-async def _open(connection: AbstractConnection) -> Channel:
-    channel = await uncancelled(connection.channel(publisher_confirms=True, on_return_raises=True))
-    if not isinstance(channel, Channel):  # pragma: no cover - aiormq has no other
-        raise TypeError(f"aiormq has channels of an unknown kind: {channel!r}")
-    return channel
-
-
-async def _close(connection: AbstractConnection | Channel) -> None:
-    closing = asyncio.ensure_future(connection.close())
-    await asyncio.wait((closing,), timeout=_CLOSING)
-    closing.cancel()
-    closing.add_done_callback(ignore_failure)
 
 
 # Errors

@@ -4,8 +4,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .connecting import Link
 from .frames import BODY, DELIVER, HEADER, METHOD, body_size, encode_ack, message_type
+from .link import Link
 from .wire import Wire
 
 __all__ = ["Deliveries", "Delivery"]

@@ -9,18 +9,22 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 
 from ..._runtime import backstage, timers
 from ...exceptions import Unconfirmed
 from ..broker.broadcasting import NOTHING
 from ..broker.marks import Marks
+from ..broker.reconnecting import backoff
 from ..broker.subscriber import Subscriber, not_handed_on
 from ..local import Late
-from .connecting import Link, Nodes, explain, is_transient, uncancelled
+from .connecting import Nodes, explain, is_transient
 from .deliveries import Deliveries, Delivery
+from .link import Link
 from .names import exchange_name, group_key, process_key, process_queue
 from .publishing import Outcome, Publisher
 from .wire import Wire
@@ -39,6 +43,9 @@ _PREFETCH, _ACKNOWLEDGED = 500, 100
 
 # Seconds after which fewer are.
 _ACKNOWLEDGE_AFTER = 0.05
+
+# Groups for which the queue is bound before an answer is awaited: it shows that RabbitMQ gets on.
+_BOUND_UNANSWERED = 500
 
 # Seconds between looks at whether what is published to this process arrives. It does not if
 # somebody has deleted the exchange, and with it what was bound.
@@ -170,23 +177,29 @@ class Inbox(Subscriber[Link]):
 
     async def _bind(self, key: str) -> None:
         """Bind the queue; again if another connection has another queue by then."""
-        while True:
+        for attempt in itertools.count(1):
             await self.wait_until_up()
             link = self._link
             if link is None:  # it has broken in this very turn
                 continue
             try:
-                await uncancelled(link.channel.queue_bind(self._queue, self._exchange, key))
+                await link.ask(self._binding(key))
                 return
             except Exception as error:
                 # What was refused has closed the channel, so that there will be another.
                 if not is_transient(error):
                     raise explain(error, "to bind a queue") from error
+            await timers.sleep(backoff(attempt))
 
     async def _unbind(self, key: str) -> None:
         link = self._link
         if link is not None:
-            await uncancelled(link.channel.queue_unbind(self._queue, self._exchange, key))
+            queue = self._queue
+            await link.ask(lambda channel: channel.queue_unbind(queue, self._exchange, key))
+
+    def _binding(self, key: str) -> Callable[[Channel], Awaitable[object]]:
+        queue = self._queue
+        return lambda channel: channel.queue_bind(queue, self._exchange, key)
 
     def _start(self, awaitable: Awaitable[_T]) -> "asyncio.Future[_T]":
         """Await something to its end, whether its caller does so or not."""
@@ -227,24 +240,28 @@ class Inbox(Subscriber[Link]):
 
     async def _open(self, link: Link) -> None:
         """Make a queue, and let all that is for this process come into it."""
-        channel = link.channel
-        self._queue = process_queue(self._prefix, self._process, next(_numbers))
-        await channel.exchange_declare(self._exchange, durable=True)
-        await channel.queue_declare(
-            self._queue,
-            exclusive=True,
-            arguments={"x-max-length": self._capacity, "x-overflow": "reject-publish"},
+        self._queue = queue = process_queue(self._prefix, self._process, next(_numbers))
+        limits: dict[str, Any] = {"x-max-length": self._capacity, "x-overflow": "reject-publish"}
+        await link.ask(lambda channel: channel.exchange_declare(self._exchange, durable=True))
+        await link.ask(
+            lambda channel: channel.queue_declare(queue, exclusive=True, arguments=limits)
         )
         await self._prepare(link)
-        await channel.basic_qos(prefetch_count=_PREFETCH)
+        await link.ask(lambda channel: channel.basic_qos(prefetch_count=_PREFETCH))
         self._unacknowledged, self._link = 0, link
         self._bound = set()
-        await channel.queue_bind(self._queue, self._exchange, process_key(self._process))
+        await link.ask(self._binding(process_key(self._process)))
         while missing := set(self._groups()) - self._bound:  # more may be joined meanwhile
             self._bound |= missing
-            for group in missing:
-                await channel.queue_bind(self._queue, self._exchange, group_key(group), nowait=True)
-        await channel.basic_consume(self._queue, _passed_by, consumer_tag=_CONSUMER)
+            for number, group in enumerate(missing, 1):
+                key = group_key(group)
+                if number % _BOUND_UNANSWERED:
+                    await link.channel.queue_bind(queue, self._exchange, key, nowait=True)
+                else:
+                    await link.ask(self._binding(key))
+        await link.ask(
+            lambda channel: channel.basic_consume(queue, _passed_by, consumer_tag=_CONSUMER)
+        )
 
     async def _watch(self, link: Link) -> NoReturn:
         """Look whether what is published arrives, until the connection breaks."""
@@ -253,14 +270,14 @@ class Inbox(Subscriber[Link]):
             lambda _: None if cancelled.done() else cancelled.set_result(None)
         )
         while True:
-            ended, _ = await asyncio.wait(
-                (link.over, cancelled), timeout=PROBE_EVERY, return_when=asyncio.FIRST_COMPLETED
-            )
-            if cancelled in ended:
-                raise ConnectionError("the queue of this process was deleted")
-            if ended:
-                raise link.reason()
-            await self._probe()
+            for look in (partial(timers.sleep, PROBE_EVERY), self._probe):
+                looking = asyncio.ensure_future(look())
+                await _first(looking, link.over, cancelled)
+                if cancelled.done():
+                    raise ConnectionError("the queue of this process was deleted")
+                if link.over.done():
+                    raise link.reason()
+                looking.result()
 
     async def _probe(self) -> None:
         """Publish something to this process, as others do.
@@ -327,6 +344,15 @@ class Inbox(Subscriber[Link]):
         if self._unacknowledged and self._deliveries is not None:
             self._unacknowledged = 0
             self._deliveries.acknowledge(self._last_tag)
+
+
+async def _first(task: "asyncio.Future[Any]", *others: "asyncio.Future[Any]") -> None:
+    """Wait until one of them is done, and end the task if it is another one."""
+    try:
+        await asyncio.wait((task, *others), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        task.add_done_callback(backstage.ignore_failure)
 
 
 async def _passed_by(message: DeliveredMessage) -> None:

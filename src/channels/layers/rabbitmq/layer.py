@@ -1,5 +1,6 @@
 """The channel layer over RabbitMQ: its options."""
 
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,6 +24,9 @@ INBOX_CAPACITY = 10_000
 # Names at the broker have 255 bytes at the most, and hold the name of a channel besides.
 _LONGEST_PREFIX = 100
 
+# What names of exchanges and queues may have; pamqp refuses anything else.
+_PREFIX = re.compile("[a-zA-Z0-9_.:@#,/+ -]*")
+
 # Seconds. The protocol has two bytes for them.
 _LONGEST_HEARTBEAT = 65_534
 
@@ -41,7 +45,8 @@ class RabbitMQChannelLayer(BrokerLayer):
     Args:
         urls: of one node, or of several in a cluster: ``amqp://user:password@host:port/vhost``, or
             ``amqps://`` for TLS.
-        prefix: of names at the broker; up to 100 characters.
+        prefix: of names at the broker; up to 100 characters: letters and digits of ASCII, spaces
+            and ``-_.:@#,/+``.
         tls: for ``amqps://`` with certificates of your own.
         heartbeat: seconds between signs of life. A connection that gives none for about three times
             as long is given up.
@@ -107,6 +112,11 @@ class RabbitMQChannelLayer(BrokerLayer):
         if len(prefix) > _LONGEST_PREFIX:
             raise InvalidChannelLayerError(
                 f"prefix must have {_LONGEST_PREFIX} characters at the most, not {len(prefix)}"
+            )
+        if not _PREFIX.fullmatch(prefix):
+            raise InvalidChannelLayerError(
+                "prefix may have letters and digits of ASCII, spaces and -_.:@#,/+ since names at "
+                f"RabbitMQ hold it, not {prefix!r}"
             )
         self.inbox_capacity = inbox_capacity
         self.queue_type = queue_type

@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
-from ..._runtime import backstage
+from ..._runtime import backstage, timers
+from ..._runtime.clock import now
 from ...exceptions import BrokerUnavailable
 from ..broker.receiver import patiently
-from ..broker.reconnecting import Reconnector
+from ..broker.reconnecting import Reconnector, backoff
 from .connecting import explain, is_transient
 
 __all__ = ["Line"]
@@ -27,6 +28,10 @@ class _Opened(Protocol):
 
 _C = TypeVar("_C", bound=_Opened)
 
+# Seconds that a connection has to hold to be made anew at once. Others break since something that
+# is sent over them is refused, again and again.
+_SHORT = 5.0
+
 
 class Line(Generic[_C]):
     """Belongs to the event loop on which it was made.
@@ -43,6 +48,8 @@ class Line(Generic[_C]):
         #: The connection, if it is there. It may have broken.
         self.link: _C | None = None
         self._opening: asyncio.Future[_C] | None = None
+        # When it was made, and how many in a row broke soon after that.
+        self._made_at, self._short = 0.0, 0
         self._callers = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -71,7 +78,11 @@ class Line(Generic[_C]):
         opening = self._opening
         if not self._callers or opening is None or opening.done():
             return False
-        await self._let_go()
+        if self.link is not None:
+            self._short = self._short + 1 if now() - self._made_at < _SHORT else 0
+            await self._let_go()
+            if self._short:
+                await timers.sleep(backoff(self._short))
         try:
             link = await self._connect()
         except Exception as error:
@@ -79,7 +90,7 @@ class Line(Generic[_C]):
                 opening.set_exception(explain(error))
                 opening.exception()  # the callers may have gone
             raise
-        self.link = link
+        self.link, self._made_at = link, now()
         self._reconnector.works()
         opening.set_result(link)
         return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ from aiormq import exceptions as amqp
 
 from ..._runtime import timers
 from ..._runtime.clock import now
-from ...exceptions import BrokerUnavailable, Unconfirmed
-from .connecting import Link, explain
+from ...exceptions import BrokerUnavailable, MessageTooLarge, Unconfirmed
+from .connecting import explain
 from .frames import (
     ACK,
     BODY,
@@ -23,15 +24,21 @@ from .frames import (
     encode_message,
     message_number,
 )
+from .link import Link
 from .wire import Wire
 
-__all__ = ["Outbox", "Outcome"]
+__all__ = ["Outbox", "Outcome", "too_large"]
 
 # The size of a frame if the server sets no limit.
 _FRAME = 128 * 1024
 
 # Bytes of a method's class and number, and of the tag behind it, after which "multiple" stands.
 _NAME, _TAG = 4, 8
+
+# What RabbitMQ says as it closes a channel.
+_TOO_LARGE = re.compile(
+    r"message size (?P<size>\d+) is larger than configured max size (?P<limit>\d+)"
+)
 
 
 class Outcome(enum.Enum):
@@ -51,11 +58,13 @@ class _Message:
     Attributes:
         outcome: is told to the caller, who may have gone.
         exchange: where it was published.
+        size: its bytes.
         until: when it is given up, on the monotonic clock.
     """
 
     outcome: "asyncio.Future[Outcome]"
     exchange: str
+    size: int
     until: float
 
 
@@ -81,6 +90,8 @@ class Outbox:
         self._messages: OrderedDict[int, _Message] = OrderedDict()
         self._number = 0
         self._unwritten: list[bytes] = []
+        #: The bytes that a message may have, once RabbitMQ has refused one for having more.
+        self.largest: int | None = None
         self._timer: timers.Timer | None = None
         wire.attach(self._channel, self._take)
         link.over.add_done_callback(self._ended)
@@ -130,6 +141,7 @@ class Outbox:
 
         Raises:
             InvalidNameError: the key is too long.
+            MessageTooLarge: told later: RabbitMQ takes none that is so large.
             Unconfirmed: told later: it may have been published.
             BrokerError: told later: RabbitMQ refused it.
         """
@@ -140,7 +152,7 @@ class Outbox:
         )  # fmt: skip
         self._number = number
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
-        self._messages[number] = _Message(outcome, exchange, now() + self._patience)
+        self._messages[number] = _Message(outcome, exchange, len(body), now() + self._patience)
         if not self._unwritten:
             self._loop.call_soon(self._flush)
         self._unwritten.append(data)
@@ -204,7 +216,9 @@ class Outbox:
 
     def _ended(self, over: "asyncio.Future[Any]") -> None:
         """The connection, or the channel, has been closed: nothing more is confirmed."""
-        reason = None if over.cancelled() else over.exception()
+        reason = over.exception()
+        if (sizes := _TOO_LARGE.search(str(reason))) is not None:
+            self.largest = int(sizes["limit"])
         self._unwritten = []
         messages, self._messages = self._messages, OrderedDict()
         for message in messages.values():
@@ -222,6 +236,9 @@ class Outbox:
 def _error(message: _Message, reason: BaseException | None) -> Exception:
     """What the caller of a message is told, when its channel has been closed."""
     name = f"'{message.exchange or 'amq.default'}'"
+    sizes = _TOO_LARGE.search(str(reason))
+    if sizes is not None and message.size == int(sizes["size"]):
+        return too_large(message.size, int(sizes["limit"]))
     if isinstance(reason, amqp.ChannelAccessRefused) and name in str(reason):
         return explain(reason, "a message")
     error = Unconfirmed(
@@ -229,6 +246,14 @@ def _error(message: _Message, reason: BaseException | None) -> Exception:
     )
     error.__cause__ = reason
     return error
+
+
+def too_large(size: int, limit: int) -> MessageTooLarge:
+    """What is raised for a message with so many bytes."""
+    return MessageTooLarge(
+        f"RabbitMQ takes messages of up to {limit} bytes, and this one has {size}; keep what is "
+        "large elsewhere and send where it is, or raise max_message_size in rabbitmq.conf"
+    )
 
 
 def _tell(message: _Message, outcome: Outcome) -> None:

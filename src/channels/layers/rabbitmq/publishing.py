@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .connecting import Link, Nodes, uncancelled
+from ...exceptions import MessageTooLarge
+from .connecting import Nodes
 from .frames import properties
 from .line import Line
+from .link import Link
 from .names import exchange_name
-from .outbox import Outbox, Outcome
+from .outbox import Outbox, Outcome, too_large
 from .wire import Wire
 
 __all__ = ["Outcome", "Publisher"]
@@ -32,6 +34,8 @@ class Publisher:
         self.abandon, self.aclose = self._line.abandon, self._line.aclose
         # The last of those that wait for the connection; done when it does no more.
         self._last: asyncio.Future[None] | None = None
+        # The bytes that a message may have, once RabbitMQ has refused one.
+        self._largest: int | None = None
         #: Messages and calls that wait for the connection, or for an answer.
         self.under_way = 0
 
@@ -41,7 +45,7 @@ class Publisher:
         return Outbox(link, wire, self._nodes.response_timeout)
 
     async def _prepare(self, link: Link) -> None:
-        await uncancelled(link.channel.exchange_declare(self._exchange, durable=True))
+        await link.ask(lambda channel: channel.exchange_declare(self._exchange, durable=True))
 
     async def _outbox(self) -> Outbox:
         """The connection, open, and not blocked, when those that came before have it.
@@ -104,8 +108,11 @@ class Publisher:
         Raises:
             BrokerUnavailable: it was not published.
             BrokerError: RabbitMQ refuses.
+            MessageTooLarge: RabbitMQ takes none that is so large.
             Unconfirmed: perhaps it was published.
         """
+        if self._largest is not None and len(body) > self._largest:
+            raise too_large(len(body), self._largest)
         self.under_way += 1
         try:
             outbox = self._line.link
@@ -118,6 +125,9 @@ class Publisher:
                 ),
                 mandatory=mandatory,
             )  # fmt: skip
+        except MessageTooLarge:  # another one like it would end the connection again
+            self._largest = outbox.largest if outbox is not None else None
+            raise
         finally:
             self.under_way -= 1
 

@@ -19,11 +19,12 @@ from ..broker.receiver import PATIENCE
 from ..broker.reconnecting import backoff
 from ..broker.transport import UNCONFIRMED
 from ..options import milliseconds
-from .connecting import Link, Nodes, explain, is_transient
+from .connecting import Nodes, explain, is_transient
 from .line import Line
+from .link import Link
 from .names import exchange_name, expired_queue, group_key, group_of, named_queue
 from .publishing import Outcome, Publisher
-from .reading import QueueReader
+from .reading import PURPOSE, QueueReader
 
 __all__ = ["NamedQueues"]
 
@@ -34,6 +35,10 @@ _LIVES, _LEAST = 2, 60.0
 
 # The share of its capacity below which RabbitMQ lets a quorum queue take messages again.
 _TAKES_AGAIN = 0.8
+
+# The version of RabbitMQ since which a quorum queue drops what it has been given back 20 times,
+# unless it is told not to. Callers of receive() may give up as often as they like.
+_LIMITS_DELIVERIES = 4
 
 # Expired messages that may wait to be counted.
 _COUNTED = 10_000
@@ -147,6 +152,7 @@ class NamedQueues:
         Raises:
             BrokerError: RabbitMQ refuses, or cannot be reached for long.
         """
+        attempt, until = 1, now() + PATIENCE
         while True:
             async with self._get_publisher().link() as link:
                 try:
@@ -157,8 +163,13 @@ class NamedQueues:
                 except Exception as error:
                     if not is_transient(error):
                         raise explain(error) from error
-                if link.is_open:  # it was something else
-                    await timers.sleep(backoff(1))
+                    if now() > until:
+                        raise BrokerUnavailable(
+                            f"RabbitMQ did not do what it was asked for {PATIENCE:g} seconds: "
+                            f"{str(error) or type(error).__name__}"
+                        ) from error
+            await timers.sleep(backoff(attempt))
+            attempt += 1
 
     async def declare(self, channel: str, link: Link) -> None:
         """Make the queue of a channel if it is not there, and let it live on.
@@ -175,6 +186,8 @@ class NamedQueues:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": expired_queue(self._prefix),
         }
+        if self._kind == "quorum" and link.version >= _LIMITS_DELIVERIES:
+            arguments["x-delivery-limit"] = -1
         try:
             await _make(link, queue, arguments)
         except ChannelPreconditionFailed as error:
@@ -208,7 +221,7 @@ class NamedQueues:
                 "expires in named channels is counted late, or never: %s", queue, error,
             )  # fmt: skip
             return
-        await link.channel.basic_consume(queue, count, no_ack=True)
+        await link.ask(lambda channel: channel.basic_consume(queue, count, no_ack=True))
 
     # Groups
 
@@ -231,12 +244,10 @@ class NamedQueues:
 
     def _make_reading(self) -> _Reading:
         async def prepare(link: Link) -> None:
-            await link.channel.basic_qos(prefetch_count=1)
             await self.prepare(link, self._expired)
 
-        purpose = "reading named channels"
-        connect = partial(self._nodes.connect, purpose, prepare)
-        return _Reading(Line(self._nodes.name, purpose, connect))
+        connect = partial(self._nodes.connect, PURPOSE, prepare)
+        return _Reading(Line(self._nodes.name, PURPOSE, connect))
 
     async def dequeue(self, channel: str) -> tuple[bytes, str | None]:
         """The next message; see :meth:`~channels.layers.broker.transport.Transport.dequeue`."""

@@ -17,17 +17,25 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 
 from ..._runtime import backstage
 from ..._runtime.clock import now
+from ...exceptions import BrokerError
 from ..broker import named_reader
 from ..broker.named_reader import NamedReader
-from .connecting import Link, Nodes, explain, is_transient, uncancelled
+from ..broker.receiver import PATIENCE
+from .connecting import Nodes, explain, is_transient
 from .line import Line
+from .link import Link
 
-__all__ = ["QueueReader"]
+__all__ = ["PURPOSE", "QueueReader"]
+
+#: What the connections are for over which named channels are read.
+PURPOSE = "reading named channels"
 
 
 @dataclass(slots=True)
@@ -71,8 +79,12 @@ class QueueReader(NamedReader[_Held]):
         put_back: Callable[[DeliveredMessage], Awaitable[object]],
     ) -> None:
         super().__init__(nodes.name, channel, is_transient, explain, deque[_Held]())
-        self._line = line
-        self._queue = queue
+        self._nodes, self._line = nodes, line
+        self._channel, self._queue = channel, queue
+        # A channel on that connection, or a connection of its own, and since when there was no
+        # answer.
+        self._link: Link | None = None
+        self._silent_since: float | None = None
         self._declare = declare
         self._lost = lost
         self._put_back = put_back
@@ -107,7 +119,7 @@ class QueueReader(NamedReader[_Held]):
             return True
         if not held.link.is_open:
             return False  # it comes again
-        acknowledging = asyncio.ensure_future(uncancelled(_acknowledge(held)))
+        acknowledging = asyncio.ensure_future(_acknowledge(held))
         try:
             await asyncio.shield(acknowledging)
         except asyncio.CancelledError:
@@ -129,16 +141,58 @@ class QueueReader(NamedReader[_Held]):
     async def read(self) -> bool:
         """Read over a connection as long as callers come."""
         while await self.want():
-            link = await self._line.get()
+            link = await self._open_link()
             await self._declare(link)
             while self._callers:
-                message = await uncancelled(link.channel.basic_get(self._queue))
+                message = await link.ask(lambda channel: channel.basic_get(self._queue))
+                self._silent_since = None
                 if message.delivery_tag is None:  # it is empty
                     await self._wait_for_one(link)
                 else:
                     self._came(message, link)
                 self._reconnector.works()
+        await self._close_link()
         return False
+
+    async def _open_link(self) -> Link:
+        """What this queue alone is read over: it may give no answer, and others go on.
+
+        After a minute RabbitMQ closes the whole connection over which it owes one. So a queue that
+        has given none is asked over a connection of its own.
+        """
+        if self._link is None or not self._link.is_open:
+            await self._close_link()
+            if self._silent_since is None:
+                self._link = await (await self._line.get()).branch()
+            else:
+                self._link = await self._connect()
+            await self._link.ask(lambda channel: channel.basic_qos(prefetch_count=1))
+        return self._link
+
+    async def _connect(self) -> Link:
+        try:
+            return await self._nodes.connect(PURPOSE)
+        except TimeoutError as error:  # that says nothing of the queue
+            raise ConnectionError("RabbitMQ let nobody connect in time") from error
+
+    async def _close_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+
+    def examined(self, error: Exception) -> Exception:
+        """Tell callers of a queue that gives no answer for long."""
+        if not isinstance(error, TimeoutError):
+            return error
+        self._silent_since = self._silent_since or now()
+        if now() - self._silent_since < PATIENCE - self._nodes.response_timeout:
+            return error
+        return BrokerError(
+            f"RabbitMQ has not answered for {PATIENCE:g} seconds when it was asked for messages of "
+            f"channel {self._channel}; most nodes that have the queue may be down. If they are up, "
+            "it was lost in a crash right after it was made: delete it, with rabbitmqctl "
+            f"delete_queue {self._queue}"
+        )
 
     async def _wait_for_one(self, link: Link) -> None:
         """Let RabbitMQ send one message when there is one, unless nobody waits for it for long."""
@@ -149,7 +203,7 @@ class QueueReader(NamedReader[_Held]):
             came.append(message)
             self._stirred.set()
 
-        consuming = await uncancelled(link.channel.basic_consume(self._queue, receive))
+        consuming = await link.ask(lambda channel: channel.basic_consume(self._queue, receive))
         tag = consuming.consumer_tag or ""
         stirred = asyncio.ensure_future(self._stirred.wait())
         try:
@@ -164,7 +218,7 @@ class QueueReader(NamedReader[_Held]):
                 )
         finally:
             stirred.cancel()
-            await _quietly(uncancelled(link.channel.basic_cancel(tag)))
+            await _quietly(link.ask(lambda channel: channel.basic_cancel(tag)))
             for message in came:  # acknowledged from now on, and not before: see above
                 self._came(message, link)
 
@@ -184,17 +238,28 @@ class QueueReader(NamedReader[_Held]):
             if each.acknowledged:
                 await _quietly(self._put_back(each.message))
             elif each.link.is_open:
-                await _quietly(each.link.channel.basic_nack(each.message.delivery_tag or 0))
+                await _quietly(each.link.ask(partial(_return, each.message.delivery_tag or 0)))
 
-    give_back_all = give_back
+    async def give_back_all(self) -> None:
+        """Do so, and read no more."""
+        await self.give_back()
+        await self._close_link()
 
 
 async def _acknowledge(held: _Held) -> None:
     """Acknowledge, and wait for an answer to what follows, so that RabbitMQ has done it."""
-    channel = held.link.channel
-    await channel.basic_ack(held.message.delivery_tag or 0, wait=False)
-    await channel.basic_qos(prefetch_count=1)
+    tag = held.message.delivery_tag or 0
+
+    async def acknowledge(channel: Channel) -> None:
+        await channel.basic_ack(tag, wait=False)
+        await channel.basic_qos(prefetch_count=1)
+
+    await held.link.ask(acknowledge)
     held.acknowledged = True
+
+
+async def _return(tag: int, channel: Channel) -> None:
+    await channel.basic_nack(tag, wait=False)
 
 
 async def _quietly(call: Awaitable[object]) -> None:

@@ -18,9 +18,10 @@ from ..broker.stateless import Stateless
 from ..broker.transport import UNCONFIRMED, Recipient
 from ..local import Late
 from ..statistics import CAPACITY, CLOSED, EXPIRED
-from .connecting import Link, Nodes
+from .connecting import Nodes
 from .deliveries import Delivery
 from .inbox import Inbox
+from .link import Link
 from .losses import Losses
 from .names import GAP, channel_of, group_key, group_of, named_queue, process_key
 from .publishing import Outcome, Publisher

@@ -1,4 +1,4 @@
-"""Connections: to which node, what becomes of calls when they end, and what errors mean."""
+"""Connections: to which node, and what errors mean."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from aiormq import exceptions as amqp
 from pamqp import commands, frame
 
 from channels.exceptions import BrokerError, BrokerUnavailable
-from channels.layers.rabbitmq.connecting import Nodes, explain, is_transient, uncancelled
+from channels.layers.rabbitmq.connecting import Nodes, explain, is_transient
 
 from ....asgi import until
 
@@ -15,65 +15,6 @@ NOWHERE = "amqp://guest:guest@127.0.0.1:1/"
 
 # Frames as clients send them: the class and the method.
 START_OK, CHANNEL_OPEN = b"\x00\x0a\x00\x0b", b"\x00\x14\x00\x0a"
-
-
-@pytest.fixture
-async def link(nodes):
-    link = await nodes.connect("testing")
-    yield link
-    await link.aclose()
-
-
-# Calls
-
-
-async def test_a_call_returns_or_raises_what_it_would_otherwise():
-    async def answer():
-        return 5
-
-    async def fail():
-        raise OSError("broken")
-
-    assert await uncancelled(answer()) == 5
-    with pytest.raises(OSError, match="broken"):
-        await uncancelled(fail())
-
-
-@pytest.mark.parametrize("error", [None, OSError("broken")])
-async def test_a_call_goes_on_when_its_caller_is_cancelled(error):
-    answer = asyncio.get_running_loop().create_future()
-    caller = asyncio.create_task(uncancelled(answer))
-    await asyncio.sleep(0)
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert not answer.done()
-    if error is None:
-        answer.set_result(5)
-    else:
-        answer.set_exception(error)
-    await asyncio.sleep(0)
-    # asyncio would complain otherwise of an error that nobody has looked at.
-    assert not answer._log_traceback
-
-
-async def test_a_call_that_is_cancelled_has_lost_its_connection():
-    call = asyncio.get_running_loop().create_future()
-    caller = asyncio.create_task(uncancelled(call))
-    await asyncio.sleep(0)
-    call.cancel()
-    with pytest.raises(ConnectionError, match="was closed"):
-        await caller
-
-
-async def test_a_caller_that_is_cancelled_as_its_connection_breaks_stays_cancelled():
-    call = asyncio.get_running_loop().create_future()
-    caller = asyncio.create_task(uncancelled(call))
-    await asyncio.sleep(0)
-    caller.cancel()
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
 
 
 # Nodes
@@ -138,30 +79,6 @@ async def test_wrong_credentials_are_refused(make_nodes, rabbitmq):
         await nodes.connect("testing")
     assert not is_transient(caught.value)
     assert "refused the credentials" in str(explain(caught.value))
-
-
-# Links
-
-
-async def test_a_refusal_on_a_channel_apart_leaves_the_link_open(link, admin, prefix):
-    with pytest.raises(amqp.ChannelNotFoundEntity):
-        await link.apart(lambda channel: channel.queue_declare(prefix, passive=True))
-    declared = await link.apart(lambda channel: channel.queue_declare(prefix, exclusive=True))
-    assert declared.queue == prefix
-    assert link.is_open
-    await link.aclose()
-    assert not link.is_open
-    with pytest.raises(amqp.ChannelNotFoundEntity):
-        await admin.queue_declare(prefix, passive=True)
-
-
-async def test_a_link_says_what_has_ended_it(link, nodes):
-    other = await nodes.connect("testing")
-    await other.aclose()
-    assert isinstance(other.reason(), Exception)
-    with pytest.raises(amqp.ChannelNotFoundEntity):
-        await link.channel.queue_declare("nowhere", passive=True)
-    assert isinstance(link.reason(), amqp.ChannelNotFoundEntity)
 
 
 # Errors

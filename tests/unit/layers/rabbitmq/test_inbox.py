@@ -125,6 +125,15 @@ async def test_what_is_for_the_process_and_its_groups_comes_in_order(make, publi
     assert await publisher.publish("g.other", b"left", mandatory=True) is Outcome.UNROUTABLE
 
 
+async def test_a_process_in_many_groups_hears_all_of_them(make, publisher, recipient, monkeypatch):
+    monkeypatch.setattr(module, "_BOUND_UNANSWERED", 2)
+    inbox = await up(make(groups=["one", "two", "three"]))
+    for key in ("g.one", "g.two", "g.three"):
+        await publisher.publish(key, key.encode())
+    await soon(inbox.barrier())
+    assert recipient.bodies == [b"g.one", b"g.two", b"g.three"]
+
+
 async def test_what_waits_for_room_keeps_what_follows_in_order(inbox, publisher, recipient):
     late = Late()
     recipient.on_message = lambda message: late if message.body == b"late" else None

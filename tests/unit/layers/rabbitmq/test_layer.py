@@ -19,6 +19,8 @@ from channels.layers.rabbitmq.layer import INBOX_CAPACITY
         ({"queue_type": "stream"}, 'queue_type must be "classic" or "quorum", not \'stream\''),
         ({"prefix": "x" * 101}, "prefix must have 100 characters at the most, not 101"),
         ({"prefix": 5}, "prefix"),
+        ({"prefix": "*"}, "prefix may have letters and digits of ASCII, spaces and -_.:@#,/+"),
+        ({"prefix": "caf\u00e9"}, "prefix may have letters and digits of ASCII"),
         ({"inbox_capacity": "5"}, "inbox_capacity"),
         ({"heartbeat": 0.5}, "heartbeat"),
         ({"response_timeout": "5"}, "response_timeout"),
@@ -28,6 +30,16 @@ def test_a_wrong_option_says_what_to_write(options, expected):
     with pytest.raises(InvalidChannelLayerError) as caught:
         RabbitMQChannelLayer(**options)
     assert expected in str(caught.value)
+
+
+async def test_a_prefix_may_have_what_names_at_rabbitmq_may_have(make):
+    layer = make(prefix="my site_1.2:@#,/+-")
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    for send, name in ((layer.group_send, "room"), (layer.send, "jobs")):
+        await send(name, {"type": "news"})
+    assert await layer.receive(channel) == await layer.receive("jobs") == {"type": "news"}
+    await layer.flush()
 
 
 def test_options_that_are_right_are_taken():

@@ -7,6 +7,7 @@ import pytest
 from aiormq import exceptions as amqp
 
 from channels.exceptions import BrokerError, BrokerUnavailable
+from channels.layers.rabbitmq import line as module
 from channels.layers.rabbitmq.line import Line
 
 from ....asgi import until
@@ -112,3 +113,24 @@ async def test_an_abandoned_line_forgets_its_connection(line):
     line.abandon()
     assert line.link is None
     await link.aclose()
+
+
+async def test_a_connection_that_breaks_again_and_again_is_made_after_pauses(
+    line, proxy, monkeypatch
+):
+    pauses = []
+    monkeypatch.setattr(module, "backoff", lambda failures: pauses.append(failures) or 0.0)
+
+    async def break_it():
+        link = await line.get()
+        proxy.cut()
+        await until(lambda: not link.is_open)
+
+    for _ in range(3):
+        await break_it()
+    monkeypatch.setattr(module, "_SHORT", 0.0)
+    await break_it()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "backoff", lambda failures: pauses.append(failures) or 0.0)
+    await line.get()
+    assert pauses == [1, 2, 1]

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from pamqp import commands, frame
 
-from channels.exceptions import BrokerError, Unconfirmed
-from channels.layers.rabbitmq.connecting import uncancelled
+from channels.exceptions import BrokerError, MessageTooLarge, Unconfirmed
 from channels.layers.rabbitmq.frames import properties
 from channels.layers.rabbitmq.outbox import Outbox, Outcome
 from channels.layers.rabbitmq.wire import Wire
@@ -170,9 +169,22 @@ async def test_only_messages_to_an_exchange_that_was_refused_are_refused(outbox,
         await other
 
 
+async def test_a_message_that_is_too_large_is_told_alone(outbox, proxy):
+    proxy.stall()
+    large = publish(outbox, "nowhere", b"x" * 2000)
+    other = publish(outbox, "nowhere")
+    reason = "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000"
+    proxy.say(frame.marshal(commands.Channel.Close(406, reason, 60, 40), 1))
+    with pytest.raises(MessageTooLarge, match="up to 1000 bytes, and this one has 2000; keep"):
+        await large
+    with pytest.raises(Unconfirmed, match="larger than"):
+        await other
+    assert outbox.largest == 1000
+
+
 async def test_a_call_that_ends_the_channel_ends_the_outbox(outbox):
     with pytest.raises(Exception, match="NOT_FOUND"):
-        await uncancelled(outbox.link.channel.queue_declare("nowhere", passive=True))
+        await outbox.link.ask(lambda channel: channel.queue_declare("nowhere", passive=True))
     await until(lambda: not outbox.is_open)
 
 

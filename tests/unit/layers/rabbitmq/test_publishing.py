@@ -6,7 +6,7 @@ import pytest
 from pamqp import commands, frame
 
 from channels._runtime.clock import now
-from channels.exceptions import BrokerUnavailable, Unconfirmed
+from channels.exceptions import BrokerUnavailable, MessageTooLarge, Unconfirmed
 from channels.layers.rabbitmq.connecting import Nodes
 from channels.layers.rabbitmq.names import GAP, exchange_name
 from channels.layers.rabbitmq.publishing import Outcome, Publisher
@@ -181,3 +181,22 @@ async def test_a_busy_connection_outlives_the_time_without_signs_of_life(rabbitm
         await asyncio.sleep(0.01)
     assert link.is_open
     await publisher.aclose()
+
+
+async def test_a_second_message_that_is_too_large_does_not_end_the_connection(through, proxy):
+    async with through.link():
+        pass
+    proxy.stall()
+    first = asyncio.create_task(through.publish("g.room", b"x" * 2000))
+    await until(lambda: through._line.link._messages)
+    reason = "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000"
+    proxy.say(frame.marshal(commands.Channel.Close(406, reason, 60, 40), 1))
+    with pytest.raises(MessageTooLarge, match="up to 1000 bytes"):
+        await first
+    proxy.flow()
+    assert await through.publish("g.room", b"x" * 1000) is Outcome.TAKEN
+    outbox = through._line.link
+    with pytest.raises(MessageTooLarge, match="up to 1000 bytes, and this one has 1001"):
+        await through.publish("g.room", b"x" * 1001)
+    assert through._line.link is outbox
+    assert outbox.is_open

@@ -7,7 +7,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from channels.exceptions import BrokerError, BrokerUnavailable, ChannelFull, Unconfirmed
 from channels.layers.rabbitmq import queues
-from channels.layers.rabbitmq.connecting import Link
+from channels.layers.rabbitmq.link import Link
 from channels.layers.rabbitmq.names import named_queue
 
 from ....asgi import until
@@ -55,6 +55,36 @@ async def test_what_a_quorum_queue_refuses_that_has_room_is_sent_again(make, ref
     await layer.send("jobs", JOB)
     assert len(refused) == 3
     assert await soon(layer.receive("jobs")) == JOB
+
+
+async def test_a_message_may_be_given_back_as_often_as_callers_give_up(make, admin):
+    """RabbitMQ 4 drops what it was given back 20 times, if it is not told otherwise."""
+    layer = make(queue_type="quorum")
+    await layer.send("jobs", JOB)
+    queue = named_queue(layer.prefix, "jobs")
+    for _ in range(25):
+        while (message := await admin.basic_get(queue)).delivery_tag is None:
+            assert not layer.statistics.dropped
+        await admin.basic_nack(message.delivery_tag)
+    assert await layer.receive("jobs") == JOB
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "expected"),
+    [(3, "quorum", None), (4, "quorum", -1), (4, "classic", None)],
+)
+async def test_a_queue_has_no_limit_of_deliveries(make, monkeypatch, version, kind, expected):
+    made = []
+
+    async def note(link, queue, arguments):
+        made.append(arguments)
+
+    monkeypatch.setattr(Link, "version", version)
+    monkeypatch.setattr(queues, "_make", note)
+    layer = make(queue_type=kind)
+    async with layer.transport._get_publisher().link() as link:
+        await layer.transport.named.declare("jobs", link)
+    assert [arguments.get("x-delivery-limit") for arguments in made] == [expected]
 
 
 async def test_what_a_quorum_queue_goes_on_refusing_is_not_sent(make, refuse, monkeypatch):

@@ -30,9 +30,8 @@ async def soon(awaitable):
 async def consuming(layer):
     """Wait until RabbitMQ is to send the next message when it comes."""
     await until(layer.transport.named.is_awaited)
-    line = layer.transport.named._reading.peek().line
-    # What has expired is consumed as well.
-    await until(lambda: line.link is not None and len(line.link.channel.consumers) == 2)
+    reader = reader_of(layer)
+    await until(lambda: reader._link is not None and reader._link.channel.consumers)
 
 
 async def test_callers_are_served_in_line(make):
@@ -217,7 +216,7 @@ async def test_a_caller_waits_again_when_the_connection_breaks(make, proxy):
     layer, other = make(proxy.url), make()
     first = wait_for(layer)
     await consuming(layer)
-    link = layer.transport.named._reading.peek().line.link
+    link = reader_of(layer)._link
     proxy.cut()
     await until(lambda: not link.is_open)
     await other.send("jobs", JOB)
@@ -328,7 +327,58 @@ async def test_nobody_who_has_given_up_takes_messages_from_others_for_long(make,
     first = wait_for(layer)
     await consuming(layer)
     first.cancel()
-    channel = layer.transport.named._reading.peek().line.link.channel
-    await until(lambda: len(channel.consumers) == 1)
+    channel = reader_of(layer)._link.channel
+    await until(lambda: not channel.consumers)
     await other.send("jobs", JOB)
     assert await soon(other.receive("jobs")) == JOB
+
+
+# Queues that give no answer
+
+
+def stay_silent(layer, monkeypatch):
+    """Let RabbitMQ answer nothing that is asked of the queue, as if that had no leader."""
+    reader = reader_of(layer)
+    declare = reader._declare
+
+    async def declare_and_stall(link):
+        await declare(link)
+        monkeypatch.setattr(link.channel, "basic_get", get)
+
+    def get(queue):
+        return asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(reader, "_declare", declare_and_stall)
+    return reader
+
+
+async def test_a_queue_without_an_answer_is_asked_over_a_connection_of_its_own(make, monkeypatch):
+    layer = make(response_timeout=0.5)
+    first = wait_for(layer)
+    await until(lambda: layer.transport.named._reading.peek() is not None)
+    reader = stay_silent(layer, monkeypatch)
+    await until(lambda: reader._silent_since is not None)
+    trunk = layer.transport.named._reading.peek().line.link
+    await layer.send("others", JOB)
+    assert await soon(layer.receive("others")) == JOB
+    monkeypatch.undo()
+    await layer.send("jobs", JOB)
+    assert await soon(first) == JOB
+    assert reader._silent_since is None
+    assert trunk.is_open
+    assert reader._link._trunk is None
+
+
+async def test_callers_are_told_of_a_queue_that_gives_no_answer_for_long(make, monkeypatch, caplog):
+    layer = make(response_timeout=0.1)
+    monkeypatch.setattr(reading, "PATIENCE", 0.3)
+    first = wait_for(layer)
+    await until(lambda: layer.transport.named._reading.peek() is not None)
+    stay_silent(layer, monkeypatch)
+    said = (
+        "RabbitMQ has not answered for 0.3 seconds when it was asked for messages of channel jobs"
+    )
+    with pytest.raises(BrokerError, match=said):
+        await soon(first)
+    assert "delete_queue" in caplog.text
+    assert {record.levelname for record in caplog.records if said in record.message} == {"ERROR"}
