@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.brokers import running as running_broker
@@ -98,7 +99,7 @@ class People:
         self.errors = [error for error in self.errors if words not in error]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def people(browser: Browser, showcase: ServerProcess) -> AsyncIterator[People]:
     people = People(browser, showcase)
     yield people

@@ -13,6 +13,7 @@ from types import ModuleType
 from urllib.parse import urljoin
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.brokers import running as running_broker
@@ -54,7 +55,7 @@ def studio(tmp_path: Path, env: dict[str, str]) -> Iterator[ServerProcess]:
     assert "Traceback" not in server.output, server.output
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def customers(browser: Browser, studio: ServerProcess) -> AsyncIterator[People]:
     customers = People(browser, studio)
     yield customers
