@@ -22,7 +22,18 @@ from .contenders import environment, versions
 from .observability import cpu_seconds
 from .servers import APPS, Redis, clean_environ, find_redis
 
-__all__ = ["CONTENDERS", "SCENARIOS", "Broker", "Cost", "Turns", "main", "measure", "table"]
+__all__ = [
+    "CONTENDERS",
+    "SCENARIOS",
+    "Broker",
+    "Contender",
+    "Cost",
+    "Turns",
+    "main",
+    "measure",
+    "running_brokers",
+    "table",
+]
 
 
 @dataclass(frozen=True)
@@ -250,7 +261,8 @@ HEAD = (
 
 
 @contextmanager
-def _brokers() -> Iterator[dict[str, Broker]]:
+def running_brokers() -> Iterator[dict[str, Broker]]:
+    """A RabbitMQ and a Redis, by name."""
     binary = find_redis()
     if binary is None:
         raise SystemExit("There is no redis-server on PATH.")
@@ -271,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     pythons = {name: environment(CONTENDERS[name].environment) for name in options.contenders}
     print(HEAD)
-    with _brokers() as brokers:
+    with running_brokers() as brokers:
         for name in options.scenarios:
             costs = measure(SCENARIOS[name], pythons, brokers, options.turns)
             for row in table(SCENARIOS[name], costs):

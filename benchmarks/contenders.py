@@ -8,7 +8,16 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONTENDERS", "ENVIRONMENTS", "HERE", "ROOT", "Contender", "environment", "versions"]
+__all__ = [
+    "CONTENDERS",
+    "ENVIRONMENTS",
+    "HERE",
+    "ROOT",
+    "UNDECLARED",
+    "Contender",
+    "environment",
+    "versions",
+]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -28,9 +37,14 @@ ENVIRONMENTS = {
     "checkout-tasks": ("-e", f"{ROOT}[redis,tasks]", "redis==8.1.0"),
     "checkout-brokers": ("-e", f"{ROOT}[redis,rabbitmq]", "redis==8.1.0"),
     "channels-rabbitmq": ("channels==4.3.2", "channels-rabbitmq==4.0.1"),
+    "checkout-channels-rabbitmq": ("-e", str(ROOT), "carehare==1.0.2", "msgpack"),
     "celery": ("celery[redis]==5.7.0", "redis==8.1.0", "hiredis"),
     "django-tasks-db": ("django-tasks-db==0.13.0", "django-tasks==0.12.0", "Django"),
 }
+
+# What is installed besides, although it says that it does not fit what is there: channels-rabbitmq
+# asks for channels 4.
+UNDECLARED = {"checkout-channels-rabbitmq": ("--no-deps", "channels-rabbitmq==4.0.1")}
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ def environment(name: str) -> str:
     """The interpreter of an environment, which is made or renewed where it has to be."""
     constraints = HERE / "constraints.txt"
     arguments = [*ENVIRONMENTS[name], "uvicorn[standard]", "-c", str(constraints)]
-    wanted = repr(arguments) + sys.version + constraints.read_text()
+    undeclared = UNDECLARED.get(name, ())
+    wanted = repr((arguments, undeclared)) + sys.version + constraints.read_text()
     if name.startswith("checkout"):
         wanted += (ROOT / "pyproject.toml").read_text()
     digest = hashlib.sha256(wanted.encode()).hexdigest()
@@ -79,7 +94,8 @@ def environment(name: str) -> str:
     if not stamp.exists() or stamp.read_text() != digest:
         print(f"Making the environment {name} ...", file=sys.stderr)
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-qq", *arguments], check=True)
+        for each in filter(None, (arguments, undeclared)):
+            subprocess.run([python, "-m", "pip", "install", "-qq", *each], check=True)
         stamp.write_text(digest)
     return str(python)
 

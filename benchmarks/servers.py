@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -33,8 +34,11 @@ OTHER_FILES = 400
 
 def clean_environ() -> dict[str, str]:
     """The environment variables for a contender: without those that change what it does."""
-    ours = {"PYTHONPATH", "BENCHMARK_APPS", "BENCHMARK_KEPT", "BENCHMARK_LAYER", "BENCHMARK_REDIS"}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONPATH" and not name.startswith("BENCHMARK_")
+    }
 
 
 def cores() -> tuple[int, int] | None:
@@ -161,6 +165,7 @@ class Server(Process):
         app: The module under ``apps/``.
         core: The core it may use; None for any.
         environ: Environment variables it gets besides those of this process.
+        options: Of uvicorn's, besides.
     """
 
     def __init__(
@@ -169,9 +174,10 @@ class Server(Process):
         app: str,
         core: int | None = None,
         environ: dict[str, str] | None = None,
+        options: Iterable[str] = (),
     ) -> None:
         command = [python, "-m", "uvicorn", f"{app}:application", "--port", "{port}"]
-        super().__init__([*command, "--log-level", "warning"], core, environ)
+        super().__init__([*command, "--log-level", "warning", *options], core, environ)
 
 
 class Redis(Process):

@@ -11,7 +11,7 @@ import sys
 import time
 
 from django.conf import settings
-from layers import MESSAGE
+from layers import LAYERS, MESSAGE
 
 from channels.layers import get_channel_layer
 
@@ -75,5 +75,5 @@ async def main() -> None:
         print(json.dumps(await getattr(process, name)(*arguments)), flush=True)
 
 
-settings.configure(CHANNEL_LAYERS={"default": json.loads(os.environ["BENCHMARK_CHANNEL_LAYER"])})
+settings.configure(CHANNEL_LAYERS=LAYERS)
 asyncio.run(main())
