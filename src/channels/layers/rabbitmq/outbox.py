@@ -71,8 +71,8 @@ class _Message:
 class Outbox:
     """Publishes over one connection, in order, and says what became of each message.
 
-    What is published in one turn of the event loop is written together. It takes no task, and one
-    timer for all.
+    What is published while nothing is under way is written at once, and what is published in one
+    turn of the event loop after that is written together. It takes no task, and one timer for all.
 
     Args:
         link: the connection; its channel publishes nothing else. It belongs to the outbox.
@@ -152,10 +152,14 @@ class Outbox:
         )  # fmt: skip
         self._number = number
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._messages:
+            if not self._unwritten:
+                self._loop.call_soon(self._flush)
+            self._unwritten.append(data)
+        else:  # a caller that sends one after the other is spared a turn of the event loop
+            self._flush()
+            self._wire.write(data)
         self._messages[number] = _Message(outcome, exchange, len(body), now() + self._patience)
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
-        self._unwritten.append(data)
         if self._timer is None:
             self._timer = timers.Timer(self._patience, self._give_up)
         return outcome

@@ -69,6 +69,21 @@ async def test_messages_of_one_turn_are_written_together_and_in_order(outbox, qu
     assert await bodies(admin, queue) == sent
 
 
+async def test_a_message_is_written_at_once_if_nothing_is_under_way(outbox, queue, monkeypatch):
+    written = []
+    write = outbox._wire.write
+    monkeypatch.setattr(outbox._wire, "write", lambda data: written.append(data) or write(data))
+    first = publish(outbox, queue, b"first")
+    assert len(written) == 1
+    others = [publish(outbox, queue, body) for body in (b"second", b"third")]
+    assert len(written) == 1
+    assert set(await asyncio.gather(first, *others)) == {Outcome.TAKEN}
+    assert len(written) == 2
+    outcome = publish(outbox, queue, b"fourth")
+    assert len(written) == 3
+    assert await outcome is Outcome.TAKEN
+
+
 async def test_a_long_message_arrives_whole(outbox, queue, admin):
     body = bytes(range(256)) * 2000
     assert await publish(outbox, queue, body) is Outcome.TAKEN
