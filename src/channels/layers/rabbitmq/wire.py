@@ -1,8 +1,8 @@
 """A connection that carries messages: these pass by aiormq, the rest goes through it.
 
 aiormq connects, opens channels, declares, sends signs of life and closes. But to publish a message
-takes it a task, a lock, two futures and four queues, and to receive one a task and some twenty
-awaits, which is ten times what they take here. So messages are written to the transport as they
+takes it a task, a lock, two futures and four queues, and to receive one a task and an object for
+each frame, which is several times as much. So messages are written to the transport as they
 are, and what RabbitMQ says of them or sends is taken out of what comes, before aiormq reads the
 rest. It is made for that: a transport factory is a part of its interface, and no private name of it
 is used. A server that says what is no frame at all is left to aiormq altogether.
