@@ -286,3 +286,44 @@ async def test_order_is_kept(connection):
     await event(connection.server, 20)
     texts = [int(data) for _, data in events_of(connection.server)[1:]]
     assert all(later == earlier + 1 for earlier, later in pairwise(texts))
+
+
+class TestLimits:
+    """Clients over events are held to the limits of WebSockets."""
+
+    @pytest.fixture
+    def limited(self, settings):
+        def limited(**limits):
+            settings.CHANNELS_LIMITS = limits
+            return {"client": ("192.0.2.1", 1)}
+
+        return limited
+
+    async def test_the_number_of_streams_and_of_attempts(self, limited):
+        scope = limited(CONNECTIONS_PER_ADDRESS=1, HANDSHAKES_PER_ADDRESS="3/h")
+        first = await Connection.open(**scope)
+        second = make({}, **scope)
+        await second.ended()
+        assert second.sent[0]["status"] == 429
+        await first.leave()
+        await (await Connection.open(**scope)).leave()
+        fourth = make({}, **scope)
+        await fourth.ended()
+        assert fourth.sent[0]["status"] == 429
+
+    @pytest.mark.parametrize(
+        ("limits", "text", "code"),
+        [
+            ({"MESSAGES_PER_CONNECTION": "2/h"}, "a", 4429),
+            ({"BYTES_PER_CONNECTION": "200/h"}, "a" * 100, 4429),
+            ({"MESSAGE_SIZE": 10}, "a" * 11, 1009),
+        ],
+    )
+    async def test_what_frames_may_hold(self, limited, limits, text, code):
+        connection = await Connection.open(**limited(**limits))
+        assert await connection.post(frames=[{"text": text}] * 4) == 204
+        await connection.server.ended()
+        told = events_of(connection.server)
+        assert told[-1][0] == "close"
+        assert told[-1][1]["code"] == code
+        assert len(told) == (2 if code == 1009 else 4)  # with the first event, and the echoes

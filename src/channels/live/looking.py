@@ -15,6 +15,7 @@ from .. import __version__
 from .._runtime import clock, threads
 from .._runtime.connections import Drainable, connections
 from .._runtime.draining import is_draining
+from .._runtime.forks import in_child
 from .._runtime.identity import user_id_of
 from .._runtime.logtext import printable
 from .._runtime.types import Scope
@@ -54,6 +55,15 @@ _NAMED = 10
 _SLOW = 1.0
 
 _started = clock.now()
+
+
+def _begin() -> None:
+    """A child is as old as its fork: masters import the project before it, and start children."""
+    global _started  # noqa: PLW0603 - of the process
+    _started = clock.now()
+
+
+in_child(_begin)
 
 SortKey = Literal[
     "age", "received", "sent", "receiving", "sending", "unsent", "waiting", "mailbox", "groups"

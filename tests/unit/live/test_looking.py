@@ -2,6 +2,7 @@ from typing import Any, get_args
 
 import pytest
 
+from channels._runtime import clock
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.live import looking
@@ -142,3 +143,9 @@ async def test_a_worker_says_that_it_is_one(servers: list[Server]) -> None:
     found = await Look().aask(0.1)
     assert found.processes[0].kind == "worker"
     _forget()
+
+
+def test_a_child_is_as_old_as_its_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "_started", float("-inf"))
+    looking._begin()
+    assert 0 <= clock.now() - looking._started < 60
