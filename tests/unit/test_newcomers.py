@@ -243,13 +243,21 @@ def test_a_check_misses_the_app():
     assert "INSTALLED_APPS" in message.hint
 
 
-async def test_a_server_misses_the_app_once(reminded_anew, caplog):
+@pytest.mark.parametrize(
+    ("apps", "hint"),
+    [
+        (["django.contrib.contenttypes"], "Put 'channels' at the top of INSTALLED_APPS."),
+        ([], "set DJANGO_SETTINGS_MODULE before Python starts"),
+    ],
+)
+async def test_a_server_misses_the_app_once(reminded_anew, caplog, apps, hint):
     router = ProtocolTypeRouter({"websocket": echo})
-    with override_settings(INSTALLED_APPS=["django.contrib.contenttypes"]):
+    with override_settings(INSTALLED_APPS=apps):
         for _ in range(3):
             await (await Server(router).connect()).leave()
     [record] = [record for record in caplog.records if "INSTALLED_APPS" in record.getMessage()]
     assert record.levelno == logging.WARNING
+    assert hint in record.getMessage()
 
 
 async def test_a_server_has_nothing_to_say_of_an_app_that_is_there(reminded_anew, caplog):

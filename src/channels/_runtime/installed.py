@@ -16,6 +16,10 @@ _MISSING = (
     "runserver serves no WebSockets, and answers their paths with 404."
 )
 _HINT = "Put 'channels' at the top of INSTALLED_APPS."
+_UNREAD = (
+    "INSTALLED_APPS is empty, as if your project's settings had not been read: set "
+    "DJANGO_SETTINGS_MODULE before Python starts, if something calls settings.configure() first."
+)
 
 
 # Registered when anything of the package is imported: an app that is not installed is not asked.
@@ -32,7 +36,7 @@ def remind() -> None:
         from . import database  # noqa: PLC0415 - what imports the package may need no database
 
         database.watch()
-        logger.warning("%s %s", _MISSING, _HINT)
+        logger.warning("%s %s", _MISSING, _HINT if list(apps.get_app_configs()) else _UNREAD)
 
 
 def _is_installed() -> bool:
