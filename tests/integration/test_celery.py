@@ -20,7 +20,6 @@ TASKS = "tests.celeryapp.tasks."
 WAYS = ["by_facade", "by_async_to_sync", "on_commit"]
 
 LAYERS = ["channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"]
-POOLS = ["prefork", "threads"]
 
 # At most, at the broker of the layer: two of the server, of which one listens, and one for each
 # process of a worker, which is one or is the parent of two.
@@ -244,8 +243,17 @@ def other_site(request, tmp_path):
         yield site
 
 
+# The pool decides which process sends, the layer what it sends, and nothing depends on both. So two
+# pairs have all of it; the pairs of TestPools are not those of TestBroker.
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    ("other_site", "pool"),
+    [
+        pytest.param(LAYERS[0], "threads", id="core-threads"),
+        pytest.param(LAYERS[1], "prefork", id="pubsub-prefork"),
+    ],
+    indirect=["other_site"],
+)
 class TestPools:
     def test_neither_connections_nor_memory_grow_with_the_messages(self, other_site, pool):
         def send(count):
@@ -314,8 +322,13 @@ class TestProcesses:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS, ids=["core", "pubsub"])
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    ("layer", "pool"),
+    [
+        pytest.param(LAYERS[0], "prefork", id="core-prefork"),
+        pytest.param(LAYERS[1], "threads", id="pubsub-threads"),
+    ],
+)
 class TestBroker:
     """A broker that goes away in the middle of sending, and comes back with its data."""
 
