@@ -44,25 +44,31 @@ def find_rabbitmq() -> Path | None:
 
 
 class Rabbit:
-    """One node. Its port outlives it, so it can be stopped and started again."""
+    """One node. Its port outlives it, so it can be stopped and started again.
 
-    def __init__(self, scripts: Path) -> None:
+    Args:
+        scripts: the folder with those of RabbitMQ.
+        config: more lines for rabbitmq.conf.
+        plugins: what is enabled.
+    """
+
+    def __init__(self, scripts: Path, config: str = "", plugins: tuple[str, ...] = ()) -> None:
         self.scripts = scripts
         self.port, epmd = free_port(), free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="rabbit-"))
         self.node = f"test-{uuid.uuid4().hex[:8]}@localhost"
         self.process: subprocess.Popen[bytes] | None = None
         self.pid: int | None = None
-        config = self.folder / "rabbitmq.conf"
-        config.write_text(_CONFIG.format(port=self.port))
-        (self.folder / "plugins").write_text("[].")
+        file = self.folder / "rabbitmq.conf"
+        file.write_text(_CONFIG.format(port=self.port) + config)
+        (self.folder / "plugins").write_text(f"[{','.join(plugins)}].")
         given = {name: value for name, value in os.environ.items() if name.startswith("RABBITMQ_")}
         self.environment = given | {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),  # where the cookie is
             "LANG": "C.UTF-8",
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONFIG_FILE": str(file),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
@@ -206,13 +212,15 @@ def shared(folder: Path) -> Iterator[Rabbit]:
 
 
 @contextlib.contextmanager
-def running(*, keep: bool = False) -> Iterator[Rabbit]:
+def running(
+    *, keep: bool = False, config: str = "", plugins: tuple[str, ...] = ()
+) -> Iterator[Rabbit]:
     """A node that is stopped and cleaned up at the end, unless it is to be kept."""
     scripts = find_rabbitmq()
     if scripts is None:
         unavailable("RabbitMQ")
         raise AssertionError
-    rabbit = Rabbit(scripts)
+    rabbit = Rabbit(scripts, config, plugins)
     try:
         yield rabbit.start()
     except BaseException:

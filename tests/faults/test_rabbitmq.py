@@ -11,7 +11,7 @@ import pytest
 
 from channels.exceptions import BrokerError, BrokerUnavailable
 from channels.layers.broker import receiver
-from channels.layers.rabbitmq import RabbitMQChannelLayer
+from channels.layers.rabbitmq import RabbitMQChannelLayer, reading
 from channels.layers.rabbitmq.names import exchange_name, named_queue
 
 from ..asgi import until
@@ -240,6 +240,29 @@ async def test_named_channels_outlive_a_restart(layers, own_rabbitmq):
     async with asyncio.timeout(BOOT):
         assert [(await layer.receive("jobs"))["n"] for _ in range(20)] == list(range(20))
     assert balanced(layer)
+
+
+@pytest.mark.slow
+async def test_a_queue_that_was_forgotten_in_a_crash_is_told_of_and_holds_up_no_other(
+    layers, own_rabbitmq, monkeypatch
+):
+    """RabbitMQ knows the name of a quorum queue that it had just made, and answers nothing else."""
+    monkeypatch.setattr(reading, "PATIENCE", 6.0)
+    layer = layers(queue_type="quorum", response_timeout=2.0)
+    await layer.send("jobs", {"type": "lost"})
+    await restart(own_rabbitmq, 0)
+    waiting = asyncio.create_task(layer.receive("jobs"))
+    async with asyncio.timeout(BOOT):
+        for n in range(5):
+            await layer.send("others", {"type": "job", "n": n})
+            assert (await layer.receive("others"))["n"] == n
+        with pytest.raises(
+            BrokerError, match=r"messages of channel jobs;.*rabbitmqctl delete_queue"
+        ):
+            await waiting
+        await asyncio.to_thread(own_rabbitmq.ctl, "delete_queue", named_queue(layer.prefix, "jobs"))
+        await layer.send("jobs", {"type": "kept"})
+        assert await layer.receive("jobs") == {"type": "kept"}
 
 
 async def test_workers_handle_each_message_once_while_connections_break(layers, proxy):
