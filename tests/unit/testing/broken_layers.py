@@ -772,3 +772,51 @@ class SchedulesAnything(FullLayer):
 class ForgetsWhatItsProcessScheduled(FullLayer):
     async def aclose(self):
         self.broker.scheduled.clear()
+
+
+# Limits
+
+
+@found_by("a_bucket_is_empty_after_its_burst_and_fills_again")
+class GivesTokensForEver(FullLayer):
+    async def take_tokens(self, key, *, rate, burst, **options):
+        return await super().take_tokens(key, rate=1e9, burst=burst, **options)
+
+
+@found_by("as_many_tokens_are_taken_as_there_are")
+class TakesTheLeastTokens(FullLayer):
+    async def take_tokens(self, key, *, most=None, **options):
+        return await super().take_tokens(key, **options)
+
+
+@found_by("what_is_no_bucket_is_refused", "what_is_no_place_is_refused")
+class TakesAnyBucketAndPlace(FullLayer):
+    def require_valid_bucket(self, key, rate, burst):
+        pass
+
+    def require_valid_place(self, name):
+        pass
+
+
+@found_by("processes_together_take_no_more_tokens_than_there_are")
+class KeepsBucketsToItself(FullLayer):
+    async def take_tokens(self, key, **options):
+        return await super().take_tokens(f"{key}{self.process}", **options)
+
+
+@found_by("processes_together_hold_no_more_places_than_there_may_be")
+class KeepsPlacesToItself(FullLayer):
+    def held(self, name):
+        return self.broker.places[self.process][name]
+
+
+@found_by("a_place_that_was_added_unasked_counts")
+class CountsOnlyWhatWasAsked(FullLayer):
+    def add_places(self, names):
+        pass
+
+
+@found_by("places_of_a_layer_that_was_closed_are_free")
+class HoldsPlacesForEver(FullLayer):
+    async def aclose(self):
+        pass

@@ -6,11 +6,12 @@ import threading
 import time
 import unittest
 import uuid
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from functools import partial
 
 import msgspec
 
+from channels._runtime.buckets import Buckets
 from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer
 from channels.layers.delays import require_period, when
@@ -26,6 +27,8 @@ class Broker:
         self.queues = defaultdict(deque)
         self.groups = defaultdict(dict)
         self.states = LocalStates()
+        self.buckets = Buckets()
+        self.places = defaultdict(Counter)
         self.restarts = 0
         self.scheduled = {}
 
@@ -117,9 +120,11 @@ class FullLayer(MinimalLayer):
     extensions = ("groups", "flush")
     supports_state = True
     supports_delayed = True
+    supports_tokens = supports_places = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.process = uuid.uuid4().hex
         self.statistics = Counts(self.broker)
 
     def put(self, channel, data):
@@ -150,6 +155,28 @@ class FullLayer(MinimalLayer):
         copy = partial(self.decode, self.encode(value))
         states, capacity = self.broker.states, self.state_capacity
         return states.set(collection, field, copy, expiry, revision, capacity)
+
+    async def take_tokens(self, key, *, rate, burst, least=1.0, most=None):
+        self.require_valid_bucket(key, rate, burst)
+        most = least if most is None else most
+        return self.broker.buckets.take_some(key, 1 / rate, burst, least, most)
+
+    async def take_places(self, places):
+        for name, most in places.items():
+            self.require_valid_place(name)
+            if self.held(name) >= most:
+                return name
+        self.broker.places[self.process].update(list(places))
+        return None
+
+    def held(self, name):
+        return sum(held[name] for held in self.broker.places.values())
+
+    def add_places(self, names):
+        self.broker.places[self.process].update(list(names))
+
+    def give_places(self, names):
+        self.broker.places[self.process].subtract(list(names))
 
     async def get_states(self, collection):
         self.require_valid_state_name(collection)
@@ -216,7 +243,7 @@ class FullLayer(MinimalLayer):
         self.broker.states.clear()
 
     async def aclose(self):
-        pass
+        self.broker.places.pop(self.process, None)
 
 
 class Counts:

@@ -13,6 +13,7 @@ from channels.testing.conformance.delayed import DelayedTests
 from channels.testing.conformance.laws import LawTests
 from channels.testing.conformance.messages import MessageTests
 from channels.testing.conformance.queues import QueueTests
+from channels.testing.conformance.sharing import SharingTests
 from channels.testing.conformance.states import StateTests
 
 from . import layers
@@ -37,7 +38,9 @@ def test_minimal_layer_skips_only_what_it_does_not_do():
     flushes = {"test_flush_forgets_messages_and_groups", "test_a_flushed_layer_works"}
     states = {name for name in dir(StateTests) if name.startswith("test_")}
     later = {name for name in dir(DelayedTests) if name.startswith("test_")}
-    assert skipped == flushes | later | states - {name for name in dir(LawTests) if name in states}
+    shared = {name for name in vars(SharingTests) if name.startswith("test_")}
+    rest = states - {name for name in dir(LawTests) if name in states}
+    assert skipped == flushes | later | shared | rest
 
 
 def test_full_layer_skips_nothing():

@@ -17,8 +17,9 @@ With the standard library or Django's test runner::
 
 What a layer does not do it says with the attributes of
 :class:`~channels.testing.conformance.base.LayerHarness`, such as ``enforces_capacity = False``;
-groups and flush are looked up in the layer's ``extensions``, states and delayed messages in its
-attributes ``supports_state`` and ``supports_delayed``. Tests of those are then skipped.
+groups and flush are looked up in the layer's ``extensions``, states, token buckets, places and
+delayed messages in its attributes ``supports_state``, ``supports_tokens``, ``supports_places`` and
+``supports_delayed``. Tests of those are then skipped.
 """
 
 from .base import LayerHarness
@@ -31,6 +32,7 @@ from .messages import MessageTests
 from .names import NameTests
 from .peers import PeerTests
 from .queues import QueueTests
+from .sharing import SharingTests
 from .states import StateTests
 
 __all__ = ["LayerConformance", "LayerHarness"]
@@ -45,6 +47,7 @@ class LayerConformance(
     LifecycleTests,
     PeerTests,
     StateTests,
+    SharingTests,
     DelayedTests,
     LawTests,
 ):

@@ -196,6 +196,7 @@ class LoopbackLayer(BrokerLayer):
     """A layer whose broker is an object of this process."""
 
     transport: Loopback
+    supports_tokens = supports_places = False
 
     def __init__(self, broker=None, **options):
         self.broker = broker or Broker()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from channels.exceptions import InvalidNameError, NotSupported
+from channels.exceptions import NotSupported
 from channels.layers.base import BaseChannelLayer
 from channels.layers.redis import keys
 from channels_redis.core import RedisChannelLayer
@@ -46,21 +46,6 @@ async def until(condition):
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-async def test_processes_together_hold_no_more_than_there_may_be(make):
-    first, second = make(), make()
-    assert first.supports_places
-    assert await first.take_places({"user": 3, "address": 10}) is None
-    assert await second.take_places({"user": 3}) is None
-    assert await first.take_places({"user": 3}) is None
-    assert await second.take_places({"user": 3}) == "user"
-    assert await second.take_places({"address": 10, "user": 3}) == "user"
-    assert await second.take_places({"other": 1}) is None
-    first.give_places(["user"])
-    await settled(first, second)
-    assert await second.take_places({"user": 3}) is None
-    assert await first.take_places({"user": 3}) == "user"
 
 
 async def test_a_burst_takes_as_many_as_there_are(make, redis, base):
@@ -148,13 +133,6 @@ async def test_a_server_that_has_lost_the_last_calls_is_told_everything(make, re
     assert not redis.exists(lease)
 
 
-async def test_what_was_let_in_without_asking_counts(make):
-    layer, other = make(), make()
-    layer.add_places(["user", "user"])
-    await settled(layer)
-    assert await other.take_places({"user": 2}) == "user"
-
-
 async def test_a_place_is_kept_for_as_long_as_it_is_held(make, redis, base, monkeypatch):
     monkeypatch.setattr("channels.layers.broker.places._KEPT", 1.0)
     layer = make(lease=0.6)
@@ -194,11 +172,6 @@ async def test_a_flush_forgets_nothing_that_is_open(make):
     assert await layer.take_places({"user": 2}) is None
     await settled(layer)
     assert await other.take_places({"user": 2}) == "user"
-
-
-async def test_what_is_no_place_is_refused(make):
-    with pytest.raises(InvalidNameError, match="Place name must be"):
-        await make().take_places({"no name": 1})
 
 
 async def test_a_key_that_holds_something_else_is_an_error(make, redis, base, caplog):
