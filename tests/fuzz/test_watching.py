@@ -47,7 +47,6 @@ def listener():
             getattr(signals, name).disconnect(dispatch_uid=uid)
     for signal in (task_enqueued, task_finished):
         signal.disconnect(dispatch_uid="channels.contrib.prometheus")
-    signals.event_loop_lagged.disconnect(dispatch_uid="channels.tallies")
     tallies.counting, tallies.tallies = before
 
 
@@ -147,7 +146,7 @@ def test_odd_values_of_signals_make_a_bounded_number_of_series(
     send.job_finished(Echo, channel=broker, message_type="t", seconds=0.1, outcome=reason)
     tally = tallies.tally_of(Echo())
     for message_type in types:
-        tally.note_of(message_type)(0.001)
+        tally.latency_of(message_type).observe(0.001)
     check_series(listener, 101 * 11)
 
 

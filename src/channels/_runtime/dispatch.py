@@ -23,7 +23,7 @@ from .observing import CONTENT, observe
 from .outlet import Outlet
 from .running_handler import RunningHandler
 from .scopes import from_server
-from .tallies import OTHER, Tally, size_of
+from .tallies import OTHER, QUICK, Tally, size_of
 from .turns import Turns, turn
 from .types import Consumer, Mailbox, Message
 
@@ -48,16 +48,13 @@ class Dispatcher:
 
     __slots__ = (
         "_carries",
-        "_clock",
         "_consumer",
         "_handler",
         "_intake",
         "_life",
-        "_note_of",
         "_outlet",
-        "_received",
         "_scope",
-        "_took",
+        "_tally",
         "_turns",
         "background",
         "background_over",
@@ -80,11 +77,7 @@ class Dispatcher:
         self._outlet = outlet
         self._handler = handler
         self._turns = turns
-        # What of the tally is needed for every message, which is reached quickly so.
-        self._took = None if tally is None else tally.took
-        if tally is not None:
-            self._clock, self._received = tally.now, tally.has_received
-            self._note_of = tally.note_of
+        self._tally = tally
         # Whether the message before carried anything, which is to be forgotten.
         self._carries = False
         #: What runs beside the handlers; None until the consumer starts the first of it.
@@ -153,13 +146,13 @@ class Dispatcher:
         handler.message_type = message_type or "?"
         if life.phase >= CLOSED:
             handler.limit()
-        took = self._took
-        if took is not None:
+        tally = self._tally
+        if tally is not None:
             if not intake.from_layer and message_type in CONTENT:
                 text: str = message.get("text") or ""
-                note = self._received  # an attribute that is called at once is looked up slowly
-                note(len(text) if text and text.isascii() else size_of(message))
-            clock = self._clock
+                tally.received += 1
+                tally.received_bytes += len(text) if text and text.isascii() else size_of(message)
+            clock = tally.now
             began = clock()
         try:
             observation = None
@@ -177,12 +170,17 @@ class Dispatcher:
             if not handler.was_cancelled_here():
                 raise
         finally:
-            if took is not None:
+            if tally is not None:
+                seconds = clock() - began
                 try:
-                    took_seconds = took[message_type]
+                    latency = tally.spelled[message_type]
                 except (KeyError, TypeError):  # it is the first of its type; its type is a list
-                    took_seconds = self._note_of(message_type)
-                took_seconds(clock() - began)
+                    latency = tally.latency_of(message_type)
+                if seconds <= QUICK:  # as Latency.observe() does, without a call
+                    latency.quick += 1
+                    latency.seconds += seconds
+                else:
+                    latency.observe(seconds)
             handler.message_type = None
             if handler.limited:
                 handler.ended()

@@ -56,13 +56,13 @@ class Outlet:
         "_in_a_row",
         "_intake",
         "_life",
-        "_note",
         "_pending_sends",
         "_protocol",
         "_raw_send",
         "_receive",
         "_send",
         "_server",
+        "_tally",
         "given_up",
     )
 
@@ -84,8 +84,7 @@ class Outlet:
         self._intake = intake
         self._protocol = life.protocol
         self._pending_sends = pending_sends
-        # Notes the bytes of what was sent; None: nothing is noted.
-        self._note = None if tally is None else tally.has_sent
+        self._tally = tally
         # Sends an answer to a probe, until the client has taken it.
         self._answering: asyncio.Task[None] | None = None
         # Bytes that were sent since others had their turn.
@@ -133,15 +132,16 @@ class Outlet:
                 reading = await self._intake.stop()
             sending = start_inline(self._send(message))
             if sending is None:
-                note = self._note
+                tally = self._tally
                 text = message.get("text")
-                if note is None:
+                if tally is None:
                     if listened.signals:
                         self._was_taken(message_type, message)
                 elif text is None or text is _ANSWER or listened.signals:
                     self._was_taken(message_type, message)
                 else:  # the same, for what is sent most
-                    note(len(text) if text.isascii() else size_of(message))
+                    tally.sent += 1
+                    tally.sent_bytes += len(text) if text.isascii() else size_of(message)
                 content = text or message.get("bytes") or message.get("body")
                 if content:
                     self._in_a_row += len(content) + _EACH
@@ -160,7 +160,7 @@ class Outlet:
                 self._recall(sending)  # the server may answer a cancellation with an error
                 raise
             else:
-                if self._note is not None or listened.signals:
+                if self._tally is not None or listened.signals:
                     self._was_taken(message_type, message)
             finally:
                 del self._pending_sends[sending]
@@ -191,8 +191,9 @@ class Outlet:
         if message_type not in _CONTENT or message.get("text") is _ANSWER:
             return
         size = size_of(message)
-        if self._note is not None:
-            self._note(size)
+        if self._tally is not None:
+            self._tally.sent += 1
+            self._tally.sent_bytes += size
         if signals.message_sent.receivers:
             consumer = self._consumer
             send_signal(signals.message_sent, consumer, message_type=message_type, size=size)

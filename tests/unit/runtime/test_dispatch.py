@@ -327,7 +327,6 @@ async def test_what_a_dispatch_of_its_own_takes_is_timed_whatever_its_type(
     queue = asyncio.Queue()
     queue.put_nowait({"type": message_type})
     await Consumer.as_asgi()({"type": "test"}, queue.get, None)
-    tallies.fold()
     [tally] = tallies.tallies.values()
     known = message_type if isinstance(message_type, str) else tallies.OTHER
     assert {name: sum(each.counts) for name, each in tally.handlers.items()} == {known: 1}

@@ -63,7 +63,6 @@ def counted(monkeypatch):
     monkeypatch.setattr(tallies, "counting", True)
 
     def counted(cls):
-        tallies.fold()
         [tally] = [t for (n, _), t in tallies.tallies.items() if n.endswith(cls.__qualname__)]
         return tally
 

@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from channels import signals
 from channels._runtime import tallies
-from channels._runtime.tallies import BUCKETS, OTHER, Latency, Tally, fold, size_of, tally_of
+from channels._runtime.tallies import BUCKETS, OTHER, QUICK, Latency, Tally, size_of, tally_of
 
 
 class Consumer:
@@ -20,8 +19,6 @@ def counting(monkeypatch):
     assert tally_of(Consumer()) is None
     tallies.start()
     assert tallies.counting
-    yield
-    signals.event_loop_lagged.disconnect(dispatch_uid="channels.tallies")
 
 
 def test_a_duration_counts_up_to_the_bound_that_it_does_not_exceed():
@@ -52,11 +49,19 @@ def test_classes_beyond_those_told_apart_count_together(counting, monkeypatch):
     assert more[0] is more[1] is more[2] is tallies.tallies[OTHER, threading.get_ident()]
 
 
+def test_each_class_of_durations_has_a_count_of_its_own():
+    latency = Latency()
+    for bound in BUCKETS:
+        latency.observe(bound)
+    latency.observe(BUCKETS[-1] * 2)
+    assert latency.counts == [1] * (len(BUCKETS) + 1)
+    assert (latency.quick, QUICK) == (1, BUCKETS[0])
+
+
 def test_spellings_of_one_handler_are_one_type():
     tally = Tally()
     for message_type in ("chat.message", "chat_message", "chat.message"):
-        tally.note_of(message_type)(0.2)
-    tally.fold()
+        tally.latency_of(message_type).observe(0.2)
     assert list(tally.handlers) == ["chat.message"]
     assert sum(tally.handlers["chat.message"].counts) == 3
     assert tally.handlers["chat.message"].seconds == pytest.approx(0.6)
@@ -65,84 +70,21 @@ def test_spellings_of_one_handler_are_one_type():
 def test_types_that_are_no_text_count_together():
     tally = Tally()
     for message_type in (None, 7, b"bytes", (1, 2)):
-        tally.note_of(message_type)(0.2)
-    tally.fold()
+        tally.latency_of(message_type).observe(0.2)
     assert list(tally.handlers) == [OTHER]
     assert sum(tally.handlers[OTHER].counts) == 4
-
-
-def test_durations_that_are_all_short_are_counted_as_others_are():
-    latency = Latency()
-    latency.observe_all([])
-    latency.observe_all([BUCKETS[0], 0.0])
-    latency.observe_all([BUCKETS[0], BUCKETS[0] * 1.01])
-    assert latency.counts[:2] == [3, 1]
-    assert sum(latency.counts) == 4
-    assert latency.seconds == pytest.approx(BUCKETS[0] * 3.01)
 
 
 def test_types_beyond_those_told_apart_count_together():
     tally = Tally()
     for number in range(5000):
-        tally.note_of(f"type.{number}")(0)
-    tally.note_of("x" * 1_000_000)(0)
-    tally.fold()
+        tally.latency_of(f"type.{number}").observe(0)
+    tally.latency_of("x" * 1_000_000).observe(0)
     assert len(tally.handlers) == 51
     assert sum(tally.handlers[OTHER].counts) == 4951
     assert sum(sum(latency.counts) for latency in tally.handlers.values()) == 5001
-    tally.note_of("type.1")(0)
-    tally.fold()
+    tally.latency_of("type.1").observe(0)
     assert sum(tally.handlers["type.1"].counts) == 2
-
-
-def test_many_durations_are_sorted_as_single_ones_are():
-    durations = [0, *BUCKETS, *(bound * 1.01 for bound in BUCKETS), 0.3, 0.3, 99]
-    one_by_one, at_once = Latency(), Latency()
-    for seconds in durations:
-        one_by_one.observe(seconds)
-    at_once.observe_all(durations[::-1])
-    assert at_once.counts == one_by_one.counts
-    assert at_once.seconds == pytest.approx(one_by_one.seconds)
-
-
-def test_nothing_is_lost_or_counted_twice_while_two_threads_add_up(counting):
-    tally, stop = tally_of(Consumer()), threading.Event()
-
-    def look():
-        while not stop.is_set():
-            fold()
-
-    lookers = [threading.Thread(target=look) for _ in range(2)]
-    for thread in lookers:
-        thread.start()
-    for number in range(20_000):
-        tally.has_received(1)
-        tally.has_sent(2)
-        tally.note_of(f"type.{number % 3}")(0.001)
-    stop.set()
-    for thread in lookers:
-        thread.join()
-    fold()
-    assert (tally.received, tally.received_bytes) == (20_000, 20_000)
-    assert (tally.sent, tally.sent_bytes) == (20_000, 40_000)
-    assert sum(sum(latency.counts) for latency in tally.handlers.values()) == 20_000
-
-
-def test_an_event_loop_adds_up_what_was_counted_on_its_thread(counting):
-    mine, others = tally_of(Consumer()), Tally()
-    tallies.tallies["other", -1] = others
-    for tally in (mine, others):
-        tally.has_sent(1)
-    signals.event_loop_lagged.send(sender=None, seconds=0)
-    assert (mine.sent, others.sent) == (1, 0)
-    fold()
-    assert (mine.sent, others.sent) == (1, 1)
-
-
-def test_a_forked_child_has_a_lock_of_its_own():
-    before = tallies._folding[0]
-    tallies._renew_lock()
-    assert tallies._folding[0] is not before
 
 
 @pytest.mark.parametrize(

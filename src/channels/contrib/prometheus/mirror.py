@@ -39,7 +39,6 @@ class Mirror:
 
     def refresh(self) -> None:
         """Bring the metrics up to date. From any thread."""
-        tallies.fold()
         with self._lock:
             for (consumer, _), tally in list(tallies.tallies.items()):
                 self._tally(consumer, tally)
@@ -85,7 +84,7 @@ class Mirror:
         counter.labels(*labels).inc(max(0, total - before))
 
     def _time(self, latency: Latency, histogram: TalliedHistogram, *labels: str) -> None:
-        counts, seconds = list(latency.counts), latency.seconds
+        counts, seconds = latency.counts, latency.seconds
         key = id(latency), ""
         _, (counts_before, seconds_before) = self._seen.get(key, (None, ([0] * len(counts), 0.0)))
         self._seen[key] = latency, (counts, seconds)

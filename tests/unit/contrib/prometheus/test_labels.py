@@ -40,7 +40,6 @@ def test_hostile_values_make_no_more_series(values):
 def test_hostile_types_make_no_more_series(types):
     tally = Tally()
     for each in types:
-        tally.note_of(each)(0.1)
-    tally.fold()
+        tally.latency_of(each).observe(0.1)
     assert len(tally.handlers) <= 51
     assert sum(sum(latency.counts) for latency in tally.handlers.values()) == len(types)
