@@ -177,7 +177,9 @@ class Inbox(Subscriber[Link]):
 
     async def _bind(self, key: str) -> None:
         """Bind the queue; again if another connection has another queue by then."""
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             await self.wait_until_up()
             link = self._link
             if link is None:  # it has broken in this very turn

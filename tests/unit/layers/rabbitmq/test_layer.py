@@ -21,6 +21,7 @@ from channels.layers.rabbitmq.layer import INBOX_CAPACITY
         ({"prefix": 5}, "prefix"),
         ({"prefix": "*"}, "prefix may have letters and digits of ASCII, spaces and -_.:@#,/+"),
         ({"prefix": "caf\u00e9"}, "prefix may have letters and digits of ASCII"),
+        ({"tls": "ca.pem"}, "tls must be an ssl.SSLContext"),
         ({"inbox_capacity": "5"}, "inbox_capacity"),
         ({"heartbeat": 0.5}, "heartbeat"),
         ({"response_timeout": "5"}, "response_timeout"),

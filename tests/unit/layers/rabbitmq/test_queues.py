@@ -352,3 +352,13 @@ async def test_messages_may_live_longer_than_rabbitmq_takes(make, expiry):
     await layer.group_send("all", JOB)
     assert await soon(layer.receive("jobs")) == JOB
     assert await soon(layer.receive(channel)) == JOB
+
+
+async def test_a_call_that_goes_on_failing_is_given_up(make, monkeypatch):
+    monkeypatch.setattr(queues, "PATIENCE", -1.0)
+
+    async def fail(link):
+        raise ConnectionError("as if")
+
+    with pytest.raises(BrokerUnavailable, match=r"did not do what it was asked .* as if"):
+        await soon(make().transport.named._repeat(fail))

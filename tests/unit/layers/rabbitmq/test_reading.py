@@ -382,3 +382,37 @@ async def test_callers_are_told_of_a_queue_that_gives_no_answer_for_long(make, m
         await soon(first)
     assert "delete_queue" in caplog.text
     assert {record.levelname for record in caplog.records if said in record.message} == {"ERROR"}
+
+
+async def test_a_connection_that_is_not_made_says_nothing_of_the_queue(make, monkeypatch):
+    layer = make()
+    await layer.send("jobs", JOB)
+    assert await soon(layer.receive("jobs")) == JOB
+    reader = reader_of(layer)
+
+    async def connect_late(purpose):
+        raise TimeoutError
+
+    monkeypatch.setattr(reader._nodes, "connect", connect_late)
+    with pytest.raises(ConnectionError, match="let nobody connect in time"):
+        await reader._connect()
+    monkeypatch.undo()
+
+
+async def test_what_is_kept_after_the_end_is_put_back(make):
+    layer, held = make(), []
+    await layer.send("jobs", JOB)
+    first = wait_for(layer)
+    await until(lambda: layer.transport.named._reading.peek() is not None)
+    reader = reader_of(layer)
+    take = reader.take
+
+    async def note(each):
+        held.append(each)
+        return await take(each)
+
+    reader.take = note
+    assert await soon(first) == JOB
+    await layer.stop_receiving("jobs")
+    reader.keep(held[0])
+    assert await soon(make().receive("jobs")) == JOB
