@@ -30,7 +30,8 @@ _CONTENT = frozenset({"websocket.send", "http.response.body"})
 
 # A server that takes a message at once, as uvicorn does while it has room, lets nobody else have a
 # turn, and compresses meanwhile. So after so many bytes, of which each message counts for some
-# more, the event loop has one: it has stood for a few milliseconds then.
+# more, the event loop has one: it has stood for a few milliseconds then. To add up the bytes of
+# every message would cost more than the turns: all until the next turn count as the last one.
 _MOST_IN_A_ROW = 2**16
 _EACH = 2**10
 
@@ -52,8 +53,8 @@ class Outlet:
 
     __slots__ = (
         "_answering",
+        "_before_turn",
         "_consumer",
-        "_in_a_row",
         "_intake",
         "_life",
         "_pending_sends",
@@ -87,8 +88,8 @@ class Outlet:
         self._tally = tally
         # Sends an answer to a probe, until the client has taken it.
         self._answering: asyncio.Task[None] | None = None
-        # Bytes that were sent since others had their turn.
-        self._in_a_row = 0
+        # Messages that may be sent before others have their turn: what begins, and one more.
+        self._before_turn = 2
         #: Sends that were given up, while their task has not noticed yet.
         self.given_up: tuple[Awaitable[None], ...] = ()
 
@@ -133,21 +134,20 @@ class Outlet:
             sending = start_inline(self._send(message))
             if sending is None:
                 tally = self._tally
-                text = message.get("text")
                 if tally is None:
                     if listened.signals:
                         self._was_taken(message_type, message)
-                elif text is None or text is _ANSWER or listened.signals:
-                    self._was_taken(message_type, message)
-                else:  # the same, for what is sent most
-                    tally.sent += 1
-                    tally.sent_bytes += len(text) if text.isascii() else size_of(message)
-                content = text or message.get("bytes") or message.get("body")
-                if content:
-                    self._in_a_row += len(content) + _EACH
-                    if self._in_a_row >= _MOST_IN_A_ROW:
-                        self._in_a_row = 0
-                        await turn()
+                else:
+                    text = message.get("text")
+                    if text is None or text is _ANSWER or listened.signals:
+                        self._was_taken(message_type, message)
+                    else:  # the same, for what is sent most
+                        tally.sent += 1
+                        tally.sent_bytes += len(text) if text.isascii() else size_of(message)
+                self._before_turn = left = self._before_turn - 1
+                if not left:
+                    self._before_turn = _MOST_IN_A_ROW // (size_of(message) + _EACH) or 1
+                    await turn()
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:
