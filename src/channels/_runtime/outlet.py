@@ -56,6 +56,7 @@ class Outlet:
         "_before_turn",
         "_consumer",
         "_intake",
+        "_is_measured",
         "_life",
         "_pending_sends",
         "_protocol",
@@ -88,8 +89,9 @@ class Outlet:
         self._tally = tally
         # Sends an answer to a probe, until the client has taken it.
         self._answering: asyncio.Task[None] | None = None
-        # Messages that may be sent before others have their turn: what begins, and one more.
-        self._before_turn = 2
+        # Messages that may be sent before others have their turn. First the one that begins the
+        # connection and another one, which tells how many may follow.
+        self._before_turn, self._is_measured = 2, False
         #: Sends that were given up, while their task has not noticed yet.
         self.given_up: tuple[Awaitable[None], ...] = ()
 
@@ -147,7 +149,9 @@ class Outlet:
                 self._before_turn = left = self._before_turn - 1
                 if not left:
                     self._before_turn = _MOST_IN_A_ROW // (size_of(message) + _EACH) or 1
-                    await turn()
+                    if self._is_measured:
+                        await turn()
+                    self._is_measured = True
                 return
             self._pending_sends[sending] = PendingSend(self, asyncio.current_task())
             try:

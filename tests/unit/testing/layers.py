@@ -125,6 +125,7 @@ class FullLayer(MinimalLayer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.process = uuid.uuid4().hex
+        self.untold = Counter()
         self.statistics = Counts(self.broker)
 
     def put(self, channel, data):
@@ -170,10 +171,17 @@ class FullLayer(MinimalLayer):
         return None
 
     def held(self, name):
-        return sum(held[name] for held in self.broker.places.values())
+        return self.untold[name] + sum(held[name] for held in self.broker.places.values())
 
     def add_places(self, names):
-        self.broker.places[self.process].update(list(names))
+        """Others hear of it late, as over a network."""
+        added = Counter(names)
+        self.untold += added
+        asyncio.get_running_loop().call_later(0.03, self.tell, added)
+
+    def tell(self, added):
+        self.untold -= added
+        self.broker.places[self.process].update(added)
 
     def give_places(self, names):
         self.broker.places[self.process].subtract(list(names))

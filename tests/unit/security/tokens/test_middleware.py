@@ -301,6 +301,12 @@ async def test_requests_have_tokens_too():
     assert server.sent[-1]["body"] == b"User"
 
 
+async def test_without_a_query_parameter_tickets_are_nowhere_in_the_query_string():
+    ticket = Known(one_time=True, good=Identity(User(3)))
+    app = application(ticket, query_parameter=None, required=True)
+    assert (await refused(app, query_string=b"ticket=good&None=good"))[0] == 401
+
+
 @pytest.mark.parametrize("parameter", ["", 5])
 def test_a_query_parameter_has_a_name(parameter):
     with pytest.raises(ImproperlyConfigured, match="query_parameter must be text"):

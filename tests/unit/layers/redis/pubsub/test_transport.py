@@ -11,6 +11,7 @@ from channels.layers.mailbox import GAP
 from channels.layers.redis import RedisPubSubChannelLayer
 from channels.layers.redis.connection import raw
 from channels.layers.redis.keys import UNSURE
+from channels.layers.redis.pubsub import subscription as subscription_module
 from channels.layers.redis.pubsub.requests import SHARDED
 
 from .....asgi import until
@@ -360,3 +361,20 @@ async def test_what_comes_to_a_group_that_was_left_a_moment_ago_is_for_nobody(ma
         assert heard == [1]
         assert layer.statistics.dropped == {}
         await layer.aclose()
+
+
+async def test_it_sees_again_and_again_whether_what_is_sent_to_it_comes(layer, monkeypatch):
+    monkeypatch.setattr(subscription_module, "PING_EVERY", 0.05)
+    monkeypatch.setattr(subscription_module, "PROBE_EVERY", 0.05)
+    heard = []
+    probe = type(layer.transport)._probe
+
+    def recorded(*arguments):
+        heard.append(probe(*arguments))
+        return heard[-1]
+
+    monkeypatch.setattr(type(layer.transport), "_probe", recorded)
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await until(lambda: len(heard) > 1)
+    assert await heard[0] == 1
