@@ -19,6 +19,7 @@ RFC = TrustedProxies.from_setting({"NETWORKS": OURS, "HEADER": "Forwarded"})
 ADDRESSES = st.ip_addresses().filter(
     lambda a: a not in ipaddress.ip_network("10.0.0.0/8") if a.version == 4
     else a not in ipaddress.ip_network("fd00::/8") and a.ipv4_mapped is None
+    and a not in ipaddress.ip_network("64:ff9b::/96")
 )  # fmt: skip
 RUBBISH = st.binary(max_size=60) | st.text(
     alphabet='for=",;:[]. \\_unknow0123456789abcdef', max_size=80

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import jwt
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,17 +29,8 @@ from . import fuzz
 SECRET = "a secret of more than thirty-two bytes"
 
 
-class User:
-    """A user that no database knows."""
-
-    pk = "7"
-    is_active = is_authenticated = True
-
-    class _meta:
-        pk = SimpleNamespace(value_to_string=lambda user: user.pk)
-
-
-ANNA = User()
+#: A user that no database knows.
+ANNA = User(pk=7)
 
 
 class Signed(SignedTokenVerifier):
