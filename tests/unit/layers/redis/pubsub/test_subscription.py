@@ -451,3 +451,13 @@ async def test_nothing_is_sent_to_see_whether_it_comes_once_the_own_topic_was_le
     proxy.on_request = pings.append
     await until(lambda: len(pings) >= 3)  # each time, there might have been a probe
     assert len(probes) == made
+
+
+async def test_what_comes_after_a_long_silence_may_wait_for_as_long(
+    subscribe, recorder, redis, topic
+):
+    subscription = await subscribe(topic)
+    subscription._connection.heard -= 60
+    redis.publish(topic, b"late")
+    await until(lambda: recorder.published_to)
+    assert subscription._backpressure.seconds > 1

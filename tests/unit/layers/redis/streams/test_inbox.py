@@ -315,6 +315,22 @@ async def test_an_inbox_whose_place_was_taken_is_made_again(start, redis, monkey
     await until(lambda: recorder.received)
 
 
+async def test_a_connection_that_breaks_while_registering_is_closed(
+    server, commands, base, monkeypatch
+):
+    opened = []
+
+    async def breaking(reader, connection):
+        opened.append(connection)
+        raise ConnectionError("cut off")
+
+    monkeypatch.setattr(InboxReader, "_register", breaking)
+    reader = InboxReader(server, commands, 0, base, "p", LEASE, Recorder())
+    with pytest.raises(ConnectionError, match="cut off"):
+        await reader._read()
+    assert not opened[0].is_connected
+
+
 class Consumer(Recorder):
     """A recipient with a consumer that holds one message at a time."""
 
