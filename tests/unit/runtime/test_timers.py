@@ -263,3 +263,20 @@ async def test_a_sleep_that_is_cancelled_in_the_turn_in_which_it_is_over_is_canc
     time.sleep(0.04)  # the event loop finds both timers due in one turn
     with pytest.raises(asyncio.CancelledError):
         await sleeping
+
+
+async def test_a_sleep_that_is_over_in_the_turn_in_which_it_is_cancelled_is_cancelled(monkeypatch):
+    made = []
+
+    class Recorded(Timer):
+        def __init__(self, seconds, callback):
+            super().__init__(seconds, callback)
+            made.append(callback)
+
+    monkeypatch.setattr(timers, "Timer", Recorded)
+    task = asyncio.create_task(sleep(LONG))
+    await asyncio.sleep(0)
+    task.cancel()
+    made[0]()
+    with pytest.raises(asyncio.CancelledError):
+        await task
