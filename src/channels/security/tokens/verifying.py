@@ -117,7 +117,7 @@ class TokenCredential:
             it for it in self._verifiers if type(it).__qualname__ == self._identity.verifier
         ]
         own = tuple(verifiers)
-        return all(any(are_alike(it, each) for each in own) for it in accepted)
+        return bool(accepted) and all(any(are_alike(it, each) for each in own) for it in accepted)
 
     @property
     def expires_at(self) -> float | None:

@@ -125,16 +125,39 @@ class LayerHarness:
     async def layer(self, *needs: str, **config: Any) -> AsyncIterator[Layer]:
         """Make a layer for the length of a block; skip the test if it lacks one of ``needs``.
 
-        ``needs`` are names of extensions (``groups``, ``flush``) or of attributes of this class.
+        ``needs`` are names of extensions (``groups``, ``flush``), of capabilities of the layer
+        (``supports_state``) or of attributes of this class.
         """
         layer = self.make_layer(**config)
         try:
             for need in needs:
-                if not (getattr(self, need) if hasattr(self, need) else extends(layer, need)):
+                if not self._does(layer, need):
                     raise SkipTest(f"The layer does not do this: {need}.")
             yield layer
         finally:
             await self.close_layer(layer)
+
+    def _does(self, layer: Layer, need: str) -> bool:
+        if hasattr(self, need):
+            return bool(getattr(self, need))
+        if need.startswith("supports_"):
+            return bool(getattr(layer, need, False))
+        return extends(layer, need)
+
+    @asynccontextmanager
+    async def peer_of(self, layer: Layer) -> AsyncIterator[Layer]:
+        """Make a peer of ``layer`` for the length of a block."""
+        peer = self.make_peer(layer)
+        try:
+            yield peer
+        finally:
+            await self.close_layer(peer)
+
+    @asynccontextmanager
+    async def pair(self, *needs: str) -> AsyncIterator[tuple[Layer, Layer]]:
+        """Make a layer and a peer of it for the length of a block; see :meth:`layer`."""
+        async with self.layer(*needs) as layer, self.peer_of(layer) as peer:
+            yield layer, peer
 
     async def soon(self, awaitable: Awaitable[T], promise: str) -> T:
         """Await within the deadline; fail the test with the broken ``promise`` otherwise."""

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from unittest import SkipTest
 
 from .base import Layer, LayerHarness, Message, check, check_equal, refused
 
@@ -41,9 +40,7 @@ class DelayedTests(LayerHarness):
     @asynccontextmanager
     async def scheduling(self, *needs: str, **config: Any) -> AsyncIterator[Layer]:
         """Make a layer for the length of a block; skip the test if it sends nothing later."""
-        async with self.layer(*needs, **config) as layer:
-            if not getattr(layer, "supports_delayed", False):
-                raise SkipTest("The layer does not do this: supports_delayed.")
+        async with self.layer("supports_delayed", *needs, **config) as layer:
             yield layer
 
     async def test_a_message_comes_at_its_time(self) -> None:
@@ -133,11 +130,8 @@ class DelayedTests(LayerHarness):
 
     async def test_what_is_scheduled_outlives_its_sender(self) -> None:
         async with self.scheduling() as layer:
-            sender = self.make_peer(layer)
-            try:
+            async with self.peer_of(layer) as sender:
                 await sender.send_later("channel", _named("later"), delay=_SOON)
-            finally:
-                await self.close_layer(sender)
             time.sleep(_SOON)  # noqa: ASYNC251 - nobody is there to send it
             received = await self.receive(layer, "channel")
             check_equal(received, _named("later"), "another process sends it, late if need be")

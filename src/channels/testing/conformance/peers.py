@@ -3,8 +3,6 @@
 # ruff: noqa: D102 (the name of a test says what it checks)
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from .base import Layer, LayerHarness, check_equal
 
@@ -15,16 +13,6 @@ _NEWS = {"type": "conformance.news"}
 
 class PeerTests(LayerHarness):
     """What one process sends another receives, also after the broker was away."""
-
-    @asynccontextmanager
-    async def pair(self, *needs: str) -> AsyncIterator[tuple[Layer, Layer]]:
-        """Make a layer and a peer of it for the length of a block."""
-        async with self.layer(*needs) as layer:
-            peer = self.make_peer(layer)
-            try:
-                yield layer, peer
-            finally:
-                await self.close_layer(peer)
 
     async def test_a_peer_reaches_a_process_local_channel(self) -> None:
         async with self.pair() as (layer, peer):
@@ -92,11 +80,8 @@ class PeerTests(LayerHarness):
 
     async def test_what_waits_in_a_named_channel_outlives_the_layer(self) -> None:
         async with self.pair("keeps_named_channels") as (layer, peer):
-            first = self.make_peer(layer)
-            try:
+            async with self.peer_of(layer) as first:
                 await first.send("channel", _NEWS)
-            finally:
-                await self.close_layer(first)
             received = await self.receive(peer, "channel")
             check_equal(received, _NEWS, "a named channel keeps its messages for the next process")
 

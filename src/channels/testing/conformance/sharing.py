@@ -3,10 +3,7 @@
 # ruff: noqa: D102 (the name of a test says what it checks)
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from unittest import SkipTest
 
 from .base import Layer, LayerHarness, check, check_equal, refused
 
@@ -19,26 +16,8 @@ _SLOW = 0.001
 class SharingTests(LayerHarness):
     """All processes together take no more than there is."""
 
-    @asynccontextmanager
-    async def sharing_layer(self, capability: str) -> AsyncIterator[Layer]:
-        """Make a layer that has a capability for the length of a block, or skip the test."""
-        async with self.layer() as layer:
-            if not getattr(layer, capability, False):
-                raise SkipTest(f"The layer does not do this: {capability}.")
-            yield layer
-
-    @asynccontextmanager
-    async def two_layers(self, capability: str) -> AsyncIterator[tuple[Layer, Layer]]:
-        """The same, and a peer of that layer."""
-        async with self.sharing_layer(capability) as layer:
-            peer = self.make_peer(layer)
-            try:
-                yield layer, peer
-            finally:
-                await self.close_layer(peer)
-
     async def test_a_bucket_is_empty_after_its_burst_and_fills_again(self) -> None:
-        async with self.sharing_layer("supports_tokens") as layer:
+        async with self.layer("supports_tokens") as layer:
             for _ in range(3):
                 found = await layer.take_tokens("a", rate=4, burst=3)
                 check_equal(found, (1, 0), "a full bucket gives a token for each call")
@@ -52,7 +31,7 @@ class SharingTests(LayerHarness):
             check_equal(taken, 1, "it fills again")
 
     async def test_as_many_tokens_are_taken_as_there_are(self) -> None:
-        async with self.sharing_layer("supports_tokens") as layer:
+        async with self.layer("supports_tokens") as layer:
             options = {"rate": _SLOW, "burst": 10, "least": 1, "most": 7}
             check_equal(await layer.take_tokens("a", **options), (7, 0), "most are taken")
             taken, wait = await layer.take_tokens("a", **options)
@@ -63,7 +42,7 @@ class SharingTests(LayerHarness):
             check(wait > 100, "and it says for how long")
 
     async def test_what_is_no_bucket_is_refused(self) -> None:
-        async with self.sharing_layer("supports_tokens") as layer:
+        async with self.layer("supports_tokens") as layer:
 
             async def take(key: str, rate: float, burst: float) -> None:
                 await layer.take_tokens(key, rate=rate, burst=burst)
@@ -74,7 +53,7 @@ class SharingTests(LayerHarness):
             await refused(promise, ValueError, take, "a", 1, float("inf"))
 
     async def test_processes_together_take_no_more_tokens_than_there_are(self) -> None:
-        async with self.two_layers("supports_tokens") as layers:
+        async with self.pair("supports_tokens") as layers:
             taking = [
                 layer.take_tokens("shared", rate=_SLOW, burst=20, most=3) for layer in layers * 8
             ]
@@ -82,7 +61,7 @@ class SharingTests(LayerHarness):
             check(19.5 < taken < 20.5, "they take what one of them could take")
 
     async def test_processes_together_hold_no_more_places_than_there_may_be(self) -> None:
-        async with self.two_layers("supports_places") as (layer, peer):
+        async with self.pair("supports_places") as (layer, peer):
             check_equal(await layer.take_places({"user": 2, "a": 9}), None, "the first is taken")
             check_equal(await peer.take_places({"user": 2}), None, "so is the second")
             for each in (layer, peer):
@@ -94,7 +73,7 @@ class SharingTests(LayerHarness):
             check_equal(await layer.take_places({"user": 2}), "user", "it was taken once")
 
     async def test_a_place_that_was_added_unasked_counts(self) -> None:
-        async with self.two_layers("supports_places") as (layer, peer):
+        async with self.pair("supports_places") as (layer, peer):
             layer.add_places(["user"])
             check_equal(await layer.take_places({"user": 1}), "user", "it counts in its process")
 
@@ -106,16 +85,13 @@ class SharingTests(LayerHarness):
             await self.soon(until_it_counts(), "it counts in others")
 
     async def test_places_of_a_layer_that_was_closed_are_free(self) -> None:
-        async with self.sharing_layer("supports_places") as layer:
-            peer = self.make_peer(layer)
-            try:
+        async with self.layer("supports_places") as layer:
+            async with self.peer_of(layer) as peer:
                 check_equal(await peer.take_places({"user": 1}), None, "the place is taken")
-            finally:
-                await self.close_layer(peer)
             await self.until_free(layer, "user", 1, "what a closed layer held is free")
 
     async def test_what_is_no_place_is_refused(self) -> None:
-        async with self.sharing_layer("supports_places") as layer:
+        async with self.layer("supports_places") as layer:
             promise = "a name with a space is refused"
             await refused(promise, TypeError, layer.take_places, {"no name": 1})
 

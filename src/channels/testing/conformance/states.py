@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from unittest import SkipTest
 
 from hypothesis import strategies as st
 
@@ -31,9 +30,7 @@ class StateTests(LawTests):
     @asynccontextmanager
     async def state_layer(self, *needs: str, **config: Any) -> AsyncIterator[Layer]:
         """Make a layer that supports states for the length of a block, or skip the test."""
-        async with self.layer(*needs, **config) as layer:
-            if not getattr(layer, "supports_state", False):
-                raise SkipTest("The layer does not do this: supports_state.")
+        async with self.layer("supports_state", *needs, **config) as layer:
             yield layer
 
     async def test_a_state_is_read_as_it_was_set(self) -> None:
@@ -109,20 +106,16 @@ class StateTests(LawTests):
             check_equal(await layer.get_states("jobs"), {}, "what was refused is not there")
 
     async def test_every_state_is_read_by_a_peer(self) -> None:
-        async with self.state_layer() as layer:
-            peer = self.make_peer(layer)
-            try:
-                await layer.set_state("jobs", "one", {"n": 1}, _LONG, revision=2)
-                check_equal(await peer.get_state("jobs", "one"), {"n": 1}, "a peer reads it")
-                older = await peer.set_state("jobs", "one", {"n": 0}, _LONG, revision=1)
-                check(not older, "a peer's older revision is refused")
-                check(
-                    await peer.set_state("jobs", "one", {"n": 2}, _LONG, revision=3),
-                    "a peer's newer revision is set",
-                )
-                check_equal(await layer.get_state("jobs", "one"), {"n": 2}, "the newest is kept")
-            finally:
-                await self.close_layer(peer)
+        async with self.state_layer() as layer, self.peer_of(layer) as peer:
+            await layer.set_state("jobs", "one", {"n": 1}, _LONG, revision=2)
+            check_equal(await peer.get_state("jobs", "one"), {"n": 1}, "a peer reads it")
+            older = await peer.set_state("jobs", "one", {"n": 0}, _LONG, revision=1)
+            check(not older, "a peer's older revision is refused")
+            check(
+                await peer.set_state("jobs", "one", {"n": 2}, _LONG, revision=3),
+                "a peer's newer revision is set",
+            )
+            check_equal(await layer.get_state("jobs", "one"), {"n": 2}, "the newest is kept")
 
     async def test_the_newest_revision_of_each_state_stays(self) -> None:
         async def law(history: list[tuple[str, int, int | None]]) -> None:
